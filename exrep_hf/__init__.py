@@ -1,0 +1,16 @@
+"""ExRep for the Hugging Face Trainer: bring a student up to a teacher that saw data the student can't have."""
+
+from exrep_hf.arguments import DistillationArguments
+from exrep_hf.models import ExRepConfig, ExRepForImageClassification
+from exrep_hf.teacher import OnlineTeacher
+from exrep_hf.trainer import DistillationTrainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DistillationArguments",
+    "DistillationTrainer",
+    "ExRepConfig",
+    "ExRepForImageClassification",
+    "OnlineTeacher",
+]

@@ -1,0 +1,34 @@
+"""From a data set's name to the tensors of a step."""
+
+from exrep_hf.data.collator import collate_distillation
+from exrep_hf.data.columns import encode_labels, find_columns
+from exrep_hf.data.datasets import DistillationDataset
+from exrep_hf.data.images import check_images, find_broken_images
+from exrep_hf.data.items import check_items
+from exrep_hf.data.labels import check_class_order, check_labels, check_same_classes, class_names, label_names
+from exrep_hf.data.loading import load_digits, load_images
+from exrep_hf.data.preprocessing import Preprocessing
+from exrep_hf.data.splits import split_public_private, train_val_split
+from exrep_hf.data.transforms import Augmentation, ViewTransform
+
+__all__ = [
+    "Augmentation",
+    "DistillationDataset",
+    "Preprocessing",
+    "ViewTransform",
+    "check_class_order",
+    "check_images",
+    "check_items",
+    "check_labels",
+    "check_same_classes",
+    "class_names",
+    "collate_distillation",
+    "encode_labels",
+    "find_broken_images",
+    "find_columns",
+    "label_names",
+    "load_digits",
+    "load_images",
+    "split_public_private",
+    "train_val_split",
+]

@@ -1,0 +1,52 @@
+"""Items of a data set to the batch of one step."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+KEYS = ("pixel_values", "teacher_pixel_values", "labels", "sample_index", "teacher_logits", "teacher_features")
+
+
+def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
+    """Stacks the items of any data set whose items are dicts with `pixel_values`.
+
+    Args:
+        items: dicts with `pixel_values` and any of `teacher_pixel_values`, `labels` (or `label`), `sample_index`,
+            `teacher_logits`, `teacher_features`; other keys are left out.
+
+    Returns:
+        a tensor `(batch, ...)` for each key; labels and indices are int64.
+
+    Raises:
+        ValueError: if an item has no `pixel_values`, or items disagree in keys or shapes.
+    """
+    renamed = [{"labels" if key == "label" else key: value for key, value in item.items()} for item in items]
+    present = [key for key in KEYS if key in renamed[0]]
+    for position, item in enumerate(renamed):
+        if "pixel_values" not in item:
+            raise ValueError(
+                f"item {position} of the batch has no 'pixel_values', only {sorted(items[position])}: wrap the data "
+                "set in DistillationDataset, or return 'pixel_values' from its __getitem__."
+            )
+        if [key for key in KEYS if key in item] != present:
+            raise ValueError(
+                f"items of one batch disagree: item 0 has {present}, item {position} has "
+                f"{[key for key in KEYS if key in item]}; every item must have the same keys."
+            )
+    return {key: _stacked(key, [item[key] for item in renamed]) for key in present}
+
+
+def _stacked(key: str, values: list[Any]) -> Tensor:
+    dtype = torch.int64 if key in ("labels", "sample_index") else None
+    try:
+        if isinstance(values[0], Tensor):
+            return torch.stack(values).to(dtype or values[0].dtype)
+        return torch.stack([torch.as_tensor(value, dtype=dtype) for value in values])
+    except (RuntimeError, TypeError, ValueError) as error:
+        shapes = sorted({str(tuple(getattr(value, "shape", ()))) for value in values})
+        raise ValueError(
+            f"{key!r} cannot be stacked to one tensor: shapes {', '.join(shapes)} ({error}); every item must have a "
+            "number or an array of the same shape."
+        ) from error

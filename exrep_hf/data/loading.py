@@ -1,0 +1,115 @@
+"""Image data sets by name: the Hub, local folders and files, and scikit-learn's digits."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from datasets import (
+    ClassLabel,
+    Dataset,
+    DatasetDict,
+    Features,
+    Image,
+    Value,
+    load_dataset,
+    load_from_disk,
+)
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
+from PIL import Image as PILImage
+from sklearn.datasets import load_digits as sklearn_digits
+from sklearn.model_selection import train_test_split
+
+ACCEPTED = (
+    "a data set's name on the Hub, a folder of images (class folders, or train/ and test/ with class folders), "
+    "Parquet or Arrow files or a folder of them, a folder written by save_to_disk, or 'digits'"
+)
+BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
+IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+
+
+def load_images(name: str, split: str | None = None, config_name: str | None = None) -> Dataset | DatasetDict:
+    """Loads an image data set; no code of the data set is ever run.
+
+    Args:
+        name: what to load; a local path wins over a Hub name.
+        split: one split, returned as a `Dataset`; `None`: all of them, as a `DatasetDict`.
+        config_name: configuration of a Hub data set that has several.
+
+    Raises:
+        ValueError: if nothing is found under `name`, the split does not exist, or a split is empty.
+    """
+    loaded = _load(name, config_name)
+    splits = loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
+    for split_name, rows in splits.items():
+        if len(rows) == 0:
+            raise ValueError(f"the split {split_name!r} of {name!r} is empty; expected at least one image in it.")
+    splits = _with_image_features(splits)
+    if split is None:
+        return splits
+    if split not in splits:
+        raise ValueError(f"{name!r} has no split {split!r}; it has {', '.join(splits)}.")
+    return splits[split]
+
+
+def load_digits() -> DatasetDict:
+    """Loads scikit-learn's digits: 1797 scans of 8x8 pixels (grey, 0..255) in fixed, stratified splits."""
+    digits = sklearn_digits()
+    pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
+    features = Features({"image": Image(), "label": ClassLabel(names=[str(name) for name in digits.target_names])})
+    train, test = train_test_split(np.arange(len(pixels)), test_size=0.25, random_state=0, stratify=digits.target)
+    return DatasetDict(
+        {
+            split: Dataset.from_dict(
+                {"image": [PILImage.fromarray(pixels[row]) for row in rows], "label": digits.target[rows].tolist()},
+                features=features,
+            )
+            for split, rows in (("train", np.sort(train)), ("test", np.sort(test)))
+        }
+    )
+
+
+def _load(name: str, config_name: str | None) -> Dataset | DatasetDict:
+    path = Path(name).expanduser()
+    if path.exists():
+        try:
+            return _load_local(path)
+        except (DatasetGenerationError, OSError, IndexError, pa.ArrowInvalid) as error:
+            # IndexError: what load_from_disk raises for a split that was saved without rows.
+            raise ValueError(
+                f"{name!r} cannot be read as an image data set ({error}): a file is damaged, or a split is empty; "
+                f"expected {ACCEPTED}."
+            ) from error
+    if name == "digits":
+        return load_digits()
+    try:
+        return load_dataset(name, config_name)
+    except (DatasetNotFoundError, FileNotFoundError, ConnectionError, RuntimeError, ValueError) as error:
+        # RuntimeError: the data set needs its own loading script; ValueError: an unknown configuration.
+        raise ValueError(f"no data set found at {name!r} ({error}); expected {ACCEPTED}.") from error
+
+
+def _load_local(path: Path) -> Dataset | DatasetDict:
+    if path.is_file():
+        if path.suffix not in BUILDERS:
+            raise ValueError(f"the file {str(path)!r} is not a data set; expected {ACCEPTED}.")
+        return load_dataset(BUILDERS[path.suffix], data_files=str(path))
+    if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
+        return load_from_disk(str(path))
+    suffixes = {file.suffix.lower() for file in path.rglob("*") if file.is_file()}
+    for suffix, builder in BUILDERS.items():
+        if suffix in suffixes:
+            return load_dataset(builder, data_dir=str(path))
+    if not suffixes & IMAGE_SUFFIXES:
+        raise ValueError(
+            f"the folder {str(path)!r} holds neither images nor Parquet or Arrow files; expected {ACCEPTED}."
+        )
+    return load_dataset("imagefolder", data_dir=str(path))
+
+
+def _with_image_features(splits: DatasetDict) -> DatasetDict:
+    """Declares encoded images as images where a file that another library wrote does not say so."""
+    for column, feature in next(iter(splits.values())).features.items():
+        encoded = isinstance(feature, dict) and set(feature) == {"bytes", "path"}
+        if encoded or (column in ("image", "img") and feature == Value("binary")):
+            splits = splits.cast_column(column, Image())
+    return splits

@@ -1,0 +1,130 @@
+"""One random view of an image, given to each model in its own size and normalisation."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from timm.data.auto_augment import augment_and_mix_transform, auto_augment_transform, rand_augment_transform
+from torch import Tensor
+from torchvision.transforms import RandomResizedCrop
+
+from exrep_hf.data.preprocessing import RESAMPLING, Preprocessing
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """Random changes of a training image; names and meanings as in timm's `train.py`.
+
+    Attributes:
+        scale: smallest and largest area of the random crop, as a part of the image's area, in (0, 1].
+        ratio: smallest and largest aspect ratio (width / height) of the crop.
+        hflip: probability of a horizontal flip, in [0, 1].
+        auto_augment: policy in timm's notation, such as `rand-m9-mstd0.5`, `original` or `augmix-m3`; `None`: none.
+
+    Raises:
+        ValueError: if a value is outside its range or the policy cannot be read.
+    """
+
+    scale: tuple[float, float] = (0.08, 1.0)
+    ratio: tuple[float, float] = (3 / 4, 4 / 3)
+    hflip: float = 0.5
+    auto_augment: str | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 < self.scale[0] <= self.scale[1] <= 1:
+            raise ValueError(f"scale is {self.scale}, expected (smallest, largest) part of the area within (0, 1].")
+        if not 0 < self.ratio[0] <= self.ratio[1]:
+            raise ValueError(f"ratio is {self.ratio}, expected (smallest, largest) aspect ratio, both above 0.")
+        if not 0 <= self.hflip <= 1:
+            raise ValueError(f"hflip is {self.hflip}, expected a probability between 0 and 1.")
+        if self.auto_augment is not None:
+            policy_transform(self.auto_augment, 224, (0.5, 0.5, 0.5), Image.Resampling.BICUBIC)
+
+
+def policy_transform(
+    policy: str, size: int, mean: tuple[float, ...], resampling: Image.Resampling
+) -> Callable[[Image.Image], Image.Image]:
+    """Builds timm's auto-augmentation for RGB images whose shorter edge has `size` pixels.
+
+    Raises:
+        ValueError: if timm cannot read the policy.
+    """
+    options = {
+        "translate_const": int(size * 0.45),
+        "img_mean": tuple(min(255, round(255 * value)) for value in mean),
+        "interpolation": resampling,
+    }
+    try:
+        if policy.startswith("rand"):
+            return rand_augment_transform(policy, options)
+        if policy.startswith("augmix"):
+            return augment_and_mix_transform(policy, {**options, "translate_pct": 0.3})
+        return auto_augment_transform(policy, options)
+    except (AssertionError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"auto_augment is {policy!r}, which timm cannot read ({error}); expected a policy such as "
+            "'rand-m9-mstd0.5', 'original-mstd0.5' or 'augmix-m3'."
+        ) from error
+
+
+class ViewTransform:
+    """Makes one view of an image and presents it to student and teacher, each in its own way.
+
+    With an augmentation both see the same crop, flip and colours; without, each sees its own evaluation transform.
+    Randomness comes from torch's global generator, and for `auto_augment` also from `random` and NumPy, as timm has
+    it: the Trainer saves and restores all three.
+
+    Args:
+        student: how the student wants its images.
+        teacher: how the teacher wants its images; `None`: as the student.
+        augmentation: `None` for evaluation, or for teacher outputs that were computed once and stored.
+    """
+
+    def __init__(
+        self,
+        student: Preprocessing,
+        teacher: Preprocessing | None = None,
+        augmentation: Augmentation | None = None,
+    ) -> None:
+        self.student = student
+        self.teacher = None if teacher == student else teacher
+        self.augmentation = augmentation
+        # The larger of the two: the smaller input is then made from it, never the other way round.
+        self._largest = max((student, teacher or student), key=lambda model: model.height * model.width)
+        self._policy = None
+        if augmentation is not None and augmentation.auto_augment is not None:
+            mean = self._largest.mean * (3 // len(self._largest.mean))
+            size = min(self._largest.height, self._largest.width)
+            resampling = RESAMPLING[self._largest.interpolation]
+            self._policy = policy_transform(augmentation.auto_augment, size, mean, resampling)
+
+    def __call__(self, image: Image.Image) -> dict[str, Tensor]:
+        """Transforms a decoded image of any size.
+
+        Returns:
+            `pixel_values` `(channels, height, width)` for the student, and `teacher_pixel_values` for the teacher
+            unless it wants exactly the same, in which case the student's tensor serves both.
+        """
+        if self.augmentation is None:
+            views = {"pixel_values": self.student.evaluation(image)}
+            if self.teacher is not None:
+                views["teacher_pixel_values"] = self.teacher.evaluation(image)
+            return views
+        view = self._random_view(image, self.augmentation)
+        views = {"pixel_values": self.student.squeezed(view)}
+        if self.teacher is not None:
+            views["teacher_pixel_values"] = self.teacher.squeezed(view)
+        return views
+
+    def _random_view(self, image: Image.Image, augmentation: Augmentation) -> Image.Image:
+        top, left, height, width = RandomResizedCrop.get_params(image, augmentation.scale, augmentation.ratio)
+        view = image.crop((left, top, left + width, top + height))
+        if torch.rand(()).item() < augmentation.hflip:
+            view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        if self._policy is None:
+            return view
+        # timm's policies shift by pixels of the model's input, so they come after the resize.
+        target = (self._largest.width, self._largest.height)
+        view = view.convert("RGB").resize(target, RESAMPLING[self._largest.interpolation])
+        return self._policy(view)

@@ -1,0 +1,32 @@
+"""How much of the distance to the teacher was made good."""
+
+from collections.abc import Sequence
+from statistics import mean, stdev
+
+
+def gap_recovered(before: float, after: float, teacher: float) -> float | None:
+    """Share of the gap between starting student and teacher that was closed, in percent.
+
+    `100 · (after − before) / (teacher − before)`: 0 is nothing gained, 100 is as good as the teacher.
+
+    Args:
+        before: accuracy of the student before distillation.
+        after: accuracy of the student after it, in the same unit.
+        teacher: accuracy of the teacher, in the same unit.
+
+    Returns:
+        The share, or None where the teacher is no better than the starting student: then there is no gap.
+    """
+    return 100 * (after - before) / (teacher - before) if teacher > before else None
+
+
+def mean_and_deviation(values: Sequence[float | None]) -> dict[str, float] | None:
+    """Mean and sample standard deviation over seeds; None where a seed has no value.
+
+    Returns:
+        `{"mean", "std"}`; `std` is 0 for a single value.
+    """
+    present = [value for value in values if value is not None]
+    if not present or len(present) < len(values):
+        return None
+    return {"mean": mean(present), "std": stdev(present) if len(present) > 1 else 0.0}

@@ -1,0 +1,7 @@
+"""One loss a file: tensors in, a scalar out."""
+
+from exrep_hf.losses.adversarial import AdversarialLoss
+from exrep_hf.losses.crd import CRDLoss
+from exrep_hf.losses.kd import KDLoss
+
+__all__ = ["AdversarialLoss", "CRDLoss", "KDLoss"]

@@ -1,0 +1,197 @@
+"""Contrastive representation distillation.
+
+Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR 2020, https://arxiv.org/abs/1910.10699
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from exrep_hf.losses.contrast import contrastive_loss, log_normalizer, similarities
+from exrep_hf.losses.memory_bank import MemoryBank
+from exrep_hf.losses.negatives import NegativeSampler
+
+
+class CRDLoss(nn.Module):
+    """Student and teacher embeddings of one image attract each other, those of different images repel.
+
+    Both features are embedded linearly and L2-normalised. The student's embedding is contrasted with the teacher's
+    table of a memory bank and the other way round; positives and negatives are rows of the bank, which follows the
+    embeddings with momentum (Tian et al. 2020). Everything is computed in float32 and in the log domain.
+
+    The bank is a plain tensor pair, not in `state_dict()`: save it by `bank_state()`. `train()` and `eval()` decide
+    whether the bank moves, so keep this loss in `train()` while a frozen student is trained in `eval()`.
+
+    Args:
+        student_dim: width of the student's features.
+        teacher_dim: width of the teacher's features.
+        num_samples: number of training images, ≥ 2.
+        embedding_dim: width of the embeddings.
+        num_negatives: negatives per image (K), drawn with replacement, ≥ 1.
+        temperature: divides the cosine of two embeddings, > 0.
+        momentum: share of the old row that the bank keeps at an update, in [0, 1).
+
+    Attributes:
+        student_embedding: linear map of the student's features.
+        teacher_embedding: linear map of the teacher's features.
+        bank: the `MemoryBank`; `bank.student`, `bank.teacher` are `(num_samples, embedding_dim)`.
+        negatives: the `NegativeSampler`.
+
+    Raises:
+        ValueError: if an argument is outside its range.
+    """
+
+    def __init__(
+        self,
+        student_dim: int,
+        teacher_dim: int,
+        num_samples: int,
+        embedding_dim: int = 128,
+        num_negatives: int = 4096,
+        temperature: float = 0.07,
+        momentum: float = 0.5,
+    ) -> None:
+        super().__init__()
+        if num_samples < 2:
+            raise ValueError(f"CRD num_samples must be ≥ 2, got {num_samples}; one image has no negatives.")
+        if num_negatives < 1:
+            raise ValueError(f"CRD num_negatives must be ≥ 1, got {num_negatives}; leave CRD out to do without.")
+        if not temperature > 0:
+            raise ValueError(f"CRD temperature must be > 0, got {temperature}; the usual choice is 0.07.")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"CRD momentum must be in [0, 1), got {momentum}; the usual choice is 0.5.")
+        self.num_samples = num_samples
+        self.num_negatives = num_negatives
+        self.temperature = temperature
+        self.student_embedding = nn.Linear(student_dim, embedding_dim)
+        self.teacher_embedding = nn.Linear(teacher_dim, embedding_dim)
+        self.bank = MemoryBank(num_samples, embedding_dim, momentum)
+        self.negatives = NegativeSampler(num_samples)
+
+    def forward(
+        self,
+        student_features: Tensor,
+        teacher_features: Tensor,
+        sample_index: Tensor | None,
+        labels: Tensor | None = None,
+        negative_index: Tensor | None = None,
+    ) -> Tensor:
+        """Contrast a batch with the bank and, in training mode, move the bank afterwards.
+
+        In evaluation mode the images have no row in the bank: the positive of each side is the other side's embedding
+        of the same image, negatives are rows of the bank, and nothing is stored.
+
+        Args:
+            student_features: `(batch, student_dim)`, any float dtype.
+            teacher_features: `(batch, teacher_dim)`, any float dtype; no gradient goes back to them.
+            sample_index: `(batch,)` rows of the training images, in [0, num_samples); ignored in evaluation mode.
+            labels: `(batch,)` classes to draw no negatives from. Without them, training uses the classes of
+                `set_labels`; if there are none either, negatives are all other images. Labels that were never
+                registered are learned as batches pass, which sorts all rows at every step: for small data sets.
+            negative_index: `(batch, K)` rows to use as negatives in the place of drawn ones.
+
+        Returns:
+            Scalar ≥ 0, float32: the sum of both sides, averaged over the batch.
+
+        Raises:
+            ValueError: if shapes disagree, if `sample_index` is missing in training, or if an index on the CPU is out
+                of range (on other devices a check would make the host wait).
+        """
+        if student_features.ndim != 2 or teacher_features.ndim != 2 or len(student_features) != len(teacher_features):
+            raise ValueError(
+                f"CRD needs pooled features (batch, dim) of one batch, got {tuple(student_features.shape)} of the "
+                f"student and {tuple(teacher_features.shape)} of the teacher; pool both and pass the same images."
+            )
+        rows = self._checked_rows(sample_index, len(student_features)) if self.training else None
+        if negative_index is None:
+            negative_index = self.negatives.draw(rows, labels, len(student_features), self.num_negatives)
+        else:
+            self._check_negatives(negative_index, len(student_features))
+
+        with torch.autocast(student_features.device.type, enabled=False):
+            student = self._embed(self.student_embedding, student_features)
+            teacher = self._embed(self.teacher_embedding, teacher_features.detach())
+            bank, temperature = self.bank, self.temperature
+            student_positive = teacher.detach() if rows is None else bank.teacher[rows]
+            teacher_positive = student.detach() if rows is None else bank.student[rows]
+            student_scores = similarities(student, student_positive, bank.teacher, negative_index) / temperature
+            teacher_scores = similarities(teacher, teacher_positive, bank.student, negative_index) / temperature
+            estimates = [log_normalizer(scores, self.num_samples) for scores in (student_scores, teacher_scores)]
+            if rows is not None:
+                bank.set_normalizers(*estimates)
+            student_odds = student_scores - bank.normalizer_or(bank.log_normalizer_student, estimates[0])
+            teacher_odds = teacher_scores - bank.normalizer_or(bank.log_normalizer_teacher, estimates[1])
+            loss = contrastive_loss(
+                student, student_positive, bank.teacher, negative_index, student_odds, temperature
+            ) + contrastive_loss(teacher, teacher_positive, bank.student, negative_index, teacher_odds, temperature)
+            if rows is not None:
+                bank.update(rows, student.detach(), teacher.detach())
+            return loss
+
+    def set_labels(self, labels: Tensor) -> None:
+        """Register the class of every training image, so that negatives come from other classes.
+
+        Args:
+            labels: `(num_samples,)`, integers.
+
+        Raises:
+            ValueError: if the length is wrong, the dtype is no integer, or there is only one class.
+        """
+        self.negatives.register(labels)
+
+    @property
+    def normalizer_student(self) -> Tensor:
+        """Z of the student's embeddings, scalar; NaN before the first training step, inf beyond float32."""
+        return self.bank.log_normalizer_student.exp()
+
+    @property
+    def normalizer_teacher(self) -> Tensor:
+        """Z of the teacher's embeddings, scalar; NaN before the first training step, inf beyond float32."""
+        return self.bank.log_normalizer_teacher.exp()
+
+    def bank_state(self) -> dict[str, Tensor]:
+        """Tables and normalisers for a checkpoint, by name: the tensors themselves, not copies.
+
+        Classes are not in it: register them again when a run is resumed.
+        """
+        return self.bank.tensors()
+
+    def load_bank_state(self, state: dict[str, Tensor]) -> None:
+        """Copy what `bank_state` gave into this bank, in place.
+
+        Raises:
+            ValueError: if names or sizes differ from this bank's; nothing is copied then.
+        """
+        self.bank.load(state)
+
+    def _embed(self, embedding: nn.Linear, features: Tensor) -> Tensor:
+        return F.normalize(embedding(features.to(embedding.weight.dtype)).float(), dim=1)
+
+    def _checked_rows(self, sample_index: Tensor | None, batch: int) -> Tensor:
+        if sample_index is None or sample_index.shape != (batch,):
+            received = None if sample_index is None else tuple(sample_index.shape)
+            raise ValueError(
+                f"CRD needs sample_index ({batch},) in training mode, got {received}; "
+                "let the data set give each image its row."
+            )
+        self._check_range("sample_index", sample_index)
+        return sample_index.long()
+
+    def _check_negatives(self, negative_index: Tensor, batch: int) -> None:
+        if negative_index.ndim != 2 or len(negative_index) != batch:
+            raise ValueError(
+                f"CRD negative_index must be ({batch}, K), got {tuple(negative_index.shape)}; give every image of the "
+                "batch its row of negatives."
+            )
+        self._check_range("negative_index", negative_index)
+
+    def _check_range(self, name: str, index: Tensor) -> None:
+        # Reading values of an accelerator's tensor would make the host wait for it at every step.
+        if index.device.type != "cpu":
+            return
+        low, high = int(index.min()), int(index.max())
+        if low < 0 or high >= self.num_samples:
+            raise ValueError(
+                f"CRD {name} must be in [0, {self.num_samples}), got {low if low < 0 else high} with num_samples="
+                f"{self.num_samples}; build CRDLoss with the size of the training set that numbers the images."
+            )

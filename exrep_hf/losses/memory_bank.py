@@ -1,0 +1,126 @@
+"""The memory bank of contrastive representation distillation: one row per training image and side."""
+
+import math
+
+import torch
+import torch.distributed as dist
+import torch.nn.functional as F
+from torch import Tensor
+
+from exrep_hf.losses.plain_tensors import PlainTensorModule
+
+_INITIAL_SEED = 0
+
+
+class MemoryBank(PlainTensorModule):
+    """Running embeddings of all training images, and the normalisers of the scores against them.
+
+    In a run of several processes (`torch.distributed`, default group) every process holds the whole bank. The tables
+    start equal, because they are drawn from a generator of their own, and stay equal, because every process applies
+    the batches of all. Only indices and embeddings of the batch travel. Batches must have the same size on every
+    process, as accelerate's data loaders give them by default.
+
+    Args:
+        num_samples: rows, one per training image.
+        embedding_dim: columns.
+        momentum: share of the old row that an update keeps, in [0, 1).
+
+    Attributes:
+        student: `(num_samples, embedding_dim)`, float32, initially uniform in ±1/√(embedding_dim / 3).
+        teacher: the same for the teacher's side.
+        log_normalizer_student: log Z of the student's embeddings against the teacher's table, scalar; NaN until set.
+        log_normalizer_teacher: log Z of the teacher's embeddings against the student's table, scalar; NaN until set.
+    """
+
+    student: Tensor
+    teacher: Tensor
+    log_normalizer_student: Tensor
+    log_normalizer_teacher: Tensor
+
+    def __init__(self, num_samples: int, embedding_dim: int, momentum: float) -> None:
+        super().__init__()
+        self.momentum = momentum
+        # All processes must start from the same tables, whatever their global seeds are.
+        generator = torch.Generator("cpu").manual_seed(_INITIAL_SEED)
+        bound = 1 / math.sqrt(embedding_dim / 3)
+        tables = torch.empty(2, num_samples, embedding_dim, dtype=torch.float32, device="cpu")
+        tables.uniform_(-bound, bound, generator=generator)
+        self.student, self.teacher = tables[0].clone(), tables[1].clone()
+        self.log_normalizer_student = torch.tensor(math.nan, device="cpu")
+        self.log_normalizer_teacher = torch.tensor(math.nan, device="cpu")
+
+    @torch.no_grad()
+    def set_normalizers(self, student_estimate: Tensor, teacher_estimate: Tensor) -> None:
+        """Keep the first estimates of log Z, agreed between processes, and ignore all later ones.
+
+        Args:
+            student_estimate: log Z of this process's batch on the student's side, scalar.
+            teacher_estimate: the same on the teacher's side.
+        """
+        estimates = gather_batches(torch.stack([student_estimate, teacher_estimate]).unsqueeze(0))
+        student, teacher = (torch.logsumexp(estimates, dim=0) - math.log(len(estimates))).unbind()
+        self.log_normalizer_student.copy_(self.normalizer_or(self.log_normalizer_student, student))
+        self.log_normalizer_teacher.copy_(self.normalizer_or(self.log_normalizer_teacher, teacher))
+
+    @staticmethod
+    def normalizer_or(log_normalizer: Tensor, estimate: Tensor) -> Tensor:
+        """The stored log Z, or `estimate` while none is stored; both scalars."""
+        # A branch in Python would wait for the device.
+        return torch.where(log_normalizer.isnan(), estimate, log_normalizer)
+
+    @torch.no_grad()
+    def update(self, sample_index: Tensor, student: Tensor, teacher: Tensor) -> None:
+        """Move the rows of a batch towards new embeddings: `M[i] <- normalise(m · M[i] + (1 - m) · v)`.
+
+        If an image occurs more than once, its last occurrence counts (the last process's, where several have it).
+
+        Args:
+            sample_index: `(batch,)` rows to move, int64.
+            student: `(batch, embedding_dim)` unit embeddings of the student.
+            teacher: the same of the teacher.
+        """
+        index = gather_batches(sample_index)
+        embeddings = gather_batches(torch.stack([student, teacher], dim=1))
+        # Duplicates all write the value of the last one, so the order of the writes is of no consequence.
+        ordered, order = torch.sort(index, stable=True)
+        last = order[torch.searchsorted(ordered, index, right=True) - 1]
+        for table, new in zip((self.student, self.teacher), embeddings[last].unbind(1), strict=True):
+            moved = torch.lerp(new, table[index], self.momentum)
+            table.index_copy_(0, index, F.normalize(moved, dim=1))
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All that a checkpoint needs, by flat name; the tensors themselves, not copies."""
+        return {
+            "bank.student": self.student,
+            "bank.teacher": self.teacher,
+            "log_normalizer.student": self.log_normalizer_student,
+            "log_normalizer.teacher": self.log_normalizer_teacher,
+        }
+
+    @torch.no_grad()
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Copy what `tensors` gave into this bank, in place.
+
+        Raises:
+            ValueError: if names or sizes differ from this bank's; nothing is copied then.
+        """
+        own = self.tensors()
+        if state.keys() != own.keys():
+            raise ValueError(f"A CRD bank holds {sorted(own)}, got {sorted(state)}; load what bank_state() gave.")
+        for name, tensor in own.items():
+            if state[name].shape != tensor.shape:
+                raise ValueError(
+                    f"CRD {name} has size {tuple(tensor.shape)} here, {tuple(state[name].shape)} in the checkpoint; "
+                    "resume with the same training set and embedding_dim."
+                )
+        for name, tensor in own.items():
+            tensor.copy_(state[name])
+
+
+def gather_batches(tensor: Tensor) -> Tensor:
+    """Concatenate `(batch, ...)` of all processes in rank order; `tensor` itself in a run of one process."""
+    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
+        return tensor
+    gathered = tensor.new_empty((dist.get_world_size() * len(tensor), *tensor.shape[1:]))
+    dist.all_gather_into_tensor(gathered, tensor.contiguous())
+    return gathered

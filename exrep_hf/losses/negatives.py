@@ -1,0 +1,93 @@
+"""Which training images an image is contrasted with: images of other classes, drawn uniformly on the device."""
+
+import torch
+from torch import Tensor
+
+from exrep_hf.losses.plain_tensors import PlainTensorModule
+
+# A random integer below this, modulo m, is uniform up to a relative error of m / 2^62.
+_RANDOM_BOUND = 2**62
+
+
+class NegativeSampler(PlainTensorModule):
+    """Draws rows of other classes, with replacement, in O(1) memory and time per draw.
+
+    Rows sorted by class put each class in one block; a draw `u` among the `n - n_c` other rows skips its own block.
+
+    Args:
+        num_samples: number of training images.
+
+    Attributes:
+        labels: class of every training image, `(num_samples,)` int64; -1 where unknown.
+        registered: whether `register` gave the classes of all images.
+    """
+
+    labels: Tensor
+    _order: Tensor | None
+    _sorted_labels: Tensor | None
+
+    def __init__(self, num_samples: int) -> None:
+        super().__init__()
+        self.labels = torch.full((num_samples,), -1, device="cpu")
+        self.registered = False
+        self._order, self._sorted_labels = None, None
+
+    def register(self, labels: Tensor) -> None:
+        """Set the class of every training image.
+
+        Args:
+            labels: `(num_samples,)`, integers.
+
+        Raises:
+            ValueError: if the length is wrong, the dtype is no integer, or there is only one class.
+        """
+        if labels.shape != self.labels.shape:
+            raise ValueError(
+                f"CRD needs one label per training image: expected shape ({len(self.labels)},), got "
+                f"{tuple(labels.shape)}; pass the labels of the data set that num_samples was taken from."
+            )
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise ValueError(f"CRD needs class indices as labels, got dtype {labels.dtype}; convert them to int64.")
+        if bool((labels == labels[0]).all()):
+            raise ValueError(
+                f"CRD needs at least two classes to draw negatives from, got {len(labels)} images, all of class "
+                f"{int(labels[0])}; leave CRD out or add images of another class."
+            )
+        self.labels = labels.to(self.labels.device, torch.int64, copy=True)
+        self.registered = True
+        self._sort()
+
+    @torch.no_grad()
+    def draw(self, rows: Tensor | None, labels: Tensor | None, batch: int, num_negatives: int) -> Tensor:
+        """Draw the negatives of a batch.
+
+        Args:
+            rows: `(batch,)` own rows of training images; None for images that have none.
+            labels: `(batch,)` classes to leave out; by default the registered ones of `rows`. If none were registered,
+                those of training images are remembered, and a row of unknown class counts as another class.
+            batch: number of images.
+            num_negatives: draws per image.
+
+        Returns:
+            `(batch, num_negatives)` rows: of other classes, or, without any labels, all rows but the own one.
+        """
+        if labels is None and rows is not None and self.registered:
+            labels = self.labels[rows]
+        elif labels is not None and rows is not None and not self.registered:
+            self.labels.index_copy_(0, rows, labels.long())
+            self._sort()
+        random = torch.randint(_RANDOM_BOUND, (batch, num_negatives), device=self.labels.device)
+        if labels is not None and self._order is not None and self._sorted_labels is not None:
+            labels = labels.long()
+            start = torch.searchsorted(self._sorted_labels, labels).unsqueeze(1)
+            size = torch.searchsorted(self._sorted_labels, labels, right=True).unsqueeze(1) - start
+            # While all known images are of one class there is nothing else to draw from: keep within the table.
+            draw = random % (len(self._order) - size).clamp(min=1)
+            return self._order[(draw + size * (draw >= start)).clamp(max=len(self._order) - 1)]
+        if rows is not None:
+            draw = random % (len(self.labels) - 1)
+            return draw + (draw >= rows.unsqueeze(1))
+        return random % len(self.labels)
+
+    def _sort(self) -> None:
+        self._sorted_labels, self._order = torch.sort(self.labels, stable=True)

@@ -1,0 +1,183 @@
+"""The module that is trained: the student with everything its loss needs."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from exrep_hf.arguments import DistillationArguments
+from exrep_hf.losses import AdversarialLoss, CRDLoss, KDLoss
+from exrep_hf.models import ExRepConfig, ExRepForImageClassification
+from exrep_hf.outputs import DistillationOutput
+
+STUDENT_PREFIX = "student."
+BANK_PREFIX = "crd_bank."
+
+
+class DistillationObjective(nn.Module):
+    """Student, embeddings, projection and critic under one loss, in one forward.
+
+    The loss is `ce_weight·CE + kd_weight·KD + crd_weight·CRD + adversarial_weight·ADV + critic_weight·CRITIC`
+    (Jeon et al., ACCV 2020). Terms of weight 0 are not built. All trainable parameters hang below this one module,
+    so that DDP, FSDP and ZeRO see them; the teacher does not.
+
+    Args:
+        student: the model to publish.
+        args: weights and settings of the terms.
+        teacher_dim: width of the teacher's pooled features; needed by the terms that compare features.
+        num_samples: number of training images; needed by CRD's memory bank.
+
+    Raises:
+        ValueError: if an active term lacks `teacher_dim` or `num_samples`.
+    """
+
+    main_input_name = "pixel_values"
+    # The loss is a mean over the batch: the Trainer has to divide it under gradient accumulation.
+    accepts_loss_kwargs = False
+
+    def __init__(
+        self,
+        student: ExRepForImageClassification,
+        args: DistillationArguments,
+        teacher_dim: int | None = None,
+        num_samples: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.args = args
+        self.student = student
+        self.kd = KDLoss(args.temperature) if args.kd_weight else None
+        self.crd: CRDLoss | None = None
+        self.adversarial: AdversarialLoss | None = None
+        if args.needs_features and teacher_dim is None:
+            raise ValueError(
+                "`crd_weight` or `adversarial_weight` is above 0 but no teacher was given: these terms compare "
+                "features. Pass a teacher, or set both weights to 0."
+            )
+        student_dim = student.feature_dim
+        if args.crd_weight:
+            if num_samples is None:
+                raise ValueError(
+                    "`crd_weight` is above 0 but the number of training images is unknown: the memory bank has one "
+                    "row an image. Pass a training data set with a length, or set `crd_weight` to 0."
+                )
+            self.crd = CRDLoss(
+                student_dim,
+                teacher_dim or 0,
+                num_samples,
+                embedding_dim=args.embedding_dim,
+                num_negatives=args.num_negatives,
+                temperature=args.crd_temperature,
+                momentum=args.momentum,
+            )
+        if args.adversarial_weight:
+            self.adversarial = AdversarialLoss(student_dim, teacher_dim or 0, hidden_dim=args.critic_hidden_dim)
+
+    @property
+    def config(self) -> ExRepConfig:
+        """The student's configuration: integrations of the Trainer look for one."""
+        return self.student.config
+
+    def train(self, mode: bool = True) -> "DistillationObjective":
+        """Set training mode, leaving BatchNorm on its stored statistics with `freeze_batch_norm`."""
+        super().train(mode)
+        if mode and self.args.freeze_batch_norm:
+            for module in self.student.modules():
+                if isinstance(module, _BatchNorm):
+                    module.eval()
+        return self
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        labels: Tensor | None = None,
+        sample_index: Tensor | None = None,
+        teacher_logits: Tensor | None = None,
+        teacher_features: Tensor | None = None,
+    ) -> DistillationOutput:
+        """Compute the student's logits and every term that applies.
+
+        Args:
+            pixel_values: `(batch, channels, height, width)`, normalised for the student.
+            labels: `(batch,)` class indices; without them the label term applies only in evaluation.
+            sample_index: `(batch,)` positions in the training data set; needed by CRD in training.
+            teacher_logits: `(batch, num_labels)`, the teacher's answer for the same images.
+            teacher_features: `(batch, teacher_dim)`, the teacher's pooled features.
+
+        In evaluation, terms whose input is missing are left out.
+
+        Raises:
+            ValueError: in training, if an active term lacks its input.
+        """
+        student = self.student(pixel_values, output_features=self.args.needs_features)
+        terms = self._logit_terms(student.logits, labels, teacher_logits)
+        if student.features is not None:
+            terms.update(self._feature_terms(student.features, teacher_features, labels, sample_index))
+        loss = None
+        for weight, value in terms.values():
+            loss = weight * value if loss is None else loss + weight * value
+        losses = {name: value.detach() for name, (_, value) in terms.items()}
+        return DistillationOutput(loss=loss, losses=losses, logits=student.logits)
+
+    def _logit_terms(
+        self, logits: Tensor, labels: Tensor | None, teacher_logits: Tensor | None
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of the terms on logits, by log name."""
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if self.args.ce_weight and self._given(labels, "labels", "ce_weight"):
+            value = F.cross_entropy(logits.float(), labels, label_smoothing=self.args.label_smoothing_factor)
+            terms["loss_ce"] = (self.args.ce_weight, value)
+        if self.kd is not None and self._given(teacher_logits, "teacher_logits", "kd_weight"):
+            terms["loss_kd"] = (self.args.kd_weight, self.kd(logits, teacher_logits))
+        return terms
+
+    def _feature_terms(
+        self, features: Tensor, teacher_features: Tensor | None, labels: Tensor | None, sample_index: Tensor | None
+    ) -> dict[str, tuple[float, Tensor]]:
+        """Weight and value of the terms on pooled features, by log name."""
+        terms: dict[str, tuple[float, Tensor]] = {}
+        if not self._given(teacher_features, "teacher_features", "crd_weight` or `adversarial_weight"):
+            return terms
+        if self.crd is not None and self._given(sample_index, "sample_index", "crd_weight"):
+            value = self.crd(features, teacher_features, sample_index, labels=labels)
+            terms["loss_crd"] = (self.args.crd_weight, value)
+        if self.adversarial is not None:
+            adversarial, critic = self.adversarial(features, teacher_features)
+            terms["loss_adversarial"] = (self.args.adversarial_weight, adversarial)
+            terms["loss_critic"] = (self.args.critic_weight, critic)
+        return terms
+
+    def _given(self, value: object, name: str, weight: str) -> bool:
+        if value is None and self.training:
+            raise ValueError(
+                f"A training batch has no {name}, which the term of `{weight}` needs. Let the data set's items hold "
+                f"it, or set `{weight}` to 0."
+            )
+        return value is not None
+
+    def auxiliary_state(self) -> dict[str, Tensor]:
+        """Everything a resumed run needs that is not the student: embeddings, projection, critic, bank, Z."""
+        state = {name: value for name, value in self.state_dict().items() if not name.startswith(STUDENT_PREFIX)}
+        if self.crd is not None:
+            state.update({BANK_PREFIX + name: value for name, value in self.crd.bank_state().items()})
+        return state
+
+    def load_auxiliary_state(self, state: dict[str, Tensor]) -> None:
+        """Restore `auxiliary_state`.
+
+        Raises:
+            ValueError: if the state belongs to other terms or sizes than this objective has.
+        """
+        bank = {name[len(BANK_PREFIX) :]: value for name, value in state.items() if name.startswith(BANK_PREFIX)}
+        parameters = {name: value for name, value in state.items() if not name.startswith(BANK_PREFIX)}
+        own = {name: value.shape for name, value in self.state_dict().items() if not name.startswith(STUDENT_PREFIX)}
+        stored = {name: value.shape for name, value in parameters.items()}
+        if own != stored or bool(bank) != (self.crd is not None):
+            differing = sorted(name for name in own.keys() | stored.keys() if own.get(name) != stored.get(name))
+            raise ValueError(
+                f"The checkpoint's distillation state does not fit this run: {differing or 'memory bank'} differ. "
+                "Resume with the loss weights, feature widths and teacher that the checkpoint was written with."
+            )
+        if self.crd is not None:
+            self.crd.load_bank_state(bank)
+        with torch.no_grad():
+            self.load_state_dict(parameters, strict=False)

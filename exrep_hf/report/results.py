@@ -1,0 +1,58 @@
+"""`results.json`: what a run was and what came out; cards, tables and pictures are made from it alone."""
+
+import dataclasses
+import json
+import os
+import platform
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RESULTS_NAME = "results.json"
+PACKAGES = ("exrep_hf", "torch", "transformers", "accelerate", "datasets", "timm", "evaluate", "huggingface-hub")
+# Places and secrets of the machine: not part of what a run was.
+_UNPUBLISHED = frozenset({"output_dir", "hub_token", "run_name", "logging_dir", "resume_from_checkpoint", "deepspeed"})
+
+
+def public_name(name_or_path: str | None) -> str | None:
+    """Name a model or data set without saying where on this machine it lies."""
+    if name_or_path is None or not Path(name_or_path).exists():
+        return name_or_path
+    return Path(name_or_path).resolve().name
+
+
+def public_settings(settings: Any) -> dict[str, Any]:
+    """Settings of an arguments dataclass that differ from their defaults, without paths and tokens."""
+    values = settings.to_dict() if hasattr(settings, "to_dict") else dataclasses.asdict(settings)
+    public = {}
+    for field in dataclasses.fields(settings):
+        if not field.init or field.name in _UNPUBLISHED or field.name not in values:
+            continue
+        default = field.default_factory() if callable(field.default_factory) else field.default
+        value = values[field.name]
+        if value != default and value != getattr(default, "value", default):
+            public[field.name] = public_name(value) if isinstance(value, str) else value
+    return public
+
+
+def software_versions() -> dict[str, str]:
+    """Version of Python and of each package that took part."""
+    return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
+
+
+def device_name(device: torch.device) -> str:
+    """Name the device a figure was measured on."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({os.cpu_count()} cores)" if device.type == "cpu" else device.type
+
+
+def write_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write a JSON file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,91 @@
+"""The images of a study: who may see what."""
+
+from dataclasses import dataclass
+
+from datasets import Dataset
+
+from exrep_hf.arguments import DataArguments
+from exrep_hf.data import (
+    Augmentation,
+    check_images,
+    encode_labels,
+    find_columns,
+    label_names,
+    load_images,
+    split_public_private,
+    train_val_split,
+)
+
+
+@dataclass
+class StudyData:
+    """All images of a study, in columns `image` and, where there are labels, `label`.
+
+    Attributes:
+        args: the settings it was loaded by.
+        train: what the teacher may be trained on: public and private images.
+        test: what nobody is trained on.
+        label_column: name of the label column, if there is one.
+        names: names of the classes, if known.
+        skipped: images left out because they can't be decoded.
+    """
+
+    args: DataArguments
+    train: Dataset
+    test: Dataset
+    label_column: str | None
+    names: list[str] | None
+    skipped: int
+
+    @property
+    def augmentation(self) -> Augmentation | None:
+        """How training images are varied."""
+        if self.args.no_aug:
+            return None
+        low, high = self.args.scale
+        narrow, wide = self.args.ratio
+        return Augmentation((low, high), (narrow, wide), self.args.hflip, self.args.auto_augment)
+
+    def parts(self, seed: int) -> tuple[Dataset, Dataset]:
+        """The public images that a student is trained on under this seed, and the images it is judged on."""
+        public = self.train
+        if self.args.private_fraction:
+            public, _ = split_public_private(public, self.args.private_fraction, seed, self.label_column)
+        if self.args.evaluate_on == "validation":
+            return train_val_split(public, self.args.validation_fraction, seed, self.label_column)
+        return public, self.test
+
+
+def load_study_data(args: DataArguments, num_proc: int | None = None) -> StudyData:
+    """Load and check the data set that the settings name.
+
+    Raises:
+        ValueError: if it is not found, lacks a column or split, or holds images that can't be decoded.
+    """
+    assert args.dataset is not None
+    splits = load_images(args.dataset, config_name=args.dataset_config_name)
+    if args.train_split not in splits:
+        raise ValueError(f"`train_split` is {args.train_split!r}; {args.dataset!r} has the splits {list(splits)}.")
+    _, label_column = find_columns(splits[args.train_split], args.image_column_name, args.label_column_name)
+    if label_column is not None:
+        splits = encode_labels(splits, label_column)
+    train = splits[args.train_split]
+    test_split = args.test_split or next((name for name in ("test", "validation") if name in splits), None)
+    if test_split is not None and test_split not in splits:
+        raise ValueError(f"`test_split` is {test_split!r}; {args.dataset!r} has the splits {list(splits)}.")
+    if test_split is None:
+        train, test = train_val_split(train, args.train_val_split, 0, label_column)
+    else:
+        test = splits[test_split]
+    checked, skipped = [], 0
+    for part, limit in ((train, args.max_train_samples), (test, args.max_eval_samples)):
+        if limit is not None and limit < len(part):
+            part = part.shuffle(seed=0).select(range(limit))
+        image_column, _ = find_columns(part, args.image_column_name, label_column)
+        part, broken = check_images(part, image_column, args.skip_broken_images, num_proc)
+        names_here = {image_column: "image"} | ({label_column: "label"} if label_column else {})
+        part = part.select_columns(list(names_here))
+        checked.append(part.rename_columns({old: new for old, new in names_here.items() if old != new}))
+        skipped += broken
+    names = None if label_column is None else label_names(checked[0], "label")
+    return StudyData(args, checked[0], checked[1], label_column and "label", names, skipped)

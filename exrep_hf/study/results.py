@@ -1,0 +1,76 @@
+"""From the records of runs to the content of `results.json`."""
+
+from statistics import mean
+from typing import Any
+
+from torch import nn
+
+from exrep_hf.data import Preprocessing
+from exrep_hf.evaluation import inference_cost, mean_and_deviation
+from exrep_hf.report import public_name, public_settings
+from exrep_hf.study.arms import Arm
+from exrep_hf.study.data import StudyData
+from exrep_hf.study.stages import Student, with_distiller
+
+Record = dict[str, Any]
+
+
+def describe_data(data: StudyData, seed: int) -> dict[str, Any]:
+    """Name and numbers of the images."""
+    public, images = data.parts(seed)
+    return {
+        "name": public_name(data.args.dataset),
+        "num_public": len(public),
+        "num_private": round(len(data.train) * data.args.private_fraction),
+        "num_evaluated": len(images),
+        "evaluated_on": data.args.evaluate_on,
+        "num_labels": None if data.names is None else len(data.names),
+        "skipped_images": data.skipped,
+    }
+
+
+def _cost(model: nn.Module, student: Student) -> dict[str, float]:
+    images = Preprocessing.from_image_processor(student.processor)
+    return inference_cost(model, (len(images.mean), images.height, images.width))
+
+
+def network_cost(student: Student) -> dict[str, float]:
+    """What a plain classifier costs at inference."""
+    return _cost(student.classifier, student)
+
+
+def summarise_arm(arm: Arm, runs: list[Record], start: Student) -> dict[str, Any]:
+    """Means over seeds, cost at inference as trained, and the runs themselves."""
+    removed = [run["without_distiller"] for run in runs if run["without_distiller"] is not None]
+    return {
+        "distiller": None if arm.model_args.distiller == "none" else arm.model_args.distiller,
+        "settings": {"model": public_settings(arm.model_args), "training": public_settings(arm.args)},
+        **_over_seeds(runs),
+        "without_distiller": _over_seeds(removed) if removed else None,
+        "cost": _cost(with_distiller(start, arm.model_args), start),
+        "runs": runs,
+    }
+
+
+def _over_seeds(outcomes: list[Record]) -> dict[str, Any]:
+    return {
+        "accuracy": mean_and_deviation([outcome["after"]["accuracy"] for outcome in outcomes]),
+        "gap_recovered": mean_and_deviation([outcome["gap_recovered"] for outcome in outcomes]),
+    }
+
+
+def summarise_teacher(name: str | None, from_scratch: bool, runs: list[Record], cost: dict[str, float]) -> Record:
+    """The teacher: what it reaches on the images of the runs (the same for all seeds on a test split)."""
+    measured = {metric: mean(run["teacher"][metric] for run in runs) for metric in runs[0]["teacher"]}
+    return {"name": public_name(name), "from_scratch": from_scratch, **measured, "cost": cost}
+
+
+def summarise_student(name: str | None, from_scratch: bool, runs: list[Record], start: Student) -> Record:
+    """The student before distillation."""
+    accuracy = mean_and_deviation([run["before"]["accuracy"] for run in runs])
+    return {
+        "name": public_name(name),
+        "from_scratch": from_scratch,
+        "accuracy": accuracy,
+        "cost": network_cost(start),
+    }

@@ -1,0 +1,90 @@
+"""One arm under one seed: trained and judged."""
+
+import copy
+import time
+from pathlib import Path
+from typing import Any
+
+from datasets import Dataset
+from transformers.trainer_utils import get_last_checkpoint
+
+from exrep_hf.evaluation import gap_recovered
+from exrep_hf.study.arms import Arm
+from exrep_hf.study.data import StudyData
+from exrep_hf.study.stages import Student, labels_only, with_distiller
+from exrep_hf.teacher import TeacherSource
+from exrep_hf.trainer import DistillationTrainer
+
+Metrics = dict[str, float]
+
+
+def judge(student: Student, images: Dataset, teacher: TeacherSource | None, arm: Arm) -> Metrics:
+    """Evaluate a plain classifier: accuracy, loss with the labels, and agreement with the teacher."""
+    trainer = DistillationTrainer(
+        student.classifier,
+        teacher=teacher,
+        args=labels_only(arm.args),
+        eval_dataset=images,
+        processing_class=student.processor,
+    )
+    return short_names(trainer.evaluate())
+
+
+def short_names(metrics: Metrics) -> Metrics:
+    """Metrics of an evaluation without the Trainer's prefix and timings."""
+    timings = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+    named = {name.removeprefix("eval_"): value for name, value in metrics.items() if name.startswith("eval_")}
+    return {name: value for name, value in named.items() if name not in timings}
+
+
+def distil(
+    arm: Arm, start: Student, public: Dataset, images: Dataset, data: StudyData, teacher: TeacherSource | None
+) -> tuple[dict[str, Any], DistillationTrainer]:
+    """Train one arm from a copy of the starting student and judge what comes out.
+
+    Returns:
+        What happened, and the trainer with the trained student.
+    """
+    student = with_distiller(start, arm.model_args)
+    trainer = DistillationTrainer(
+        student,
+        teacher=teacher,
+        args=arm.args,
+        train_dataset=public,
+        eval_dataset=images,
+        augmentation=data.augmentation,
+        processing_class=start.processor,
+    )
+    resume = get_last_checkpoint(arm.args.output_dir) if arm.args.resume_from_checkpoint else None
+    began = time.perf_counter()
+    trained = trainer.train(resume_from_checkpoint=resume).metrics
+    seconds = time.perf_counter() - began
+    record: dict[str, Any] = {
+        "seed": arm.args.seed,
+        "after": short_names(trainer.evaluate()),
+        "without_distiller": None,
+        "steps": trainer.state.global_step,
+        "seconds": seconds,
+        "train_images_per_second": trained["train_samples_per_second"],
+        "history": [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
+    }
+    if student.input_distiller is not None:
+        plain = Student(student.without_distiller(), start.processor)
+        record["without_distiller"] = {"after": judge(plain, images, teacher, arm)}
+    return record, trainer
+
+
+def add_gaps(record: dict[str, Any], before: Metrics, teacher: Metrics | None) -> dict[str, Any]:
+    """Put what a run is measured against into its record, and the shares of the gap."""
+    record["before"], record["teacher"] = before, teacher
+    for outcome in filter(None, (record, record["without_distiller"])):
+        after = outcome["after"]["accuracy"]
+        outcome["gap_recovered"] = teacher and gap_recovered(before["accuracy"], after, teacher["accuracy"])
+    return record
+
+
+def placed(arm: Arm, folder: Path, seed: int) -> Arm:
+    """The arm with a folder for its checkpoints, and a seed."""
+    args = copy.deepcopy(arm.args)
+    args.output_dir, args.seed = str(folder), seed
+    return Arm(arm.name, arm.model_args, args)

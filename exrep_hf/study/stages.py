@@ -1,0 +1,148 @@
+"""What comes before distillation: a teacher, and a student that has seen public images only."""
+
+import copy
+import dataclasses
+from pathlib import Path
+
+from accelerate import PartialState
+from datasets import Dataset
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+
+from exrep_hf.arguments import DistillationArguments, ModelArguments
+from exrep_hf.data import Preprocessing, check_class_order
+from exrep_hf.models import ExRepForImageClassification, load_classifier, set_input_size
+from exrep_hf.study.data import StudyData
+from exrep_hf.trainer import DistillationTrainer
+
+
+@dataclasses.dataclass
+class Student:
+    """A starting student: the plain classifier and how it wants its images."""
+
+    classifier: PreTrainedModel
+    processor: BaseImageProcessor
+
+
+def labels_only(args: DistillationArguments) -> DistillationArguments:
+    """Settings of a stage without a teacher, which saves, evaluates and publishes nothing by itself."""
+    changed = copy.deepcopy(args)
+    changed.ce_weight = 1.0
+    changed.kd_weight = changed.crd_weight = changed.adversarial_weight = 0.0
+    changed.save_strategy = SaveStrategy.NO
+    changed.eval_strategy = IntervalStrategy.NO
+    changed.load_best_model_at_end = changed.push_to_hub = False
+    return changed
+
+
+def with_distiller(start: Student, model_args: ModelArguments) -> ExRepForImageClassification:
+    """A copy of a starting student with an arm's Input Distiller before it."""
+    return ExRepForImageClassification.from_backbone(
+        copy.deepcopy(start.classifier),
+        distiller=None if model_args.distiller == "none" else model_args.distiller,
+        distiller_channels=model_args.distiller_channels,
+        image_size=model_args.image_size,
+    )
+
+
+def train_with_labels(
+    student: Student, dataset: Dataset, data: StudyData, args: DistillationArguments, steps: int, learning_rate: float
+) -> None:
+    """Train a classifier with labels alone, in place."""
+    stage = labels_only(args)
+    stage.max_steps = steps
+    stage.learning_rate = learning_rate
+    stage.freeze_batch_norm = False
+    trainer = DistillationTrainer(
+        student.classifier,
+        args=stage,
+        train_dataset=dataset,
+        augmentation=data.augmentation,
+        processing_class=student.processor,
+    )
+    trainer.train()
+    student.classifier.eval()
+
+
+def load_network(
+    name: str, revision: str | None, from_scratch: bool, trained_here: bool, data: StudyData, image_size: int | None
+) -> Student:
+    """Load a classifier for the classes of the data set.
+
+    Raises:
+        ValueError: if it is not found, or has other classes than the data set and is not trained here.
+    """
+    id2label = None if data.names is None else dict(enumerate(data.names))
+    classifier = load_classifier(
+        name,
+        id2label=id2label if from_scratch else None,
+        pretrained=not from_scratch,
+        revision=revision,
+    )
+    if id2label is not None and classifier.config.num_labels != len(id2label):
+        if not trained_here:
+            raise ValueError(
+                f"{name!r} has {classifier.config.num_labels} classes and the data set has {len(id2label)}. Take a "
+                "classifier for these classes, or let it be trained on them first (`--teacher_steps`, "
+                "`--student_steps`)."
+            )
+        classifier = load_classifier(name, id2label=id2label, revision=revision, new_head=True)
+    check_class_order(classifier.config, data.names)
+    preprocessing = Preprocessing.from_model(classifier)
+    if image_size is not None:
+        set_input_size(classifier.config, image_size)
+        preprocessing = dataclasses.replace(preprocessing, height=image_size, width=image_size, resize=image_size)
+    return Student(classifier, preprocessing.to_image_processor())
+
+
+def save_network(student: Student, folder: Path) -> None:
+    """Write a classifier and its image processor, on the main process."""
+    if PartialState().is_main_process:
+        student.classifier.save_pretrained(folder)
+        student.processor.save_pretrained(folder)
+
+
+def prepare_teacher(
+    model_args: ModelArguments, data: StudyData, args: DistillationArguments, resume: bool
+) -> Student | None:
+    """Load the teacher and, with `teacher_steps`, train it on all training images, public and private.
+
+    A teacher that is trained here is kept in the folder `teacher`, from where a resumed study takes it.
+    """
+    if model_args.teacher is None:
+        return None
+    kept = Path(args.output_dir) / "teacher"
+    trained = resume and model_args.teacher_steps > 0 and (kept / "model.safetensors").is_file()
+    network = load_network(
+        str(kept) if trained else model_args.teacher,
+        None if trained else model_args.teacher_revision,
+        model_args.teacher_from_scratch and not trained,
+        model_args.teacher_steps > 0,
+        data,
+        model_args.image_size,
+    )
+    if model_args.teacher_steps and not trained:
+        train_with_labels(
+            network, data.train, data, args, model_args.teacher_steps, model_args.pretraining_learning_rate
+        )
+        save_network(network, kept)
+    return network
+
+
+def prepare_student(
+    model_args: ModelArguments, public: Dataset, data: StudyData, args: DistillationArguments
+) -> Student:
+    """Load the student and, with `student_steps`, train it on the public images."""
+    assert model_args.student is not None
+    network = load_network(
+        model_args.student,
+        model_args.student_revision,
+        model_args.student_from_scratch,
+        model_args.student_steps > 0,
+        data,
+        model_args.image_size,
+    )
+    if model_args.student_steps:
+        train_with_labels(network, public, data, args, model_args.student_steps, model_args.pretraining_learning_rate)
+    return network

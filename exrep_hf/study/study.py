@@ -1,0 +1,181 @@
+"""All arms under all seeds, and what comes out of them."""
+
+import json
+import shutil
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import set_seed
+
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.hub import make_model_card
+from exrep_hf.report import RESULTS_NAME, device_name, public_settings, software_versions, summary_table, write_json
+from exrep_hf.study.arms import make_arms
+from exrep_hf.study.data import StudyData, load_study_data
+from exrep_hf.study.publish import publish_student
+from exrep_hf.study.results import describe_data, network_cost, summarise_arm, summarise_student, summarise_teacher
+from exrep_hf.study.run import Metrics, add_gaps, distil, judge, placed
+from exrep_hf.study.stages import Student, prepare_student, prepare_teacher
+from exrep_hf.teacher import OnlineTeacher
+
+RUN_NAME = "run.json"
+# What a study leaves in its output folder.
+TRACES = (RESULTS_NAME, "model.safetensors", RUN_NAME, "runs", "teacher", "checkpoint-*")
+
+
+@dataclass
+class Settings:
+    """All settings of a study."""
+
+    model: ModelArguments
+    data: DataArguments
+    study: StudyArguments
+    training: DistillationArguments
+
+
+def claim_output_dir(folder: Path, overwrite: bool, resume: bool) -> None:
+    """Make sure that no other run is lost.
+
+    Raises:
+        ValueError: if the folder holds a run that is neither to be resumed nor replaced.
+    """
+    traces = [path for pattern in TRACES for path in folder.glob(pattern)]
+    if not traces or resume:
+        return
+    if not overwrite:
+        raise ValueError(
+            f"`output_dir` {str(folder)!r} holds another run ({', '.join(sorted(path.name for path in traces))}). "
+            "Give another folder, continue it with `--resume_from_checkpoint true`, or replace it with "
+            "`--overwrite_output_dir`."
+        )
+    for path in traces:
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
+class Study:
+    """One method and its controls, from the same starting students and with the same number of steps.
+
+    Args:
+        settings: what to run.
+
+    Raises:
+        ValueError: for settings that don't fit each other, or an output folder that holds another run.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.folder = Path(settings.training.output_dir)
+        self.arms = make_arms(settings.model, settings.study, settings.training)
+        self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
+        self.resuming = settings.training.resume_from_checkpoint not in (None, "False", "false")
+        self.began = time.perf_counter()
+        if PartialState().is_main_process:
+            claim_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming)
+        PartialState().wait_for_everyone()
+
+    def run(self) -> dict[str, Any]:
+        """Run what is not finished yet; write results, model, card and pictures into the output folder.
+
+        Returns:
+            The content of `results.json`.
+        """
+        settings = self.settings
+        data = load_study_data(settings.data, settings.training.dataloader_num_workers or None)
+        self._tell(f"{settings.data.dataset}: {len(data.train)} training images, {len(data.test)} test images")
+        set_seed(settings.training.seed)
+        self._tell(f"teacher {settings.model.teacher}{_steps(settings.model.teacher_steps)}")
+        teacher = prepare_teacher(settings.model, data, settings.training, self.resuming)
+        records: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in self.arms}
+        for seed in self.seeds:
+            start = self._run_seed(seed, data, teacher, records)
+        results = self._results(data, teacher, start, records)
+        if PartialState().is_main_process:
+            write_json(results, self.folder / RESULTS_NAME)
+            make_model_card(results, settings.training.hub_model_id or self.folder.name).save(
+                self.folder / "README.md"
+            )
+        self._tell(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
+        return results
+
+    def _run_seed(
+        self, seed: int, data: StudyData, teacher: Student | None, records: dict[str, list[dict[str, Any]]]
+    ) -> Student:
+        """Prepare the student of a seed and run every arm from it."""
+        public, images = data.parts(seed)
+        model_args = self.settings.model
+        set_seed(seed)
+        self._tell(
+            f"seed {seed}: student {model_args.student}, {len(public)} public images{_steps(model_args.student_steps)}"
+        )
+        start = prepare_student(model_args, public, data, self.settings.training)
+        source = None if teacher is None else OnlineTeacher(teacher.classifier, teacher.processor)
+        before: Metrics | None = None
+        of_teacher: Metrics | None = None
+        for arm in self.arms:
+            folder = self.folder / "runs" / f"{arm.name}-seed{seed}" if self._several else self.folder
+            if self.resuming and (folder / RUN_NAME).is_file():
+                self._tell(f"seed {seed}: {arm.name} is finished already")
+                records[arm.name].append(json.loads((folder / RUN_NAME).read_text(encoding="utf-8")))
+                continue
+            if before is None:
+                before = judge(start, images, source, arm)
+                of_teacher = None if teacher is None else judge(teacher, images, None, arm)
+            self._tell(f"seed {seed}: {arm.name}")
+            set_seed(seed)
+            record, trainer = distil(placed(arm, folder, seed), start, public, images, data, source)
+            add_gaps(record, before, of_teacher)
+            self._tell(f"seed {seed}: {arm.name}: top-1 {before['accuracy']:.3f} → {record['after']['accuracy']:.3f}")
+            if arm is self.arms[-1] and seed == self.seeds[0]:
+                publish_student(trainer, arm, record, self.folder)
+            if PartialState().is_main_process:
+                write_json(record, folder / RUN_NAME)
+            records[arm.name].append(record)
+        return start
+
+    def _results(
+        self, data: StudyData, teacher: Student | None, start: Student, records: dict[str, list[dict[str, Any]]]
+    ) -> dict[str, Any]:
+        settings, main = self.settings, self.arms[-1]
+        runs = records[main.name]
+        return {
+            "license": settings.study.license,
+            "configuration": {
+                "model": public_settings(settings.model),
+                "data": public_settings(settings.data),
+                "study": public_settings(settings.study),
+                "training": public_settings(settings.training),
+            },
+            "versions": software_versions(),
+            "device": device_name(settings.training.device),
+            "processes": PartialState().num_processes,
+            "seeds": self.seeds,
+            "dataset": describe_data(data, self.seeds[0]),
+            "teacher": teacher
+            and summarise_teacher(
+                settings.model.teacher, settings.model.teacher_from_scratch, runs, network_cost(teacher)
+            ),
+            "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
+            "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
+            "published": {"arm": main.name, "seed": self.seeds[0], **runs[0]["after"]},
+            "wall_time_seconds": time.perf_counter() - self.began,
+        }
+
+    @property
+    def _several(self) -> bool:
+        return len(self.arms) * len(self.seeds) > 1
+
+    def _written(self) -> list[str]:
+        return sorted(path.name + "/" * path.is_dir() for path in self.folder.iterdir())
+
+    def _tell(self, message: str) -> None:
+        PartialState().print(f"[{time.perf_counter() - self.began:4.0f} s] {message}", flush=True)
+
+
+def _steps(steps: int) -> str:
+    return f", {steps} steps with labels first" if steps else ""

@@ -1,0 +1,313 @@
+"""`DistillationTrainer`: the Hugging Face Trainer with a teacher."""
+
+import os
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import datasets
+import torch
+from safetensors.torch import load_file, save_file
+from timm.utils import AverageMeter
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.trainer_utils import EvalLoopOutput
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from exrep_hf.arguments import DistillationArguments
+from exrep_hf.data import (
+    Augmentation,
+    DistillationDataset,
+    Preprocessing,
+    ViewTransform,
+    check_items,
+    check_labels,
+    check_same_classes,
+    collate_distillation,
+    find_columns,
+)
+from exrep_hf.metrics import classification_metrics
+from exrep_hf.models import ExRepForImageClassification
+from exrep_hf.objective import STUDENT_PREFIX, DistillationObjective
+from exrep_hf.outputs import DistillationOutput, TeacherOutput
+from exrep_hf.teacher import OnlineTeacher, TeacherSource
+
+DISTILLATION_STATE_NAME = "distillation_state.safetensors"
+
+
+class DistillationTrainer(Trainer):
+    """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
+
+    The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
+    alone it is what `save_model` and `push_to_hub` write.
+
+    Args:
+        model: the student. Any other `*ForImageClassification` is taken as a student without a distiller.
+        teacher: a classifier (transformers or timm), a `TeacherSource`, or a name or path. None where no active term
+            needs one.
+        args: `TrainingArguments` with the weights of the loss.
+        train_dataset: an HF `Dataset` with an image column, or any data set whose items are dicts with
+            `pixel_values` (and `labels`, `sample_index`, `teacher_pixel_values` where a term needs them).
+        eval_dataset: the same; a dict of data sets is evaluated one by one.
+        augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student; None trains
+            on the evaluation transform.
+        processing_class: the student's image processor; found from the model where not given.
+        data_collator: `collate_distillation` where not given.
+        compute_metrics: top-1 and top-5 accuracy where not given.
+        callbacks: as in the Trainer.
+        optimizers: as in the Trainer.
+        preprocess_logits_for_metrics: as in the Trainer.
+
+    Raises:
+        ValueError: before training, for data, labels, teacher and student that don't fit each other.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        teacher: PreTrainedModel | nn.Module | TeacherSource | str | None = None,
+        args: DistillationArguments | None = None,
+        train_dataset: Dataset | datasets.Dataset | None = None,
+        eval_dataset: Dataset | datasets.Dataset | dict[str, Any] | None = None,
+        augmentation: Augmentation | None = None,
+        processing_class: BaseImageProcessor | None = None,
+        data_collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
+        if not isinstance(model, ExRepForImageClassification):
+            model = ExRepForImageClassification.from_backbone(model, distiller=None)
+        self.teacher = as_teacher(teacher)
+        if self.teacher is None and args.needs_teacher:
+            raise ValueError(
+                "No teacher was given, but `kd_weight`, `crd_weight` or `adversarial_weight` is above 0. Pass "
+                "`teacher=`, or set all three to 0."
+            )
+        if self.teacher is not None:
+            check_same_classes(model.config, self.teacher)
+        if processing_class is None:
+            processing_class = Preprocessing.from_model(model).to_image_processor()
+        self._preprocessing = Preprocessing.from_image_processor(processing_class)
+        self._num_labels = model.config.num_labels
+        train_dataset = self._with_transform(train_dataset, augmentation)
+        needed = ["sample_index"] * bool(args.crd_weight) + ["labels"] * bool(args.ce_weight)
+        check_items(train_dataset, needed, self._num_labels)
+        objective = DistillationObjective(
+            model,
+            args,
+            teacher_dim=None if self.teacher is None else self.teacher.feature_dim,
+            num_samples=len(train_dataset) if hasattr(train_dataset, "__len__") else None,
+        )
+        if objective.crd is not None and getattr(train_dataset, "labels", None) is not None:
+            objective.crd.set_labels(torch.as_tensor(train_dataset.labels))
+        if isinstance(eval_dataset, dict):
+            eval_dataset = {name: self._with_transform(part) for name, part in eval_dataset.items()}
+        else:
+            eval_dataset = self._with_transform(eval_dataset)
+        super().__init__(
+            model=objective,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            data_collator=data_collator or collate_distillation,
+            compute_metrics=compute_metrics or classification_metrics,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
+        )
+        self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
+        self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
+
+    @property
+    def objective(self) -> DistillationObjective:
+        """The trained module without the wrappers of DDP, FSDP or torch.compile."""
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+
+    @property
+    def student(self) -> ExRepForImageClassification:
+        """The model that is published."""
+        return self.objective.student
+
+    # Data
+
+    def _with_transform(self, dataset: Any, augmentation: Augmentation | None = None) -> Any:
+        """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
+        if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
+            return dataset
+        image_column, label_column = find_columns(dataset)
+        if label_column is not None:
+            check_labels(dataset, label_column, self._num_labels)
+        teacher_preprocessing = None if self.teacher is None else self.teacher.preprocessing
+        transform = ViewTransform(self._preprocessing, teacher_preprocessing, augmentation)
+        return DistillationDataset(dataset, transform, image_column, label_column)
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Take HF data sets with image columns here too."""
+        return super().get_eval_dataloader(self._with_transform(eval_dataset))
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """Take HF data sets with image columns here too."""
+        return super().get_test_dataloader(self._with_transform(test_dataset))
+
+    # One step
+
+    def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
+        """Get the teacher's answer; an empty one where it is not needed or can't be had."""
+        unneeded = training and not self.args.needs_teacher
+        if self.teacher is None or unneeded or (not training and self.teacher.training_images_only):
+            return TeacherOutput()
+        # The Trainer's autocast covers the trained module alone.
+        with torch.no_grad(), self.accelerator.autocast():
+            return self.teacher(batch)
+
+    def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
+        answer = self.ask_teacher(batch, training=model.training)
+        output = model(
+            pixel_values=batch["pixel_values"],
+            labels=batch.get("labels"),
+            sample_index=batch.get("sample_index"),
+            teacher_logits=answer.logits,
+            teacher_features=answer.features,
+        )
+        return output, answer
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the objective's total, and its output on request."""
+        output, _ = self._forward(model, inputs)
+        if model.training:
+            for name, value in output.losses.items():
+                self._train_meters[name].update(value)
+        return (output.loss, output) if return_outputs else output.loss
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return loss, logits and labels, and take note of the components and of agreement with the teacher."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            output, answer = self._forward(model, inputs)
+        for name, value in output.losses.items():
+            self._note_evaluation(name, value.repeat(output.logits.shape[0]))
+        if answer.logits is not None:
+            agreement = output.logits.argmax(-1) == answer.logits.argmax(-1)
+            self._note_evaluation("teacher_agreement", agreement.float())
+        logits = None if prediction_loss_only else output.logits.float()
+        return output.loss, logits, None if prediction_loss_only else inputs.get("labels")
+
+    def _note_evaluation(self, name: str, values: Tensor) -> None:
+        values = self.accelerator.gather_for_metrics(values)
+        self._eval_meters[name].update(values.mean(), len(values))
+
+    # Reporting
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Add the components and the agreement with the teacher to the metrics."""
+        self._eval_meters.clear()
+        output = super().evaluation_loop(
+            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
+        )
+        for name, meter in self._eval_meters.items():
+            output.metrics[f"{metric_key_prefix}_{name}"] = float(meter.avg)
+        return output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add each component's mean over the logging window, over all processes."""
+        if "loss" in logs:
+            for name, meter in self._train_meters.items():
+                logs[name] = self.accelerator.reduce(meter.avg, reduction="mean").item()
+            self._train_meters.clear()
+        super().log(logs, start_time)
+
+    # Optimizer, saving, loading
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """Give the critic parameter groups of its own, with `critic_learning_rate`."""
+        created_here = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        if created_here and self.args.critic_learning_rate is not None and self.objective.adversarial is not None:
+            critic = {id(parameter) for parameter in self.objective.adversarial.critic.parameters()}
+            for group in list(optimizer.param_groups):
+                moved = [parameter for parameter in group["params"] if id(parameter) in critic]
+                if moved:
+                    group["params"] = [parameter for parameter in group["params"] if id(parameter) not in critic]
+                    optimizer.add_param_group({**group, "params": moved, "lr": self.args.critic_learning_rate})
+        return optimizer
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Write the student and its image processor: what `from_pretrained` and `pipeline` load."""
+        if not self.args.should_save:
+            return
+        output_dir = output_dir if output_dir is not None else self.args.output_dir
+        state = self.objective.state_dict() if state_dict is None else state_dict
+        student_state = {
+            name.removeprefix(STUDENT_PREFIX): value
+            for name, value in state.items()
+            if name.startswith(STUDENT_PREFIX)
+        }
+        self.student.save_pretrained(output_dir, state_dict=student_state)
+        self.processing_class.save_pretrained(output_dir)
+
+    def _load_student(self, checkpoint: str) -> None:
+        state = load_file(os.path.join(checkpoint, SAFE_WEIGHTS_NAME))
+        self.student.load_state_dict(state)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        self._load_student(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        self._load_student(self.state.best_model_checkpoint)
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            state = {name: value.contiguous() for name, value in self.objective.auxiliary_state().items()}
+            target = os.path.join(output_dir, DISTILLATION_STATE_NAME)
+            save_file(state, target + ".tmp")
+            os.replace(target + ".tmp", target)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            self.objective.load_auxiliary_state(load_file(os.path.join(checkpoint, DISTILLATION_STATE_NAME)))
+        super()._load_optimizer_and_scheduler(checkpoint)
+
+
+def as_teacher(teacher: PreTrainedModel | nn.Module | TeacherSource | str | None) -> TeacherSource | None:
+    """Make a `TeacherSource` of a model, a name or a path.
+
+    Raises:
+        ValueError: if it is none of these.
+    """
+    if isinstance(teacher, str):
+        return OnlineTeacher.from_pretrained(teacher)
+    if isinstance(teacher, nn.Module):
+        return OnlineTeacher(teacher)
+    if teacher is None or isinstance(teacher, TeacherSource):
+        return teacher
+    raise ValueError(
+        f"`teacher` is a {type(teacher).__name__}; expected a classifier of transformers or timm, a `TeacherSource`, "
+        "or a name or path."
+    )

@@ -1,0 +1,22 @@
+"""Train a student under a teacher, with its controls, and write what `from_pretrained` loads.
+
+    accelerate launch recipes/train.py --config recipes/digits.yaml
+    accelerate launch recipes/train.py --dataset my_images/ --teacher me/teacher --student me/student --output_dir out/me
+
+Settings come from the YAML and from flags; flags win. `--help` explains each of them.
+"""
+
+import sys
+from pathlib import Path
+
+from exrep_hf.cli import parse_settings
+from exrep_hf.study import Study
+
+
+def main() -> None:
+    """Read the settings and run the study."""
+    Study(parse_settings(sys.argv[1:], default_config=Path(__file__).with_name("digits.yaml"))).run()
+
+
+if __name__ == "__main__":
+    main()
