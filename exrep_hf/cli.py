@@ -14,7 +14,7 @@ from transformers import HfArgumentParser
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.study import Settings
 
-ARGUMENT_CLASSES = (ModelArguments, DataArguments, StudyArguments, DistillationArguments)
+ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, StudyArguments, DistillationArguments)
 
 
 def _read_config(path: Path, known: Sequence[str]) -> dict[str, Any]:
@@ -57,7 +57,7 @@ def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
     Raises:
         ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
     """
-    parser = HfArgumentParser(ARGUMENT_CLASSES, allow_abbrev=False, formatter_class=argparse.HelpFormatter)
+    parser = HfArgumentParser(list(ARGUMENT_CLASSES), allow_abbrev=False, formatter_class=argparse.HelpFormatter)
     parser.add_argument("--config", type=Path, help="YAML file of settings; flags win over it.")
     known = [field.name for cls in ARGUMENT_CLASSES for field in dataclasses.fields(cls) if field.init]
 

@@ -1,7 +1,7 @@
 """Train a student under a teacher, with its controls, and write what `from_pretrained` loads.
 
     accelerate launch recipes/train.py --config recipes/digits.yaml
-    accelerate launch recipes/train.py --dataset my_images/ --teacher me/teacher --student me/student --output_dir out/me
+    accelerate launch recipes/train.py --dataset images/ --teacher me/teacher --student me/student --output_dir out
 
 Settings come from the YAML and from flags; flags win. `--help` explains each of them.
 """

@@ -11,10 +11,15 @@ from typing import Any
 
 import torch
 
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+
 RESULTS_NAME = "results.json"
 PACKAGES = ("exrep_hf", "torch", "transformers", "accelerate", "datasets", "timm", "evaluate", "huggingface-hub")
 # Places and secrets of the machine: not part of what a run was.
-_UNPUBLISHED = frozenset({"output_dir", "hub_token", "run_name", "logging_dir", "resume_from_checkpoint", "deepspeed"})
+_UNPUBLISHED = frozenset(
+    {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "hub_token", "run_name", "deepspeed"}
+    | {"disable_tqdm", "report_to", "license"}
+)
 
 
 def public_name(name_or_path: str | None) -> str | None:
@@ -24,18 +29,21 @@ def public_name(name_or_path: str | None) -> str | None:
     return Path(name_or_path).resolve().name
 
 
-def public_settings(settings: Any) -> dict[str, Any]:
-    """Settings of an arguments dataclass that differ from their defaults, without paths and tokens."""
-    values = settings.to_dict() if hasattr(settings, "to_dict") else dataclasses.asdict(settings)
-    public = {}
-    for field in dataclasses.fields(settings):
-        if not field.init or field.name in _UNPUBLISHED or field.name not in values:
-            continue
-        default = field.default_factory() if callable(field.default_factory) else field.default
-        value = values[field.name]
-        if value != default and value != getattr(default, "value", default):
-            public[field.name] = public_name(value) if isinstance(value, str) else value
-    return public
+def public_settings(
+    settings: ModelArguments | DataArguments | StudyArguments | DistillationArguments,
+) -> dict[str, Any]:
+    """Settings that differ from their defaults, without paths and tokens."""
+    defaults = DistillationArguments("-") if isinstance(settings, DistillationArguments) else type(settings)()
+    values, usual = _as_dict(settings), _as_dict(defaults)
+    return {
+        name: public_name(value) if isinstance(value, str) else value
+        for name, value in values.items()
+        if name not in _UNPUBLISHED and value != usual.get(name)
+    }
+
+
+def _as_dict(settings: Any) -> dict[str, Any]:
+    return settings.to_dict() if isinstance(settings, DistillationArguments) else dataclasses.asdict(settings)
 
 
 def software_versions() -> dict[str, str]:

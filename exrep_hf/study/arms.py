@@ -28,9 +28,17 @@ Settings = TypeVar("Settings", ModelArguments, DistillationArguments)
 
 @dataclass
 class Arm:
-    """One way to train, by name."""
+    """One way to train.
+
+    Attributes:
+        name: in tables and results.
+        changes: what differs from the settings of the study.
+        model_args: the settings of teacher and student under these changes.
+        args: the settings of training under these changes.
+    """
 
     name: str
+    changes: dict[str, Any]
     model_args: ModelArguments
     args: DistillationArguments
 
@@ -59,6 +67,7 @@ def make_arms(model_args: ModelArguments, study_args: StudyArguments, args: Dist
     of_model = {field.name for field in dataclasses.fields(ModelArguments)}
     of_training = {field.name for field in dataclasses.fields(DistillationArguments) if field.init}
     arms = []
+    assert isinstance(study_args.controls, dict)  # read in its __post_init__
     for name, changes in study_args.controls.items():
         unknown = sorted(changes.keys() - of_model - of_training)
         shared = sorted(changes.keys() & SHARED_SETTINGS)
@@ -70,8 +79,9 @@ def make_arms(model_args: ModelArguments, study_args: StudyArguments, args: Dist
         arms.append(
             Arm(
                 name,
+                changes,
                 with_changes(model_args, {key: changes[key] for key in changes.keys() & of_model}),
                 with_changes(args, {key: changes[key] for key in changes.keys() & of_training}),
             )
         )
-    return [*arms, Arm(study_args.arm, model_args, args)]
+    return [*arms, Arm(study_args.arm, {}, model_args, args)]

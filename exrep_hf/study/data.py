@@ -46,11 +46,18 @@ class StudyData:
         narrow, wide = self.args.ratio
         return Augmentation((low, high), (narrow, wide), self.args.hflip, self.args.auto_augment)
 
+    def _public(self, seed: int) -> Dataset:
+        if not self.args.private_fraction:
+            return self.train
+        return split_public_private(self.train, self.args.private_fraction, seed, self.label_column)[0]
+
+    def num_private(self, seed: int) -> int:
+        """How many training images only the teacher sees."""
+        return len(self.train) - len(self._public(seed))
+
     def parts(self, seed: int) -> tuple[Dataset, Dataset]:
         """The public images that a student is trained on under this seed, and the images it is judged on."""
-        public = self.train
-        if self.args.private_fraction:
-            public, _ = split_public_private(public, self.args.private_fraction, seed, self.label_column)
+        public = self._public(seed)
         if self.args.evaluate_on == "validation":
             return train_val_split(public, self.args.validation_fraction, seed, self.label_column)
         return public, self.test

@@ -15,13 +15,15 @@ RESIDUAL_PICTURE = "residual.png"
 PICTURED_IMAGES = 8
 
 
-def publish_student(trainer: DistillationTrainer, arm: Arm, record: dict[str, Any], folder: Path) -> None:
+def publish_student(
+    trainer: DistillationTrainer, arm: Arm, record: dict[str, Any], preprocessing: Preprocessing, folder: Path
+) -> None:
     """Write what `from_pretrained` loads, and the pictures of the run, into `folder`."""
     trainer.save_model(str(folder), _internal_call=True)
     if not trainer.is_world_process_zero():
         return
     plot_losses(record["history"], folder / LOSS_PICTURE, f"{arm.name}, seed {record['seed']}")
-    dataset = trainer.eval_dataset
+    dataset: Any = trainer.eval_dataset
     rows = torch.linspace(0, len(dataset) - 1, min(PICTURED_IMAGES, len(dataset))).long().tolist()
     batch = trainer.data_collator([dataset[row] for row in rows])
     batch = {name: value.to(trainer.args.device) for name, value in batch.items()}
@@ -31,6 +33,6 @@ def publish_student(trainer: DistillationTrainer, arm: Arm, record: dict[str, An
         None if answer is None else answer.argmax(-1).tolist(),
         batch["pixel_values"],
         batch["labels"].tolist() if "labels" in batch else None,
-        Preprocessing.from_image_processor(trainer.processing_class),
+        preprocessing,
         folder / RESIDUAL_PICTURE,
     )

@@ -5,9 +5,8 @@ from typing import Any
 
 from torch import nn
 
-from exrep_hf.data import Preprocessing
 from exrep_hf.evaluation import inference_cost, mean_and_deviation
-from exrep_hf.report import public_name, public_settings
+from exrep_hf.report import public_name
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.data import StudyData
 from exrep_hf.study.stages import Student, with_distiller
@@ -21,7 +20,7 @@ def describe_data(data: StudyData, seed: int) -> dict[str, Any]:
     return {
         "name": public_name(data.args.dataset),
         "num_public": len(public),
-        "num_private": round(len(data.train) * data.args.private_fraction),
+        "num_private": data.num_private(seed),
         "num_evaluated": len(images),
         "evaluated_on": data.args.evaluate_on,
         "num_labels": None if data.names is None else len(data.names),
@@ -30,7 +29,7 @@ def describe_data(data: StudyData, seed: int) -> dict[str, Any]:
 
 
 def _cost(model: nn.Module, student: Student) -> dict[str, float]:
-    images = Preprocessing.from_image_processor(student.processor)
+    images = student.preprocessing
     return inference_cost(model, (len(images.mean), images.height, images.width))
 
 
@@ -44,7 +43,7 @@ def summarise_arm(arm: Arm, runs: list[Record], start: Student) -> dict[str, Any
     removed = [run["without_distiller"] for run in runs if run["without_distiller"] is not None]
     return {
         "distiller": None if arm.model_args.distiller == "none" else arm.model_args.distiller,
-        "settings": {"model": public_settings(arm.model_args), "training": public_settings(arm.args)},
+        "changes": arm.changes,
         **_over_seeds(runs),
         "without_distiller": _over_seeds(removed) if removed else None,
         "cost": _cost(with_distiller(start, arm.model_args), start),

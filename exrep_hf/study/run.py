@@ -1,6 +1,7 @@
 """One arm under one seed: trained and judged."""
 
 import copy
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -87,4 +88,4 @@ def placed(arm: Arm, folder: Path, seed: int) -> Arm:
     """The arm with a folder for its checkpoints, and a seed."""
     args = copy.deepcopy(arm.args)
     args.output_dir, args.seed = str(folder), seed
-    return Arm(arm.name, arm.model_args, args)
+    return dataclasses.replace(arm, args=args)

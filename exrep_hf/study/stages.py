@@ -24,6 +24,11 @@ class Student:
     classifier: PreTrainedModel
     processor: BaseImageProcessor
 
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """What the image processor does."""
+        return Preprocessing.from_image_processor(self.processor)
+
 
 def labels_only(args: DistillationArguments) -> DistillationArguments:
     """Settings of a stage without a teacher, which saves, evaluates and publishes nothing by itself."""
@@ -112,7 +117,7 @@ def prepare_teacher(
     """
     if model_args.teacher is None:
         return None
-    kept = Path(args.output_dir) / "teacher"
+    kept = Path(str(args.output_dir)) / "teacher"
     trained = resume and model_args.teacher_steps > 0 and (kept / "model.safetensors").is_file()
     network = load_network(
         str(kept) if trained else model_args.teacher,

@@ -70,7 +70,7 @@ class Study:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self.folder = Path(settings.training.output_dir)
+        self.folder = Path(str(settings.training.output_dir))
         self.arms = make_arms(settings.model, settings.study, settings.training)
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
         self.resuming = settings.training.resume_from_checkpoint not in (None, "False", "false")
@@ -132,7 +132,7 @@ class Study:
             add_gaps(record, before, of_teacher)
             self._tell(f"seed {seed}: {arm.name}: top-1 {before['accuracy']:.3f} → {record['after']['accuracy']:.3f}")
             if arm is self.arms[-1] and seed == self.seeds[0]:
-                publish_student(trainer, arm, record, self.folder)
+                publish_student(trainer, arm, record, start.preprocessing, self.folder)
             if PartialState().is_main_process:
                 write_json(record, folder / RUN_NAME)
             records[arm.name].append(record)
