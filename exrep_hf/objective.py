@@ -1,5 +1,7 @@
 """The module that is trained: the student with everything its loss needs."""
 
+from typing import Any, TypeGuard
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,6 +14,7 @@ from exrep_hf.outputs import DistillationOutput
 
 STUDENT_PREFIX = "student."
 BANK_PREFIX = "crd_bank."
+LABELS_NAME = "crd_labels"
 
 
 class DistillationObjective(nn.Module):
@@ -86,6 +89,15 @@ class DistillationObjective(nn.Module):
                     module.eval()
         return self
 
+    def activation_checkpointing_enable(
+        self,
+        activation_checkpointing_kwargs: dict[str, Any] | None = None,
+        every_n_layers: int = 1,
+        offload: bool = False,
+    ) -> None:
+        """Recompute the student's activations in the backward pass; the Trainer calls it on the trained module."""
+        self.student.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
+
     def forward(
         self,
         pixel_values: Tensor,
@@ -146,7 +158,7 @@ class DistillationObjective(nn.Module):
             terms["loss_critic"] = (self.args.critic_weight, critic)
         return terms
 
-    def _given(self, value: object, name: str, weight: str) -> bool:
+    def _given(self, value: Tensor | None, name: str, weight: str) -> TypeGuard[Tensor]:
         if value is None and self.training:
             raise ValueError(
                 f"A training batch has no {name}, which the term of `{weight}` needs. Let the data set's items hold "
@@ -155,29 +167,43 @@ class DistillationObjective(nn.Module):
         return value is not None
 
     def auxiliary_state(self) -> dict[str, Tensor]:
-        """Everything a resumed run needs that is not the student: embeddings, projection, critic, bank, Z."""
+        """Everything a resumed run needs that is not the student: embeddings, projection, critic, bank, Z, classes.
+
+        Classes of the training images are in it because they may have been learned as batches passed.
+        """
         state = {name: value for name, value in self.state_dict().items() if not name.startswith(STUDENT_PREFIX)}
         if self.crd is not None:
             state.update({BANK_PREFIX + name: value for name, value in self.crd.bank_state().items()})
+            state[LABELS_NAME] = self.crd.negatives.labels
         return state
 
+    @torch.no_grad()
     def load_auxiliary_state(self, state: dict[str, Tensor]) -> None:
         """Restore `auxiliary_state`.
 
         Raises:
-            ValueError: if the state belongs to other terms or sizes than this objective has.
+            ValueError: if the state belongs to other terms, sizes or training images than this objective has; nothing
+                is loaded then.
         """
-        bank = {name[len(BANK_PREFIX) :]: value for name, value in state.items() if name.startswith(BANK_PREFIX)}
-        parameters = {name: value for name, value in state.items() if not name.startswith(BANK_PREFIX)}
-        own = {name: value.shape for name, value in self.state_dict().items() if not name.startswith(STUDENT_PREFIX)}
-        stored = {name: value.shape for name, value in parameters.items()}
-        if own != stored or bool(bank) != (self.crd is not None):
-            differing = sorted(name for name in own.keys() | stored.keys() if own.get(name) != stored.get(name))
+        own, other = ({name: value.shape for name, value in part.items()} for part in (self.auxiliary_state(), state))
+        if own != other:
+            differing = sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
             raise ValueError(
-                f"The checkpoint's distillation state does not fit this run: {differing or 'memory bank'} differ. "
-                "Resume with the loss weights, feature widths and teacher that the checkpoint was written with."
+                f"The checkpoint's distillation state does not fit this run: {differing} differ. Resume with the loss "
+                "weights, feature widths, training images and teacher that the checkpoint was written with."
             )
         if self.crd is not None:
+            labels = self.crd.negatives.labels
+            stored = state[LABELS_NAME].to(labels.device)
+            if self.crd.negatives.registered and not torch.equal(labels, stored):
+                raise ValueError(
+                    "The classes of the training images differ from those in the checkpoint, whose memory bank has "
+                    "one row an image. Resume with the same images in the same order."
+                )
+            labels.copy_(stored)
+            prefix = len(BANK_PREFIX)
+            bank = {name[prefix:]: value for name, value in state.items() if name.startswith(BANK_PREFIX)}
             self.crd.load_bank_state(bank)
-        with torch.no_grad():
-            self.load_state_dict(parameters, strict=False)
+        for name, value in self.state_dict().items():
+            if not name.startswith(STUDENT_PREFIX):
+                value.copy_(state[name])

@@ -1,5 +1,6 @@
 """`DistillationTrainer`: the Hugging Face Trainer with a teacher."""
 
+import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable
@@ -29,11 +30,15 @@ from exrep_hf.data import (
     collate_distillation,
     find_columns,
 )
+from exrep_hf.data.items import is_map_style
+from exrep_hf.data.seeded import EpochCallback, SeededDataset
 from exrep_hf.metrics import classification_metrics
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.objective import STUDENT_PREFIX, DistillationObjective
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import OnlineTeacher, TeacherSource
+from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource, as_teacher, check_apart
+
+logger = logging.getLogger(__name__)
 
 DISTILLATION_STATE_NAME = "distillation_state.safetensors"
 
@@ -50,11 +55,14 @@ class DistillationTrainer(Trainer):
             needs one.
         args: `TrainingArguments` with the weights of the loss.
         train_dataset: an HF `Dataset` with an image column, or any data set whose items are dicts with
-            `pixel_values` (and `labels`, `sample_index`, `teacher_pixel_values` where a term needs them).
-        eval_dataset: the same; a dict of data sets is evaluated one by one.
+            `pixel_values` (and `labels`, `sample_index`, `teacher_pixel_values` where a term needs them). If it has
+            an attribute `labels`, that is the class of every image by `sample_index`, and lets CRD draw negatives of
+            other classes from the first step on. Items of a row and epoch are the same in every run of a seed.
+        eval_dataset: the same; labels may be missing. A dict of data sets is evaluated one by one.
         augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student; None trains
             on the evaluation transform.
-        processing_class: the student's image processor; found from the model where not given.
+        processing_class: the student's image processor; found from the model where not given. Data sets of tensors
+            do without.
         data_collator: `collate_distillation` where not given.
         compute_metrics: top-1 and top-5 accuracy where not given.
         callbacks: as in the Trainer.
@@ -65,10 +73,15 @@ class DistillationTrainer(Trainer):
         ValueError: before training, for data, labels, teacher and student that don't fit each other.
     """
 
+    args: DistillationArguments
+    processing_class: BaseImageProcessor | None
+    # The Trainer sets it at each optimizer step; a single `training_step` is its own.
+    current_gradient_accumulation_steps = 1
+
     def __init__(
         self,
         model: PreTrainedModel,
-        teacher: PreTrainedModel | nn.Module | TeacherSource | str | None = None,
+        teacher: PreTrainedModel | nn.Module | TeacherSource | str | os.PathLike[str] | None = None,
         args: DistillationArguments | None = None,
         train_dataset: Dataset | datasets.Dataset | None = None,
         eval_dataset: Dataset | datasets.Dataset | dict[str, Any] | None = None,
@@ -81,6 +94,7 @@ class DistillationTrainer(Trainer):
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
+        _check_arguments(args, optimizers)
         if not isinstance(model, ExRepForImageClassification):
             model = ExRepForImageClassification.from_backbone(model, distiller=None)
         self.teacher = as_teacher(teacher)
@@ -91,25 +105,33 @@ class DistillationTrainer(Trainer):
             )
         if self.teacher is not None:
             check_same_classes(model.config, self.teacher)
-        if processing_class is None:
-            processing_class = Preprocessing.from_model(model).to_image_processor()
-        self._preprocessing = Preprocessing.from_image_processor(processing_class)
-        self._num_labels = model.config.num_labels
+            check_apart(model, self.teacher)
+        self._preprocessing = _student_preprocessing(model, processing_class)
+        if processing_class is None and self._preprocessing is not None:
+            processing_class = self._preprocessing.to_image_processor()
+        self._num_labels = model.config.num_labels or 0
         train_dataset = self._with_transform(train_dataset, augmentation)
-        needed = ["sample_index"] * bool(args.crd_weight) + ["labels"] * bool(args.ce_weight)
+        labels = getattr(train_dataset, "labels", None)
+        callbacks = list(callbacks or ())
+        if is_map_style(train_dataset):
+            train_dataset = SeededDataset(train_dataset, args.seed if args.data_seed is None else args.data_seed)
+            callbacks.append(EpochCallback(train_dataset))
+        by_index = bool(args.crd_weight or (args.needs_teacher and self._answers_are_stored))
+        needed = ["sample_index"] * by_index + ["labels"] * bool(args.ce_weight)
         check_items(train_dataset, needed, self._num_labels)
+        self._check_stored_answers(train_dataset, augmentation)
         objective = DistillationObjective(
             model,
             args,
             teacher_dim=None if self.teacher is None else self.teacher.feature_dim,
             num_samples=len(train_dataset) if hasattr(train_dataset, "__len__") else None,
         )
-        if objective.crd is not None and getattr(train_dataset, "labels", None) is not None:
-            objective.crd.set_labels(torch.as_tensor(train_dataset.labels))
+        if objective.crd is not None and labels is not None:
+            objective.crd.set_labels(torch.as_tensor(labels))
         if isinstance(eval_dataset, dict):
-            eval_dataset = {name: self._with_transform(part) for name, part in eval_dataset.items()}
+            eval_dataset = {name: self._for_evaluation(part) for name, part in eval_dataset.items()}
         else:
-            eval_dataset = self._with_transform(eval_dataset)
+            eval_dataset = self._for_evaluation(eval_dataset)
         super().__init__(
             model=objective,
             args=args,
@@ -126,16 +148,38 @@ class DistillationTrainer(Trainer):
         self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
 
     @property
-    def objective(self) -> DistillationObjective:
+    def distillation_objective(self) -> DistillationObjective:
         """The trained module without the wrappers of DDP, FSDP or torch.compile."""
         return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
 
     @property
     def student(self) -> ExRepForImageClassification:
         """The model that is published."""
-        return self.objective.student
+        return self.distillation_objective.student
+
+    @property
+    def _answers_are_stored(self) -> bool:
+        return self.teacher is not None and self.teacher.training_images_only
 
     # Data
+
+    def _check_stored_answers(self, train_dataset: Any, augmentation: Augmentation | None) -> None:
+        if augmentation is not None and self._answers_are_stored:
+            raise ValueError(
+                "`augmentation` was given with a teacher whose answers are stored: they are for images without "
+                "augmentation. Leave `augmentation` out, or use an `OnlineTeacher`."
+            )
+        if isinstance(self.teacher, CachedTeacher) and is_map_style(train_dataset):
+            if len(train_dataset) != self.teacher.num_samples:
+                raise ValueError(
+                    f"The teacher's answers are stored for {self.teacher.num_samples} images and `train_dataset` has "
+                    f"{len(train_dataset)}; expected the same images. Store the answers for this data set."
+                )
+
+    def _for_evaluation(self, dataset: Any) -> Any:
+        dataset = self._with_transform(dataset)
+        check_items(dataset, (), self._num_labels, name="eval_dataset")
+        return dataset
 
     def _with_transform(self, dataset: Any, augmentation: Augmentation | None = None) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
@@ -144,24 +188,33 @@ class DistillationTrainer(Trainer):
         image_column, label_column = find_columns(dataset)
         if label_column is not None:
             check_labels(dataset, label_column, self._num_labels)
+        if self._preprocessing is None:
+            raise ValueError(
+                "How the student wants its images is not known. Pass its image processor as `processing_class`."
+            )
         teacher_preprocessing = None if self.teacher is None else self.teacher.preprocessing
+        if isinstance(self.teacher, OnlineTeacher) and teacher_preprocessing is None:
+            raise ValueError(
+                "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` with "
+                "its image processor as the teacher."
+            )
         transform = ViewTransform(self._preprocessing, teacher_preprocessing, augmentation)
         return DistillationDataset(dataset, transform, image_column, label_column)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Take HF data sets with image columns here too."""
-        return super().get_eval_dataloader(self._with_transform(eval_dataset))
+        return super().get_eval_dataloader(self._for_evaluation(eval_dataset))
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """Take HF data sets with image columns here too."""
-        return super().get_test_dataloader(self._with_transform(test_dataset))
+        return super().get_test_dataloader(self._for_evaluation(test_dataset))
 
     # One step
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
         """Get the teacher's answer; an empty one where it is not needed or can't be had."""
-        unneeded = training and not self.args.needs_teacher
-        if self.teacher is None or unneeded or (not training and self.teacher.training_images_only):
+        wanted = self.args.needs_teacher if training else not self._answers_are_stored
+        if self.teacher is None or not wanted:
             return TeacherOutput()
         # The Trainer's autocast covers the trained module alone.
         with torch.no_grad(), self.accelerator.autocast():
@@ -188,8 +241,10 @@ class DistillationTrainer(Trainer):
         """Return the objective's total, and its output on request."""
         output, _ = self._forward(model, inputs)
         if model.training:
-            for name, value in output.losses.items():
-                self._train_meters[name].update(value)
+            # Like the total: a mean over the batches of each optimizer step, whose last may have fewer.
+            share = 1 / self.current_gradient_accumulation_steps
+            for name, value in (output.losses or {}).items():
+                self._train_meters[name].update(value, share)
         return (output.loss, output) if return_outputs else output.loss
 
     def prediction_step(
@@ -203,13 +258,15 @@ class DistillationTrainer(Trainer):
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
             output, answer = self._forward(model, inputs)
+        assert output.logits is not None and output.losses is not None
+        logits = output.logits.float()
         for name, value in output.losses.items():
-            self._note_evaluation(name, value.repeat(output.logits.shape[0]))
+            self._note_evaluation(name, value.repeat(len(logits)))
         if answer.logits is not None:
-            agreement = output.logits.argmax(-1) == answer.logits.argmax(-1)
-            self._note_evaluation("teacher_agreement", agreement.float())
-        logits = None if prediction_loss_only else output.logits.float()
-        return output.loss, logits, None if prediction_loss_only else inputs.get("labels")
+            self._note_evaluation("teacher_agreement", (logits.argmax(-1) == answer.logits.argmax(-1)).float())
+        if prediction_loss_only:
+            return output.loss, None, None
+        return output.loss, logits, inputs.get("labels")
 
     def _note_evaluation(self, name: str, values: Tensor) -> None:
         values = self.accelerator.gather_for_metrics(values)
@@ -230,6 +287,7 @@ class DistillationTrainer(Trainer):
         output = super().evaluation_loop(
             dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
         )
+        assert output.metrics is not None
         for name, meter in self._eval_meters.items():
             output.metrics[f"{metric_key_prefix}_{name}"] = float(meter.avg)
         return output
@@ -248,66 +306,90 @@ class DistillationTrainer(Trainer):
         """Give the critic parameter groups of its own, with `critic_learning_rate`."""
         created_here = self.optimizer is None
         optimizer = super().create_optimizer(model)
-        if created_here and self.args.critic_learning_rate is not None and self.objective.adversarial is not None:
-            critic = {id(parameter) for parameter in self.objective.adversarial.critic.parameters()}
+        adversarial, learning_rate = self.distillation_objective.adversarial, self.args.critic_learning_rate
+        if created_here and adversarial is not None and learning_rate is not None:
+            critic = set(adversarial.critic.parameters())
             for group in list(optimizer.param_groups):
-                moved = [parameter for parameter in group["params"] if id(parameter) in critic]
+                moved = [parameter for parameter in group["params"] if parameter in critic]
                 if moved:
-                    group["params"] = [parameter for parameter in group["params"] if id(parameter) not in critic]
-                    optimizer.add_param_group({**group, "params": moved, "lr": self.args.critic_learning_rate})
+                    group["params"] = [parameter for parameter in group["params"] if parameter not in critic]
+                    optimizer.add_param_group({**group, "params": moved, "lr": learning_rate})
+            optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
         return optimizer
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """Write the student and its image processor: what `from_pretrained` and `pipeline` load."""
         if not self.args.should_save:
             return
-        output_dir = output_dir if output_dir is not None else self.args.output_dir
-        state = self.objective.state_dict() if state_dict is None else state_dict
+        folder = str(self.args.output_dir if output_dir is None else output_dir)
+        state = self.distillation_objective.state_dict() if state_dict is None else state_dict
         student_state = {
             name.removeprefix(STUDENT_PREFIX): value
             for name, value in state.items()
             if name.startswith(STUDENT_PREFIX)
         }
-        self.student.save_pretrained(output_dir, state_dict=student_state)
-        self.processing_class.save_pretrained(output_dir)
+        self.student.save_pretrained(folder, state_dict=student_state)
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
 
     def _load_student(self, checkpoint: str) -> None:
-        state = load_file(os.path.join(checkpoint, SAFE_WEIGHTS_NAME))
-        self.student.load_state_dict(state)
+        state = _load_tensors(checkpoint, SAFE_WEIGHTS_NAME)
+        try:
+            self.student.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The student in {checkpoint!r} is another network than this run's ({error}). Resume with the student "
+                "and distiller that the checkpoint was written with."
+            ) from error
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         self._load_student(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        self._load_student(self.state.best_model_checkpoint)
+        self._load_student(str(self.state.best_model_checkpoint))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            state = {name: value.contiguous() for name, value in self.objective.auxiliary_state().items()}
+            state = {name: value.contiguous() for name, value in self.distillation_objective.auxiliary_state().items()}
             target = os.path.join(output_dir, DISTILLATION_STATE_NAME)
             save_file(state, target + ".tmp")
             os.replace(target + ".tmp", target)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            self.objective.load_auxiliary_state(load_file(os.path.join(checkpoint, DISTILLATION_STATE_NAME)))
+            self.distillation_objective.load_auxiliary_state(_load_tensors(checkpoint, DISTILLATION_STATE_NAME))
         super()._load_optimizer_and_scheduler(checkpoint)
 
 
-def as_teacher(teacher: PreTrainedModel | nn.Module | TeacherSource | str | None) -> TeacherSource | None:
-    """Make a `TeacherSource` of a model, a name or a path.
+def _student_preprocessing(model: PreTrainedModel, processor: BaseImageProcessor | None) -> Preprocessing | None:
+    if processor is not None:
+        return Preprocessing.from_image_processor(processor)
+    try:
+        return Preprocessing.from_model(model)
+    except ValueError as error:
+        logger.warning("Nothing about images will be saved with the student. %s", error)
+        return None
 
-    Raises:
-        ValueError: if it is none of these.
-    """
-    if isinstance(teacher, str):
-        return OnlineTeacher.from_pretrained(teacher)
-    if isinstance(teacher, nn.Module):
-        return OnlineTeacher(teacher)
-    if teacher is None or isinstance(teacher, TeacherSource):
-        return teacher
-    raise ValueError(
-        f"`teacher` is a {type(teacher).__name__}; expected a classifier of transformers or timm, a `TeacherSource`, "
-        "or a name or path."
-    )
+
+def _check_arguments(args: DistillationArguments, optimizers: tuple[Optimizer | None, Any]) -> None:
+    if args.n_gpu > 1:
+        raise ValueError(
+            f"One process sees {args.n_gpu} GPUs; expected one process a GPU, as the memory bank can't be split. "
+            "Start with `accelerate launch` or `torchrun`, or set CUDA_VISIBLE_DEVICES to one GPU."
+        )
+    if optimizers[0] is not None and args.critic_learning_rate is not None:
+        raise ValueError(
+            f"`critic_learning_rate` is {args.critic_learning_rate} and `optimizers` was given; expected one of them. "
+            "Give the critic a parameter group in your optimizer, or leave `optimizers` out."
+        )
+
+
+def _load_tensors(checkpoint: str, name: str) -> dict[str, Tensor]:
+    path = os.path.join(checkpoint, name)
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"The checkpoint {checkpoint!r} has no {name!r}; expected what `DistillationTrainer` writes without "
+            "`save_only_model`. Resume from another checkpoint."
+        )
+    return load_file(path)

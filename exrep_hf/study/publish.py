@@ -18,10 +18,15 @@ PICTURED_IMAGES = 8
 def publish_student(
     trainer: DistillationTrainer, arm: Arm, record: dict[str, Any], preprocessing: Preprocessing, folder: Path
 ) -> None:
-    """Write what `from_pretrained` loads, and the pictures of the run, into `folder`."""
+    """Write what `from_pretrained` loads, and the pictures of the run, into `folder`.
+
+    A student without a distiller is written as the plain classifier that it is: it loads without this package.
+    """
     trainer.save_model(str(folder), _internal_call=True)
     if not trainer.is_world_process_zero():
         return
+    if trainer.student.input_distiller is None:
+        trainer.student.without_distiller().save_pretrained(folder)
     plot_losses(record["history"], folder / LOSS_PICTURE, f"{arm.name}, seed {record['seed']}")
     dataset: Any = trainer.eval_dataset
     rows = torch.linspace(0, len(dataset) - 1, min(PICTURED_IMAGES, len(dataset))).long().tolist()

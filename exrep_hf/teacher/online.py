@@ -1,5 +1,6 @@
 """A teacher that is asked at every step."""
 
+import os
 from collections.abc import Mapping
 
 import torch
@@ -19,31 +20,30 @@ class OnlineTeacher:
     sharding) reaches it.
 
     Args:
-        model: a `*ForImageClassification` of transformers or a classifier of timm.
+        model: a `*ForImageClassification` of transformers or a classifier of timm. It is frozen, not copied.
         processing_class: the teacher's image processor; found from the model where not given.
 
+    Attributes:
+        model: the network.
+        preprocessing: how it wants its images; None where it does not say, in which case batches have to hold them
+            as it wants them.
+
     Raises:
-        ValueError: if the model has no classifier, or does not say how it wants its images.
+        ValueError: if the model has no classifier.
     """
 
     training_images_only = False
 
-    def __init__(
-        self, model: PreTrainedModel | nn.Module, processing_class: BaseImageProcessor | None = None
-    ) -> None:
-        self.model = model.eval().requires_grad_(False)
+    def __init__(self, model: PreTrainedModel | nn.Module, processing_class: BaseImageProcessor | None = None) -> None:
         self._reader = FeatureReader(model)
         self.num_labels = self._reader.num_labels
         self.id2label: dict[int, str] | None = getattr(getattr(model, "config", None), "id2label", None)
         self.feature_dim = self._reader.feature_dim
-        self.preprocessing: Preprocessing | None = (
-            Preprocessing.from_model(model)
-            if processing_class is None
-            else Preprocessing.from_image_processor(processing_class)
-        )
+        self.preprocessing: Preprocessing | None = _preprocessing(model, processing_class)
+        self.model = model.eval().requires_grad_(False)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str, revision: str | None = None) -> "OnlineTeacher":
+    def from_pretrained(cls, name_or_path: str | os.PathLike[str], revision: str | None = None) -> "OnlineTeacher":
         """Load a published classifier: Hub name, `timm/...` or local folder.
 
         Raises:
@@ -56,10 +56,24 @@ class OnlineTeacher:
         """Answer `teacher_pixel_values` where the batch has them, else `pixel_values`.
 
         Returns:
-            Logits `(batch, num_labels)` and pooled features `(batch, feature_dim)`, float32.
+            Logits `(batch, num_labels)` and pooled features before dropout `(batch, feature_dim)`, float32, on the
+            device of the images.
         """
         images = batch["teacher_pixel_values"] if "teacher_pixel_values" in batch else batch["pixel_values"]
-        # Each time, because the model is the caller's too: what it does to it must not change the answers.
-        self.model.eval().to(images.device)
-        logits, features = self._reader(self.model, images)
+        # At each call, because the model is the caller's too: what they do to it must not change the answers.
+        self.model.eval()
+        weight = next(self.model.parameters())
+        if weight.device != images.device:
+            self.model.to(images.device)
+        # A teacher in half precision, or images that a backend cast for the student, must not meet another dtype.
+        logits, features = self._reader(self.model, images.to(weight.dtype))
         return TeacherOutput(logits=logits.float(), features=features.float())
+
+
+def _preprocessing(model: nn.Module, processing_class: BaseImageProcessor | None) -> Preprocessing | None:
+    if processing_class is not None:
+        return Preprocessing.from_image_processor(processing_class)
+    try:
+        return Preprocessing.from_model(model)
+    except ValueError:
+        return None

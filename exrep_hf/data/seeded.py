@@ -1,0 +1,71 @@
+"""Items whose randomness depends on seed, epoch and row alone."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+
+class SeededDataset(Dataset):
+    """A map-style data set whose random transforms come out the same however the items are fetched.
+
+    Loaders fetch ahead, restart their workers on resuming, and share rows between processes. With one global
+    generator, a resumed run would therefore see other crops than an uninterrupted one. Here each item is made under
+    seeds of its own for torch, NumPy and `random`, and the generators of the caller stay untouched.
+
+    Args:
+        dataset: anything with `__getitem__` and `__len__`.
+        seed: of the run, ≥ 0.
+
+    Attributes:
+        dataset: the data set itself.
+    """
+
+    def __init__(self, dataset: Any, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        # In shared memory, because workers that outlive an epoch hold a copy of this object.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Vary the items with the epoch."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        """Returns the item of a row, made under its own seed."""
+        # torch's CPU generator alone: `torch.manual_seed` would also reset those of accelerators.
+        generator = torch.default_generator
+        before = random.getstate(), np.random.get_state(), generator.get_state()
+        seed = int(np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        generator.manual_seed(seed)
+        try:
+            return self.dataset[index]
+        finally:
+            random.setstate(before[0])
+            np.random.set_state(before[1])
+            generator.set_state(before[2])
+
+
+class EpochCallback(TrainerCallback):
+    """Tells a `SeededDataset` which epoch begins; accelerate's loaders do so in runs of one process only.
+
+    Args:
+        dataset: the training data set.
+    """
+
+    def __init__(self, dataset: SeededDataset) -> None:
+        self.dataset = dataset
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Pass on the number of the epoch, which is fractional where a run is resumed within one."""
+        self.dataset.set_epoch(int(state.epoch or 0))

@@ -1,0 +1,68 @@
+"""What tests of several packages share."""
+
+from typing import Any
+
+import pytest
+
+
+def _run(seed: int, before: float, after: float, removed: float | None) -> dict[str, Any]:
+    outcome = {
+        "after": {"accuracy": after, "top5_accuracy": 1.0},
+        "gap_recovered": 100 * (after - before) / (0.9 - before),
+    }
+    without = None
+    if removed is not None:
+        without = {"after": {"accuracy": removed}, "gap_recovered": 100 * (removed - before) / (0.9 - before)}
+    history = [{"step": step, "loss": 2.0 / step, "loss_kd": 1.0 / step, "epoch": step / 10} for step in (10, 20)]
+    return {"seed": seed, "before": {"accuracy": before}, **outcome, "without_distiller": without, "history": history}
+
+
+def _arm(distiller: str | None, outcomes: list[tuple[float, float, float | None]]) -> dict[str, Any]:
+    runs = [_run(seed, *outcome) for seed, outcome in enumerate(outcomes)]
+    mean = sum(run["after"]["accuracy"] for run in runs) / len(runs)
+    removed = {"accuracy": {"mean": 0.41, "std": 0.0}, "gap_recovered": {"mean": -390.0, "std": 0.0}}
+    return {
+        "distiller": distiller,
+        "changes": {},
+        "accuracy": {"mean": mean, "std": 0.01},
+        "gap_recovered": {"mean": 50.0, "std": 2.5},
+        "without_distiller": removed if distiller else None,
+        "cost": {"parameters": 1_234_567, "macs": 2_000_000_000, "images_per_second": 100.0},
+        "runs": runs,
+    }
+
+
+@pytest.fixture
+def results() -> dict[str, Any]:
+    """The content of a `results.json`, with round numbers."""
+    cost = {"parameters": 1_000_000, "macs": 5_000_000, "images_per_second": 200.0}
+    return {
+        "license": "apache-2.0",
+        "configuration": {"training": {"kd_weight": 2.0}},
+        "versions": {"python": "3.11", "torch": "2.15.0"},
+        "device": "cpu (2 cores)",
+        "processes": 1,
+        "seeds": [0, 1],
+        "dataset": {
+            "name": "digits",
+            "num_public": 100,
+            "num_private": 900,
+            "num_evaluated": 450,
+            "evaluated_on": "test",
+            "num_labels": 10,
+            "skipped_images": 0,
+        },
+        "teacher": {"name": "timm/resnet50", "from_scratch": False, "accuracy": 0.9, "cost": cost},
+        "student": {
+            "name": "timm/resnet18",
+            "from_scratch": True,
+            "accuracy": {"mean": 0.8, "std": 0.0},
+            "cost": cost,
+        },
+        "arms": {
+            "kd": _arm(None, [(0.8, 0.84, None), (0.8, 0.84, None)]),
+            "exrep": _arm("light", [(0.8, 0.85, 0.41), (0.8, 0.85, 0.41)]),
+        },
+        "published": {"arm": "exrep", "seed": 0, "accuracy": 0.85, "top5_accuracy": 1.0},
+        "wall_time_seconds": 12.0,
+    }

@@ -1,0 +1,53 @@
+"""Costs against counts by hand."""
+
+import time
+
+import torch
+from torch import nn
+
+from exrep_hf.evaluation import count_macs, count_parameters, images_per_second, inference_cost
+
+
+class Slow(nn.Module):
+    """Sleeps a known time for each batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+        self.batches = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.batches += 1
+        time.sleep(0.02)
+        return images * self.scale
+
+
+def test_macs_and_parameters_by_hand() -> None:
+    """Counting FLOPs as MACs would double every cost; grouped convolutions are the usual slip."""
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        nn.Conv2d(8, 8, 3, padding=1, groups=8, bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 10),
+    )
+    assert count_macs(model, (3, 12, 10)) == 120 * (8 * 3 * 9 + 8 * 9) + 80
+    assert count_parameters(model) == 8 * 3 * 9 + 8 * 9 + 80 + 10
+
+
+def test_training_mode_is_left_as_it_was() -> None:
+    """Measuring a model in the middle of training must not switch its BatchNorm to evaluation."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
+    before = model[1].running_mean.clone()
+    inference_cost(model, (3, 8, 8))
+    assert model.training
+    assert model[1].training
+    assert torch.equal(model[1].running_mean, before)
+
+
+def test_throughput_of_a_known_delay() -> None:
+    """Images, not batches, a second."""
+    model = Slow()
+    measured = images_per_second(model, (3, 4, 4), batch_size=4, seconds=0.1)
+    assert 50 < measured <= 4 / 0.02
+    assert model.batches >= 7

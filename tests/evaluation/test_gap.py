@@ -1,0 +1,28 @@
+"""The measure of success, on numbers worked out by hand."""
+
+import pytest
+
+from exrep_hf.evaluation import gap_recovered, mean_and_deviation
+
+
+def test_gap_recovered() -> None:
+    """Nothing gained is 0, the teacher's level is 100, and losing accuracy is negative."""
+    assert gap_recovered(0.80, 0.80, 0.90) == 0
+    assert gap_recovered(0.80, 0.90, 0.90) == pytest.approx(100)
+    assert gap_recovered(0.80, 0.85, 0.90) == pytest.approx(50)
+    assert gap_recovered(0.80, 0.78, 0.90) == pytest.approx(-20)
+    assert gap_recovered(0.80, 0.95, 0.90) == pytest.approx(150)
+
+
+@pytest.mark.parametrize("teacher", [0.80, 0.79])
+def test_no_gap(teacher: float) -> None:
+    """A teacher that is no better leaves no gap: a share of it would be infinite, or flip its sign."""
+    assert gap_recovered(0.80, 0.85, teacher) is None
+
+
+def test_mean_and_deviation() -> None:
+    """The sample deviation (n − 1): the population's would be too small by a fifth at three seeds."""
+    assert mean_and_deviation([1.0, 2.0, 3.0]) == {"mean": 2.0, "std": 1.0}
+    assert mean_and_deviation([0.5]) == {"mean": 0.5, "std": 0.0}
+    assert mean_and_deviation([0.5, None]) is None
+    assert mean_and_deviation([]) is None

@@ -1,0 +1,59 @@
+"""The card, read back by the Hub's own reader."""
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+from huggingface_hub import ModelCard
+
+from exrep_hf.hub import make_model_card
+
+
+def read_back(results: dict[str, Any], tmp_path: Path, name: str = "me/digits-student") -> ModelCard:
+    path = tmp_path / "README.md"
+    make_model_card(results, name).save(path)
+    return ModelCard.load(path)
+
+
+def test_metadata(results: dict[str, Any], tmp_path: Path) -> None:
+    """Without these fields the Hub finds the model under no task, teacher family or licence."""
+    data = read_back(results, tmp_path).data
+    assert data.base_model == "timm/resnet18"
+    assert data.datasets == ["digits"]
+    assert data.license == "apache-2.0"
+    assert data.pipeline_tag == "image-classification"
+    assert data.library_name == "transformers"
+    assert data.eval_results is not None
+    claims = {(claim.metric_type, claim.metric_value, claim.dataset_split) for claim in data.eval_results}
+    assert claims == {("accuracy", 0.85, "test"), ("top5_accuracy", 1.0, "test")}
+
+
+def test_every_arm_stands_beside_the_claim(results: dict[str, Any], tmp_path: Path) -> None:
+    """A number without its controls is not to be believed."""
+    text = read_back(results, tmp_path).text
+    for row in (
+        "| teacher | 90.0 |",
+        "| student before | 80.0 ± 0.0 |",
+        "| kd | 84.0 ± 1.0 | 50.0 ± 2.5 |",
+        "| exrep, distiller removed | 41.0 ± 0.0 |",
+    ):
+        assert row in text
+    assert "trained from scratch" in text
+    assert "100 public training images; the teacher saw 900 more" in text
+    assert 'pipeline("image-classification", model="me/digits-student")' in text
+
+
+def test_the_snippet_fits_the_model(results: dict[str, Any], tmp_path: Path) -> None:
+    """Only a model with a distiller needs exrep_hf to load."""
+    assert "import exrep_hf" in read_back(results, tmp_path).text
+    results["published"]["arm"] = "kd"
+    assert "import exrep_hf" not in read_back(results, tmp_path).text
+
+
+def test_nothing_is_claimed_that_is_not_known(results: dict[str, Any], tmp_path: Path) -> None:
+    """Without a licence or a teacher the card says so, and its metadata stay silent."""
+    results["license"] = results["teacher"] = None
+    card = read_back(results, tmp_path)
+    assert "not given by the author" in card.text
+    assert "distilled from" not in card.text
+    assert "license" not in yaml.safe_load(card.content.split("---")[1])

@@ -1,0 +1,38 @@
+"""The table that a person reads."""
+
+from typing import Any
+
+from exrep_hf.report import summary_rows, summary_table
+
+
+def test_rows(results: dict[str, Any]) -> None:
+    """Every arm stands in the table, also what is left when its distiller is taken away."""
+    assert summary_rows(results) == [
+        ("teacher", "90.0", "", "1.00 M", "5.00 M"),
+        ("student before", "80.0 ± 0.0", "", "1.00 M", "5.00 M"),
+        ("kd", "84.0 ± 1.0", "50.0 ± 2.5", "1.23 M", "2.00 G"),
+        ("exrep", "85.0 ± 1.0", "50.0 ± 2.5", "1.23 M", "2.00 G"),
+        ("exrep, distiller removed", "41.0 ± 0.0", "-390.0 ± 0.0", "1.00 M", "5.00 M"),
+    ]
+
+
+def test_no_gap_is_said(results: dict[str, Any]) -> None:
+    """A gap that does not exist is a dash, not a number."""
+    results["arms"]["kd"]["gap_recovered"] = None
+    assert summary_rows(results)[2][2] == "–"
+
+
+def test_without_a_teacher(results: dict[str, Any]) -> None:
+    """Labels alone need no teacher, and then no row speaks of one."""
+    results["teacher"] = None
+    assert [row[0] for row in summary_rows(results)][0] == "student before"
+
+
+def test_columns_are_aligned(results: dict[str, Any]) -> None:
+    """Numbers stand right-aligned below their heading, and the heading says what was evaluated."""
+    title, _, *lines = summary_table(results).splitlines()
+    assert title == "digits: 450 test images, 100 public and 900 private training images, 2 seeds (mean ± sd)"
+    head, *rows = lines
+    end = head.index("top-1 %") + len("top-1 %")
+    assert [row[:end].rstrip()[-3:] for row in rows[1:4]] == ["0.0", "1.0", "1.0"]
+    assert len({len(line) for line in lines}) == 1

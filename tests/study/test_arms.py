@@ -1,0 +1,41 @@
+"""Arms differ in what they say, and in nothing else."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exrep_hf.arguments import DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.study.arms import make_arms
+
+CONTROLS = {"ce": {"kd_weight": 0, "distiller": "none"}, "kd": {"learning_rate": "1e-2"}}
+
+
+def arms_of(controls: dict[str, Any], folder: Path) -> list[Any]:
+    args = DistillationArguments(output_dir=str(folder), kd_weight=2.0, learning_rate=0.1)
+    return make_arms(ModelArguments(distiller="paper"), StudyArguments(controls=controls), args)
+
+
+def test_controls_come_first_and_change_only_what_they_name(tmp_path: Path) -> None:
+    """An override that leaks into another arm makes the comparison worthless."""
+    ce, kd, exrep = arms_of(CONTROLS, tmp_path)
+    assert [ce.name, kd.name, exrep.name] == ["ce", "kd", "exrep"]
+    assert (ce.args.kd_weight, ce.model_args.distiller, ce.args.learning_rate) == (0, "none", 0.1)
+    assert (kd.args.kd_weight, kd.model_args.distiller, kd.args.learning_rate) == (2.0, "paper", 0.01)
+    assert (exrep.args.kd_weight, exrep.model_args.distiller, exrep.args.learning_rate) == (2.0, "paper", 0.1)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"kd_wieght": 1}, r"`controls.kd` changes \['kd_wieght'\]; there are no such settings"),
+        ({"max_steps": 10}, r"`controls.kd` changes \['max_steps'\]; all arms of a study have to share these"),
+        ({"teacher": "other"}, "all arms of a study have to share these"),
+        ({"kd_weight": -1}, "`kd_weight` is -1.0; expected a weight"),
+        ({"distiller": "big"}, "`distiller` is 'big'"),
+    ],
+)
+def test_bad_controls(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    """A control with another budget is no control; a misspelt one equals the method."""
+    with pytest.raises(ValueError, match=message):
+        arms_of({"kd": changes}, tmp_path)

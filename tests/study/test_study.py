@@ -1,0 +1,134 @@
+"""A whole study on real digits, in miniature."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from transformers import AutoImageProcessor, AutoModelForImageClassification, pipeline
+
+from exrep_hf.cli import parse_settings
+from exrep_hf.data import DistillationDataset, Preprocessing, ViewTransform, collate_distillation, load_images
+from exrep_hf.study import Study
+
+DIGITS = Path(__file__).parents[2] / "recipes" / "digits.yaml"
+SMALL = {
+    "teacher_steps": 6,
+    "student_steps": 3,
+    "max_steps": 4,
+    "num_seeds": 2,
+    "logging_steps": 2,
+    "max_eval_samples": 40,
+    "use_cpu": True,
+    "disable_tqdm": True,
+}
+
+
+def run_study(folder: Path, **changes: Any) -> dict[str, Any]:
+    """Run the digits recipe, made small, by the code path of the command line."""
+    config = folder.parent / f"{folder.name}.yaml"
+    config.write_text(
+        yaml.safe_dump({**yaml.safe_load(DIGITS.read_text()), **SMALL, "output_dir": str(folder), **changes})
+    )
+    return Study(parse_settings(["--config", str(config)], config)).run()
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A study that every test here only reads."""
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("study") / "digits"
+    return folder, run_study(folder)
+
+
+def test_what_is_written(finished: tuple[Path, dict[str, Any]]) -> None:
+    """The files that people and programs look for are there, and results.json is what was returned."""
+    folder, results = finished
+    names = {path.name for path in folder.iterdir()}
+    assert {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "results.json"} <= names
+    assert {"loss.png", "residual.png"} <= names
+    assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
+    assert str(folder.parent) not in (folder / "results.json").read_text() + (folder / "README.md").read_text()
+
+
+def test_results(finished: tuple[Path, dict[str, Any]]) -> None:
+    """Every arm ran under every seed, with the same steps and the same start."""
+    _, results = finished
+    assert list(results["arms"]) == ["ce", "kd", "exrep"]
+    for arm in results["arms"].values():
+        assert [run["seed"] for run in arm["runs"]] == results["seeds"] == [42, 43]
+        assert {run["steps"] for run in arm["runs"]} == {4}
+    before = [[run["before"]["accuracy"] for run in arm["runs"]] for arm in results["arms"].values()]
+    assert before[0] == before[1] == before[2]
+    history = results["arms"]["exrep"]["runs"][0]["history"]
+    assert {"loss_kd", "loss_crd", "loss_adversarial", "loss_critic"} <= history[0].keys()
+    assert results["student"]["cost"]["macs"] < results["arms"]["exrep"]["cost"]["macs"]
+    assert results["arms"]["kd"]["cost"]["macs"] == results["student"]["cost"]["macs"]
+    assert results["arms"]["kd"]["without_distiller"] is None
+    assert results["wall_time_seconds"] > 0
+
+
+def test_gap_follows_from_the_accuracies(finished: tuple[Path, dict[str, Any]]) -> None:
+    """The headline number is recomputed from the accuracies beside it."""
+    _, results = finished
+    for arm in results["arms"].values():
+        for run in arm["runs"]:
+            before, after, teacher = (run[part]["accuracy"] for part in ("before", "after", "teacher"))
+            expected = 100 * (after - before) / (teacher - before) if teacher > before else None
+            assert run["gap_recovered"] == pytest.approx(expected)
+
+
+def test_the_published_student_scores_what_is_claimed(finished: tuple[Path, dict[str, Any]]) -> None:
+    """Weights of another arm or seed in the folder would make the card a lie."""
+    folder, results = finished
+    model = AutoModelForImageClassification.from_pretrained(folder).eval()
+    preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
+    test = load_images("digits")["test"].shuffle(seed=0).select(range(40))
+    items = DistillationDataset(test, ViewTransform(preprocessing), "image", "label")
+    batch = collate_distillation([items[row] for row in range(40)])
+    with torch.no_grad():
+        answers = model(batch["pixel_values"]).logits.argmax(-1)
+    accuracy = (answers == batch["labels"]).float().mean().item()
+    assert accuracy == pytest.approx(results["published"]["accuracy"])
+    assert accuracy == pytest.approx(results["arms"]["exrep"]["runs"][0]["after"]["accuracy"])
+    said = pipeline("image-classification", model=str(folder), top_k=1)(test[0]["image"].convert("RGB"))
+    assert said[0]["label"] == str(answers[0].item())
+
+
+def test_another_run_is_not_overwritten(finished: tuple[Path, dict[str, Any]]) -> None:
+    """A second run into the same folder must not destroy hours of the first."""
+    folder, _ = finished
+    weights = (folder / "model.safetensors").read_bytes()
+    with pytest.raises(ValueError, match="holds another run .*results.json.*--overwrite_output_dir"):
+        run_study(folder)
+    assert (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_resume_takes_finished_runs_and_repeats_the_rest(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """An interrupted study ends with the numbers of one that was never interrupted."""
+    folder, results = finished
+    copied = tmp_path / "digits"
+    shutil.copytree(folder, copied)
+    shutil.rmtree(copied / "runs" / "kd-seed43")
+    (copied / "results.json").unlink()
+    kept = copied / "runs" / "ce-seed42" / "run.json"
+    written = kept.stat().st_mtime_ns
+    again = run_study(copied, resume_from_checkpoint="true")
+    assert kept.stat().st_mtime_ns == written
+    for name, arm in results["arms"].items():
+        assert again["arms"][name]["accuracy"] == arm["accuracy"]
+
+
+def test_a_student_without_distiller_is_published_plain(tmp_path: Path) -> None:
+    """Nobody should need this package to load an ordinary classifier; and one run needs no folders of runs."""
+    folder = tmp_path / "plain"
+    run_study(folder, distiller="none", controls={}, num_seeds=1, save_strategy="steps", save_steps=2)
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "timm_wrapper"
+    assert not (folder / "runs").exists()
+    assert {path.name for path in folder.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
+    AutoModelForImageClassification.from_pretrained(folder)
