@@ -1,0 +1,47 @@
+"""The command line that people type, in a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+SMALL = (
+    "--teacher_steps 4 --student_steps 2 --max_steps 2 --num_seeds 2 --logging_steps 1 --max_eval_samples 30".split()
+)
+
+
+def launch(*flags: str) -> subprocess.CompletedProcess[str]:
+    """Run `accelerate launch recipes/train.py` in the README's way."""
+    command = [str(Path(sys.executable).with_name("accelerate")), "launch", "recipes/train.py", *flags]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1", "ACCELERATE_USE_CPU": "true"}
+    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+
+
+def test_digits_without_a_config(tmp_path: Path) -> None:
+    """Without a config the digits study runs, shows what it is doing, and ends with its table."""
+    done = launch("--output_dir", str(tmp_path / "digits"), *SMALL)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for line in (
+        "teacher timm/test_efficientnet",
+        "seed 42: ce",
+        "seed 43: exrep",
+        "gap recovered %",
+        "student before",
+    ):
+        assert line in done.stdout
+    assert "distiller removed" in done.stdout.split("gap recovered %")[1]
+    assert "Written to" in done.stdout.splitlines()[-1]
+    results = json.loads((tmp_path / "digits" / "results.json").read_text())
+    assert list(results["arms"]) == ["ce", "kd", "exrep"]
+
+
+def test_errors_name_the_remedy(tmp_path: Path) -> None:
+    """A misspelt setting ends the launch with a code that schedulers see, and nothing is written."""
+    config = tmp_path / "mine.yaml"
+    config.write_text("dataset: digits\nkd_wieght: 1\n")
+    done = launch("--config", str(config), "--output_dir", str(tmp_path / "out"))
+    assert done.returncode != 0
+    assert "did you mean `kd_weight`?" in done.stderr
+    assert not (tmp_path / "out").exists()

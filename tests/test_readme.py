@@ -1,0 +1,75 @@
+"""What the README says is run, with its names replaced by what lies on this machine."""
+
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from exrep_hf.models import load_classifier
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with images of three classes, a teacher and a student."""
+    rng = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name in ("ant", "bee", "cat"):
+            folder = tmp_path / "imagenet" / part / name
+            folder.mkdir(parents=True)
+            for number in range(4):
+                Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(folder / f"{number}.jpg")
+    for name in ("teacher", "student"):
+        classifier = load_classifier("timm/test_efficientnet", num_labels=3, pretrained=False)
+        classifier.save_pretrained(tmp_path / name)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_ten_lines_of_python(workplace: Path) -> None:
+    """A snippet that doesn't run is the first thing a newcomer meets."""
+    (code,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    names = {
+        "timm/tf_efficientnet_b1.aa_in1k": str(workplace / "student"),
+        "timm/tf_efficientnet_b1.ns_jft_in1k": str(workplace / "teacher"),
+        "num_train_epochs=10": "num_train_epochs=1, use_cpu=True, num_negatives=4",
+    }
+    for name, local in names.items():
+        assert name in code
+        code = code.replace(name, local)
+    variables: dict[str, object] = {}
+    exec(compile(code, "README.md", "exec"), variables)
+    assert (workplace / "out" / "b1" / "model.safetensors").is_file()
+    assert type(variables["plain"]).__name__ == "TimmWrapperForImageClassification"
+
+
+def test_commands_name_what_is_there() -> None:
+    """`make demo`, `make test` and the files that the README links exist."""
+    makefile = (ROOT / "Makefile").read_text()
+    assert "make demo" in README
+    assert "make test" in README
+    assert re.search(r"^demo:", makefile, flags=re.MULTILINE)
+    assert re.search(r"^test:", makefile, flags=re.MULTILINE)
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if not link.startswith("http")]
+    assert len(links) >= 2
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    assert shutil.which("make") is not None
+
+
+def test_options_exist() -> None:
+    """An option in the table that is gone from the code sends people searching."""
+    from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+
+    table = README.split("## Options that matter")[1].split("## ")[0]
+    named = [
+        name for row in re.findall(r"^\| (`.*?) \|", table, flags=re.MULTILINE) for name in re.findall(r"`(\w+)`", row)
+    ]
+    assert len(named) > 15
+    classes = (ModelArguments, DataArguments, StudyArguments, DistillationArguments)
+    known = {name for cls in classes for name in cls.__dataclass_fields__}
+    assert set(named) <= known
