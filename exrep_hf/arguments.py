@@ -267,7 +267,8 @@ class StudyArguments:
                 self.controls = json.loads(self.controls)
             except json.JSONDecodeError as error:
                 raise ValueError(f"`controls` is {self.controls!r}; expected a JSON mapping ({error}).") from error
-        self.controls = self.controls or {}
-        for name, changes in self.controls.items():
+        controls: Any = self.controls or {}
+        for name, changes in controls.items():
             _require(isinstance(changes, dict), f"controls.{name}", changes, "a mapping from setting to value")
-        _require(self.arm not in self.controls, "arm", self.arm, "a name that `controls` does not use")
+        _require(self.arm not in controls, "arm", self.arm, "a name that `controls` does not use")
+        self.controls = controls

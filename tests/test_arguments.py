@@ -62,7 +62,7 @@ def test_published_defaults(tmp_path: Path) -> None:
         ({"kd_weight": 0, "crd_weight": 0, "adversarial_weight": 0}, False, False),
     ],
 )
-def test_what_the_terms_need(tmp_path: Path, weights: dict[str, float], teacher: bool, features: bool) -> None:
+def test_what_the_terms_need(tmp_path: Path, weights: dict[str, Any], teacher: bool, features: bool) -> None:
     """A teacher that no term needs must not be asked: it may cost hundreds of students."""
     args = DistillationArguments(output_dir=str(tmp_path), **weights)
     assert (args.needs_teacher, args.needs_features) == (teacher, features)

@@ -67,7 +67,7 @@ def plot_residuals(
         f"G(x), grey = 0, ± {strongest:.2g}": (residual.cpu() / max(strongest, 1e-12) + 1) / 2,
         "x + G(x)": ((pixel_values + residual).cpu() * std + mean).clamp(0, 1),
     }
-    name_of = dict(model.config.id2label or {})
+    name_of = {int(number): str(name) for number, name in (model.config.id2label or {}).items()}
     columns = len(pixel_values)
     figure = Figure(figsize=(1.5 * columns + 0.6, 5.6), layout="constrained")
     grid = figure.subplots(len(rows), columns, squeeze=False)

@@ -19,13 +19,12 @@ from exrep_hf.data import (
 
 @dataclass
 class StudyData:
-    """All images of a study, in columns `image` and, where there are labels, `label`.
+    """All images of a study, in the columns `image` and `label`.
 
     Attributes:
         args: the settings it was loaded by.
         train: what the teacher may be trained on: public and private images.
         test: what nobody is trained on.
-        label_column: name of the label column, if there is one.
         names: names of the classes, if known.
         skipped: images left out because they can't be decoded.
     """
@@ -33,7 +32,6 @@ class StudyData:
     args: DataArguments
     train: Dataset
     test: Dataset
-    label_column: str | None
     names: list[str] | None
     skipped: int
 
@@ -49,7 +47,12 @@ class StudyData:
     def _public(self, seed: int) -> Dataset:
         if not self.args.private_fraction:
             return self.train
-        return split_public_private(self.train, self.args.private_fraction, seed, self.label_column)[0]
+        return split_public_private(self.train, self.args.private_fraction, seed, "label")[0]
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes: of names where there are any, else up to the largest label."""
+        return len(self.names) if self.names else max(self.train["label"][:]) + 1
 
     def num_private(self, seed: int) -> int:
         """How many training images only the teacher sees."""
@@ -59,7 +62,7 @@ class StudyData:
         """The public images that a student is trained on under this seed, and the images it is judged on."""
         public = self._public(seed)
         if self.args.evaluate_on == "validation":
-            return train_val_split(public, self.args.validation_fraction, seed, self.label_column)
+            return train_val_split(public, self.args.validation_fraction, seed, "label")
         return public, self.test
 
 
@@ -74,8 +77,13 @@ def load_study_data(args: DataArguments, num_proc: int | None = None) -> StudyDa
     if args.train_split not in splits:
         raise ValueError(f"`train_split` is {args.train_split!r}; {args.dataset!r} has the splits {list(splits)}.")
     _, label_column = find_columns(splits[args.train_split], args.image_column_name, args.label_column_name)
-    if label_column is not None:
-        splits = encode_labels(splits, label_column)
+    if label_column is None:
+        columns = splits[args.train_split].column_names
+        raise ValueError(
+            f"{args.dataset!r} has no label column, only {columns}; students are judged by their labels. Name the "
+            "column with `label_column_name`."
+        )
+    splits = encode_labels(splits, label_column)
     train = splits[args.train_split]
     test_split = args.test_split or next((name for name in ("test", "validation") if name in splits), None)
     if test_split is not None and test_split not in splits:
@@ -90,9 +98,8 @@ def load_study_data(args: DataArguments, num_proc: int | None = None) -> StudyDa
             part = part.shuffle(seed=0).select(range(limit))
         image_column, _ = find_columns(part, args.image_column_name, label_column)
         part, broken = check_images(part, image_column, args.skip_broken_images, num_proc)
-        names_here = {image_column: "image"} | ({label_column: "label"} if label_column else {})
+        names_here = {image_column: "image", label_column: "label"}
         part = part.select_columns(list(names_here))
         checked.append(part.rename_columns({old: new for old, new in names_here.items() if old != new}))
         skipped += broken
-    names = None if label_column is None else label_names(checked[0], "label")
-    return StudyData(args, checked[0], checked[1], label_column and "label", names, skipped)
+    return StudyData(args, checked[0], checked[1], label_names(checked[0], "label"), skipped)

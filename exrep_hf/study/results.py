@@ -23,7 +23,7 @@ def describe_data(data: StudyData, seed: int) -> dict[str, Any]:
         "num_private": data.num_private(seed),
         "num_evaluated": len(images),
         "evaluated_on": data.args.evaluate_on,
-        "num_labels": None if data.names is None else len(data.names),
+        "num_labels": data.num_classes,
         "skipped_images": data.skipped,
     }
 

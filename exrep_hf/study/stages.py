@@ -79,20 +79,22 @@ def load_network(
         ValueError: if it is not found, or has other classes than the data set and is not trained here.
     """
     id2label = None if data.names is None else dict(enumerate(data.names))
+    num_classes = data.num_classes
     classifier = load_classifier(
         name,
+        num_labels=num_classes if from_scratch else None,
         id2label=id2label if from_scratch else None,
         pretrained=not from_scratch,
         revision=revision,
     )
-    if id2label is not None and classifier.config.num_labels != len(id2label):
+    if classifier.config.num_labels != num_classes and (trained_here or id2label is not None):
         if not trained_here:
             raise ValueError(
-                f"{name!r} has {classifier.config.num_labels} classes and the data set has {len(id2label)}. Take a "
+                f"{name!r} has {classifier.config.num_labels} classes and the data set has {num_classes}. Take a "
                 "classifier for these classes, or let it be trained on them first (`--teacher_steps`, "
                 "`--student_steps`)."
             )
-        classifier = load_classifier(name, id2label=id2label, revision=revision, new_head=True)
+        classifier = load_classifier(name, num_classes, id2label, revision=revision, new_head=True)
     check_class_order(classifier.config, data.names)
     preprocessing = Preprocessing.from_model(classifier)
     if image_size is not None:

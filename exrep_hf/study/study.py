@@ -1,7 +1,6 @@
 """All arms under all seeds, and what comes out of them."""
 
 import json
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,15 +14,12 @@ from exrep_hf.hub import make_model_card
 from exrep_hf.report import RESULTS_NAME, device_name, public_settings, software_versions, summary_table, write_json
 from exrep_hf.study.arms import make_arms
 from exrep_hf.study.data import StudyData, load_study_data
+from exrep_hf.study.folder import RUN_NAME, claim_output_dir
 from exrep_hf.study.publish import publish_student
 from exrep_hf.study.results import describe_data, network_cost, summarise_arm, summarise_student, summarise_teacher
 from exrep_hf.study.run import Metrics, add_gaps, distil, judge, placed
 from exrep_hf.study.stages import Student, prepare_student, prepare_teacher
 from exrep_hf.teacher import OnlineTeacher
-
-RUN_NAME = "run.json"
-# What a study leaves in its output folder.
-TRACES = (RESULTS_NAME, "model.safetensors", RUN_NAME, "runs", "teacher", "checkpoint-*")
 
 
 @dataclass
@@ -34,28 +30,6 @@ class Settings:
     data: DataArguments
     study: StudyArguments
     training: DistillationArguments
-
-
-def claim_output_dir(folder: Path, overwrite: bool, resume: bool) -> None:
-    """Make sure that no other run is lost.
-
-    Raises:
-        ValueError: if the folder holds a run that is neither to be resumed nor replaced.
-    """
-    traces = [path for pattern in TRACES for path in folder.glob(pattern)]
-    if not traces or resume:
-        return
-    if not overwrite:
-        raise ValueError(
-            f"`output_dir` {str(folder)!r} holds another run ({', '.join(sorted(path.name for path in traces))}). "
-            "Give another folder, continue it with `--resume_from_checkpoint true`, or replace it with "
-            "`--overwrite_output_dir`."
-        )
-    for path in traces:
-        if path.is_dir():
-            shutil.rmtree(path)
-        else:
-            path.unlink()
 
 
 class Study:

@@ -17,7 +17,7 @@ def read_back(results: dict[str, Any], tmp_path: Path, name: str = "me/digits-st
 
 def test_metadata(results: dict[str, Any], tmp_path: Path) -> None:
     """Without these fields the Hub finds the model under no task, teacher family or licence."""
-    data = read_back(results, tmp_path).data
+    data: Any = read_back(results, tmp_path).data
     assert data.base_model == "timm/resnet18"
     assert data.datasets == ["digits"]
     assert data.license == "apache-2.0"

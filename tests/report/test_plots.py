@@ -22,7 +22,7 @@ def test_a_panel_for_each_component(tmp_path: Path, monkeypatch: object) -> None
         {"step": 20, "eval_loss": 7.0},
     ]
     plot_losses(history, tmp_path / "loss.png", "exrep")
-    panels = {axes.get_title(): axes.lines[0].get_xydata().tolist() for axes in drawn[0].axes}
+    panels = {axes.get_title(): np.asarray(axes.lines[0].get_xydata()).tolist() for axes in drawn[0].axes}
     assert panels == {"total": [[10, 3], [20, 2]], "kd": [[10, 1], [20, 0.5]], "crd": [[20, 9]]}
 
 

@@ -9,6 +9,7 @@ from datasets import Dataset
 from PIL import Image
 
 from exrep_hf.arguments import DataArguments
+from exrep_hf.data import load_images
 from exrep_hf.study.data import load_study_data
 
 
@@ -73,6 +74,10 @@ def test_missing_splits_and_columns(folder: Path) -> None:
         load_study_data(DataArguments(dataset=str(folder), train_split="training"))
     with pytest.raises(ValueError, match=r"`test_split` is 'val'"):
         load_study_data(DataArguments(dataset=str(folder), test_split="val"))
+    flat = load_images(str(folder))
+    flat.remove_columns("label").save_to_disk(folder.parent / "unlabeled")
+    with pytest.raises(ValueError, match=r"no label column, only \['image'\]"):
+        load_study_data(DataArguments(dataset=str(folder.parent / "unlabeled")))
     with pytest.raises(ValueError, match="label_column_name is 'class', but the data set has the columns image"):
         load_study_data(DataArguments(dataset=str(folder), label_column_name="class"))
 
