@@ -16,9 +16,11 @@ def _require(condition: bool, name: str, received: Any, expected: str) -> None:
 class ModelArguments:
     """Teacher and student."""
 
+    _argument_group_name = "teacher and student"
+
     teacher: str | None = field(
         default=None,
-        metadata={"help": "Teacher: Hub name, `timm/...`, or local folder. Its weights are never changed or saved."},
+        metadata={"help": "Teacher, frozen while it teaches: Hub name, `timm/...`, or local folder of a classifier."},
     )
     teacher_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the teacher."})
     teacher_from_scratch: bool = field(
@@ -83,6 +85,8 @@ class ModelArguments:
 @dataclass
 class DataArguments:
     """The images: where from, how split, how augmented."""
+
+    _argument_group_name = "images"
 
     dataset: str | None = field(
         default=None,
@@ -155,6 +159,8 @@ class DistillationArguments(TrainingArguments):
     Raises:
         ValueError: for a negative weight, a temperature ≤ 0, a momentum outside [0, 1), or fewer than one negative.
     """
+
+    _argument_group_name = "training: the Trainer's own settings, and those of the loss"
 
     ce_weight: float = field(default=1.0, metadata={"help": "Weight of the cross-entropy with the labels."})
     kd_weight: float = field(default=1.0, metadata={"help": "Weight of the KL divergence from the teacher's logits."})
@@ -241,6 +247,8 @@ class DistillationArguments(TrainingArguments):
 @dataclass
 class StudyArguments:
     """How often, and against what, the method is run."""
+
+    _argument_group_name = "study"
 
     arm: str = field(default="exrep", metadata={"help": "Name of the settings given here, in tables and results."})
     controls: dict | str | None = field(

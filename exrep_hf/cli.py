@@ -1,6 +1,5 @@
 """Settings from YAML and flags; flags win."""
 
-import argparse
 import dataclasses
 import difflib
 import json
@@ -57,7 +56,9 @@ def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
     Raises:
         ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
     """
-    parser = HfArgumentParser(list(ARGUMENT_CLASSES), allow_abbrev=False, formatter_class=argparse.HelpFormatter)
+    parser = HfArgumentParser(
+        list(ARGUMENT_CLASSES), allow_abbrev=False, usage="train.py [--config FILE.yaml] [--SETTING VALUE ...]"
+    )
     parser.add_argument("--config", type=Path, help="YAML file of settings; flags win over it.")
     known = [field.name for cls in ARGUMENT_CLASSES for field in dataclasses.fields(cls) if field.init]
 

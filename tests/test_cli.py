@@ -113,6 +113,15 @@ def test_help_explains_every_own_setting() -> None:
     assert [field.name for field in mine if not field.metadata.get("help")] == []
 
 
+def test_help(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    """`--help` itself must not fail on a stray percent sign, and shows groups and defaults."""
+    with pytest.raises(SystemExit, match="0"):
+        parse_settings(["--help"], config)
+    text = " ".join(capsys.readouterr().out.split())
+    for part in ("teacher and student:", "images:", "study:", "temperature τ of the KL divergence. (default: 4.0)"):
+        assert part in text
+
+
 def test_every_recipe_is_read_by_the_real_parser(tmp_path: Path) -> None:
     """A shipped YAML with a misspelt key would fail only at its user's."""
     configs = sorted(RECIPES.rglob("*.yaml"))
