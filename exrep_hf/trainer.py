@@ -13,9 +13,9 @@ from timm.utils import AverageMeter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback
+from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, set_seed
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.trainer_utils import EvalLoopOutput
+from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.arguments import DistillationArguments
@@ -120,6 +120,8 @@ class DistillationTrainer(Trainer):
         needed = ["sample_index"] * by_index + ["labels"] * bool(args.ce_weight)
         check_items(train_dataset, needed, self._num_labels)
         self._check_stored_answers(train_dataset, augmentation)
+        # The Trainer does so too, but only when embeddings and critic have their weights already.
+        set_seed(args.seed)
         objective = DistillationObjective(
             model,
             args,
@@ -195,21 +197,33 @@ class DistillationTrainer(Trainer):
         teacher_preprocessing = None if self.teacher is None else self.teacher.preprocessing
         if isinstance(self.teacher, OnlineTeacher) and teacher_preprocessing is None:
             raise ValueError(
-                "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` with "
-                "its image processor as the teacher."
+                "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` "
+                "with its image processor as the teacher."
             )
         transform = ViewTransform(self._preprocessing, teacher_preprocessing, augmentation)
         return DistillationDataset(dataset, transform, image_column, label_column)
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Take HF data sets with image columns here too."""
-        return super().get_eval_dataloader(self._for_evaluation(eval_dataset))
+        # A name stands for one of several sets that were given, and checked, at the start.
+        named = isinstance(eval_dataset, str)
+        return super().get_eval_dataloader(eval_dataset if named else self._for_evaluation(eval_dataset))
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """Take HF data sets with image columns here too."""
         return super().get_test_dataloader(self._for_evaluation(test_dataset))
 
     # One step
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train as the Trainer does, starting with an empty logging window."""
+        self._train_meters.clear()
+        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
         """Get the teacher's answer; an empty one where it is not needed or can't be had."""

@@ -1,6 +1,6 @@
 """The training set that the Trainer walks through."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -56,13 +56,18 @@ class DistillationDataset(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Returns several items, read together."""
+        return list(self.iterate(indices))
+
+    def iterate(self, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
+        """Reads several rows together and transforms each when it is asked for."""
         positions = [range(len(self))[index] for index in indices]
         try:
             rows = self.rows[positions]
         except Exception as error:
             # Pillow raises many kinds of errors on broken files. The rows are read again, alone, to find which one.
             raise self._undecodable(positions, error) from error
-        return [self._item(rows, place, position) for place, position in enumerate(positions)]
+        for place, position in enumerate(positions):
+            yield self._item(rows, place, position)
 
     def _item(self, rows: Mapping[str, list[Any]], place: int, position: int) -> dict[str, Any]:
         image = rows[self.image_column][place]

@@ -1,12 +1,15 @@
 """Items whose randomness depends on seed, epoch and row alone."""
 
 import random
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from exrep_hf.data.datasets import DistillationDataset
 
 
 class SeededDataset(Dataset):
@@ -39,19 +42,31 @@ class SeededDataset(Dataset):
 
     def __getitem__(self, index: int) -> Any:
         """Returns the item of a row, made under its own seed."""
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Returns several items, each made under its own seed."""
+        # Lazy: an item's randomness happens when it is asked for, under the seed set just before.
+        if isinstance(self.dataset, DistillationDataset):
+            items = self.dataset.iterate(indices)
+        else:
+            items = (self.dataset[index] for index in indices)
         # torch's CPU generator alone: `torch.manual_seed` would also reset those of accelerators.
         generator = torch.default_generator
         before = random.getstate(), np.random.get_state(), generator.get_state()
-        seed = int(np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)[0])
-        random.seed(seed)
-        np.random.seed(seed)
-        generator.manual_seed(seed)
         try:
-            return self.dataset[index]
+            return [self._under_own_seed(items, index) for index in indices]
         finally:
             random.setstate(before[0])
             np.random.set_state(before[1])
             generator.set_state(before[2])
+
+    def _under_own_seed(self, items: Iterator[Any], index: int) -> Any:
+        seed = int(np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)[0])
+        random.seed(seed)
+        np.random.seed(seed)
+        torch.default_generator.manual_seed(seed)
+        return next(items)
 
 
 class EpochCallback(TrainerCallback):

@@ -50,10 +50,11 @@ def network(seed: int, width: int = 8, num_labels: int = CLASSES) -> ResNetForIm
     """A ResNet in `eval()` whose batch statistics are those of random images, so that its answers differ."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
+        names = {label: str(label) for label in range(num_labels)}
         config = ResNetConfig(
-            embedding_size=8, hidden_sizes=[8, width], depths=[1, 1], layer_type="basic", num_labels=num_labels
+            embedding_size=8, hidden_sizes=[8, width], depths=[1, 1], layer_type="basic", id2label=names
         )
-        model = ResNetForImageClassification(config)
+        model: Any = ResNetForImageClassification(config)
         model.train()
         with torch.no_grad():
             for _ in range(3):
@@ -134,7 +135,7 @@ def make_trainer(
     def make(**changes: Any) -> DistillationTrainer:
         own = {"model", "teacher", "train_dataset", "eval_dataset", "augmentation", "optimizers", "callbacks"}
         given: dict[str, Any] = {
-            "model": make_student(),
+            "model": changes["model"] if "model" in changes else make_student(),
             "teacher": teacher,
             "train_dataset": TensorRows(12),
             "processing_class": PREPROCESSING.to_image_processor(),

@@ -1,0 +1,53 @@
+"""What a user may call a teacher."""
+
+from pathlib import Path
+
+import pytest
+import timm
+from torch import nn
+from transformers import ResNetForImageClassification
+
+from exrep_hf.teacher import OnlineTeacher, TeacherSource, as_teacher, check_apart
+
+
+def test_kinds(network: ResNetForImageClassification, tmp_path: Path) -> None:
+    """Each kind that is promised must be taken, a source as it is."""
+    network.save_pretrained(tmp_path)
+    source = OnlineTeacher(network)
+    assert as_teacher(None) is None
+    assert as_teacher(source) is source
+    for given in (network, timm.create_model("test_resnet", num_classes=3), str(tmp_path), tmp_path):
+        teacher = as_teacher(given)
+        assert isinstance(teacher, OnlineTeacher) and teacher.num_labels == 3
+
+
+def test_sources_are_recognised(network: ResNetForImageClassification) -> None:
+    """A model with a few of the same attributes is no source, and would be asked in the wrong way."""
+    assert isinstance(OnlineTeacher(network), TeacherSource)
+    assert not isinstance(network, TeacherSource)
+
+
+def test_source_that_is_a_module(network: ResNetForImageClassification) -> None:
+    """Whoever writes a source as a module must not have it taken for a classifier."""
+
+    class Ensemble(nn.Module):
+        num_labels, id2label, feature_dim = 3, None, 6
+        preprocessing = None
+        training_images_only = False
+
+    source = Ensemble()
+    assert as_teacher(source) is source
+
+
+def test_something_else() -> None:
+    """A class in the place of its object is a common slip."""
+    with pytest.raises(ValueError, match="`teacher` is a type; expected a classifier"):
+        as_teacher(ResNetForImageClassification)  # type: ignore[arg-type]
+
+
+def test_shared_weights(network: ResNetForImageClassification) -> None:
+    """One network in both roles is frozen, and its distance from itself is 0: a perfect loss."""
+    with pytest.raises(ValueError, match="same network, or share weights"):
+        check_apart(network, OnlineTeacher(network))
+    check_apart(timm.create_model("test_resnet"), OnlineTeacher(network))
+    check_apart(network, None)

@@ -1,0 +1,94 @@
+"""Parameter groups of critic and student."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from exrep_hf import DistillationArguments
+
+MakeTrainer = Callable[..., Any]
+
+
+def names_by_group(trainer: Any) -> list[set[str]]:
+    names = {parameter: name for name, parameter in trainer.distillation_objective.named_parameters()}
+    return [{names[parameter] for parameter in group["params"]} for group in trainer.optimizer.param_groups]
+
+
+def test_critic_has_its_own_learning_rate(make_trainer: MakeTrainer) -> None:
+    """A critic at the student's rate, or with the wrong weight decay, learns at another pace than asked for."""
+    trainer = make_trainer(learning_rate=1e-2, critic_learning_rate=3e-3, weight_decay=0.1)
+    plain = make_trainer(learning_rate=1e-2, weight_decay=0.1)
+    for each in (trainer, plain):
+        each.create_optimizer()
+    decayed, others, critic_decayed, critic_others = trainer.optimizer.param_groups
+    assert [group["lr"] for group in (decayed, others)] == [1e-2, 1e-2]
+    assert [group["lr"] for group in (critic_decayed, critic_others)] == [3e-3, 3e-3]
+    assert [group["weight_decay"] for group in trainer.optimizer.param_groups] == [0.1, 0.0, 0.1, 0.0]
+    groups = names_by_group(trainer)
+    critic = {name for name, _ in trainer.distillation_objective.named_parameters() if ".critic." in name}
+    assert critic == groups[2] | groups[3] and len(critic) == 6
+    assert all(name.endswith("weight") for name in groups[2])
+    assert all(name.endswith("bias") for name in groups[3])
+    # Apart from the critic, the groups are the Trainer's.
+    assert [groups[0] | groups[2], groups[1] | groups[3]] == names_by_group(plain)
+
+
+def test_no_group_is_empty(make_trainer: MakeTrainer) -> None:
+    """Some optimizers and backends fail on a group without parameters."""
+    trainer = make_trainer(critic_learning_rate=3e-3, crd_weight=0.0)
+    for name, parameter in trainer.distillation_objective.named_parameters():
+        parameter.requires_grad_(".critic." in name or name.endswith("weight") and "norm" not in name)
+    trainer.create_optimizer()
+    assert all(group["params"] for group in trainer.optimizer.param_groups)
+
+
+def test_scheduler_applies_to_both(make_trainer: MakeTrainer) -> None:
+    """A critic whose rate stays while the student's falls wins in the end."""
+    trainer = make_trainer(learning_rate=1e-2, critic_learning_rate=4e-2, lr_scheduler_type="linear", max_steps=4)
+    rates: list[list[float]] = []
+    step = trainer.training_step
+
+    def look(*args: Any, **kwargs: Any) -> Tensor:
+        rates.append([group["lr"] for group in trainer.optimizer.param_groups])
+        return step(*args, **kwargs)
+
+    trainer.training_step = look
+    trainer.train()
+    falling = torch.tensor([1.0, 0.75, 0.5, 0.25])[:, None]
+    expected = falling * torch.tensor([1e-2, 1e-2, 4e-2, 4e-2])
+    torch.testing.assert_close(torch.tensor(rates), expected)
+
+
+def test_critic_moves_at_its_rate(make_trainer: MakeTrainer) -> None:
+    """With plain SGD and one step, the critic's change is its gradient times its rate, the student's unchanged."""
+    moves = []
+    for rate in (None, 1e-1):
+        trainer = make_trainer(optim="sgd", learning_rate=1e-3, critic_learning_rate=rate, max_steps=1)
+        before = {name: value.clone() for name, value in trainer.distillation_objective.state_dict().items()}
+        trainer.train()
+        after = trainer.distillation_objective.state_dict()
+        moves.append({name: after[name] - value for name, value in before.items() if value.is_floating_point()})
+    same, faster = moves
+    critic = "adversarial.critic.layers.2.weight"
+    assert same[critic].abs().max() > 0
+    torch.testing.assert_close(faster[critic], 100 * same[critic], rtol=1e-2, atol=1e-5)
+    for name in same:
+        if ".critic." not in name:
+            assert torch.equal(same[name], faster[name]), name
+
+
+def test_own_optimizer_and_a_rate_for_the_critic_contradict(make_trainer: MakeTrainer) -> None:
+    """A rate that is silently ignored is worse than an error."""
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    with pytest.raises(ValueError, match="`critic_learning_rate` is 0.1 and `optimizers` was given; expected one"):
+        make_trainer(optimizers=(optimizer, None), critic_learning_rate=0.1)
+
+
+def test_one_process_with_several_gpus(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """DataParallel copies the trained module at each step, and what the copies store is lost."""
+    monkeypatch.setattr(DistillationArguments, "n_gpu", 2)
+    with pytest.raises(ValueError, match="One process sees 2 GPUs; expected one process a GPU.*accelerate launch"):
+        make_trainer()
