@@ -2,12 +2,13 @@
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification
-from exrep_hf.teacher import OnlineTeacher
+from exrep_hf.teacher import CachedTeacher, OnlineTeacher
 from exrep_hf.trainer import DistillationTrainer
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "CachedTeacher",
     "DistillationArguments",
     "DistillationTrainer",
     "ExRepConfig",

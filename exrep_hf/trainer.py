@@ -19,24 +19,14 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.data import (
-    Augmentation,
-    DistillationDataset,
-    Preprocessing,
-    ViewTransform,
-    check_items,
-    check_labels,
-    check_same_classes,
-    collate_distillation,
-    find_columns,
-)
-from exrep_hf.data.items import is_map_style
+from exrep_hf.data import Augmentation, check_same_classes, collate_distillation
 from exrep_hf.data.seeded import EpochCallback, SeededDataset
 from exrep_hf.metrics import classification_metrics
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.objective import STUDENT_PREFIX, DistillationObjective
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource, as_teacher, check_apart
+from exrep_hf.preparation import DataPreparation, student_preprocessing
+from exrep_hf.teacher import TeacherSource, as_teacher, check_apart
 
 logger = logging.getLogger(__name__)
 
@@ -106,20 +96,18 @@ class DistillationTrainer(Trainer):
         if self.teacher is not None:
             check_same_classes(model.config, self.teacher)
             check_apart(model, self.teacher)
-        self._preprocessing = _student_preprocessing(model, processing_class)
-        if processing_class is None and self._preprocessing is not None:
-            processing_class = self._preprocessing.to_image_processor()
-        self._num_labels = model.config.num_labels or 0
-        train_dataset = self._with_transform(train_dataset, augmentation)
-        labels = getattr(train_dataset, "labels", None)
-        callbacks = list(callbacks or ())
-        if is_map_style(train_dataset):
-            train_dataset = SeededDataset(train_dataset, args.seed if args.data_seed is None else args.data_seed)
-            callbacks.append(EpochCallback(train_dataset))
+        preprocessing = student_preprocessing(model, processing_class)
+        if processing_class is None and preprocessing is not None:
+            processing_class = preprocessing.to_image_processor()
+        self._data = DataPreparation(preprocessing, self.teacher, model.config.num_labels or 0)
         by_index = bool(args.crd_weight or (args.needs_teacher and self._answers_are_stored))
         needed = ["sample_index"] * by_index + ["labels"] * bool(args.ce_weight)
-        check_items(train_dataset, needed, self._num_labels)
-        self._check_stored_answers(train_dataset, augmentation)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        train_dataset = self._data.for_training(train_dataset, augmentation, needed, seed)
+        labels, callbacks = None, list(callbacks or ())
+        if isinstance(train_dataset, SeededDataset):
+            labels = getattr(train_dataset.dataset, "labels", None)
+            callbacks.append(EpochCallback(train_dataset))
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
         objective = DistillationObjective(
@@ -130,15 +118,11 @@ class DistillationTrainer(Trainer):
         )
         if objective.crd is not None and labels is not None:
             objective.crd.set_labels(torch.as_tensor(labels))
-        if isinstance(eval_dataset, dict):
-            eval_dataset = {name: self._for_evaluation(part) for name, part in eval_dataset.items()}
-        else:
-            eval_dataset = self._for_evaluation(eval_dataset)
         super().__init__(
             model=objective,
             args=args,
             train_dataset=train_dataset,
-            eval_dataset=eval_dataset,
+            eval_dataset=self._data.for_evaluation(eval_dataset),
             processing_class=processing_class,
             data_collator=data_collator or collate_distillation,
             compute_metrics=compute_metrics or classification_metrics,
@@ -165,53 +149,15 @@ class DistillationTrainer(Trainer):
 
     # Data
 
-    def _check_stored_answers(self, train_dataset: Any, augmentation: Augmentation | None) -> None:
-        if augmentation is not None and self._answers_are_stored:
-            raise ValueError(
-                "`augmentation` was given with a teacher whose answers are stored: they are for images without "
-                "augmentation. Leave `augmentation` out, or use an `OnlineTeacher`."
-            )
-        if isinstance(self.teacher, CachedTeacher) and is_map_style(train_dataset):
-            if len(train_dataset) != self.teacher.num_samples:
-                raise ValueError(
-                    f"The teacher's answers are stored for {self.teacher.num_samples} images and `train_dataset` has "
-                    f"{len(train_dataset)}; expected the same images. Store the answers for this data set."
-                )
-
-    def _for_evaluation(self, dataset: Any) -> Any:
-        dataset = self._with_transform(dataset)
-        check_items(dataset, (), self._num_labels, name="eval_dataset")
-        return dataset
-
-    def _with_transform(self, dataset: Any, augmentation: Augmentation | None = None) -> Any:
-        """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
-        if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
-            return dataset
-        image_column, label_column = find_columns(dataset)
-        if label_column is not None:
-            check_labels(dataset, label_column, self._num_labels)
-        if self._preprocessing is None:
-            raise ValueError(
-                "How the student wants its images is not known. Pass its image processor as `processing_class`."
-            )
-        teacher_preprocessing = None if self.teacher is None else self.teacher.preprocessing
-        if isinstance(self.teacher, OnlineTeacher) and teacher_preprocessing is None:
-            raise ValueError(
-                "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` "
-                "with its image processor as the teacher."
-            )
-        transform = ViewTransform(self._preprocessing, teacher_preprocessing, augmentation)
-        return DistillationDataset(dataset, transform, image_column, label_column)
-
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Take HF data sets with image columns here too."""
         # A name stands for one of several sets that were given, and checked, at the start.
         named = isinstance(eval_dataset, str)
-        return super().get_eval_dataloader(eval_dataset if named else self._for_evaluation(eval_dataset))
+        return super().get_eval_dataloader(eval_dataset if named else self._data.for_evaluation(eval_dataset))
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """Take HF data sets with image columns here too."""
-        return super().get_test_dataloader(self._for_evaluation(test_dataset))
+        return super().get_test_dataloader(self._data.for_evaluation(test_dataset))
 
     # One step
 
@@ -374,16 +320,6 @@ class DistillationTrainer(Trainer):
         if checkpoint is not None:
             self.distillation_objective.load_auxiliary_state(_load_tensors(checkpoint, DISTILLATION_STATE_NAME))
         super()._load_optimizer_and_scheduler(checkpoint)
-
-
-def _student_preprocessing(model: PreTrainedModel, processor: BaseImageProcessor | None) -> Preprocessing | None:
-    if processor is not None:
-        return Preprocessing.from_image_processor(processor)
-    try:
-        return Preprocessing.from_model(model)
-    except ValueError as error:
-        logger.warning("Nothing about images will be saved with the student. %s", error)
-        return None
 
 
 def _check_arguments(args: DistillationArguments, optimizers: tuple[Optimizer | None, Any]) -> None:

@@ -12,6 +12,7 @@ LAYERS = [
     {"outputs", "arguments"},
     {"models", "losses", "data"},
     {"objective", "teacher", "metrics"},
+    {"preparation"},
     {"trainer"},
     {"evaluation", "report"},
     {"hub"},

@@ -1,0 +1,120 @@
+"""From the data sets that people pass to the ones that the Trainer walks through."""
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import datasets
+from transformers import PreTrainedModel
+from transformers.image_processing_utils import BaseImageProcessor
+
+from exrep_hf.data import (
+    Augmentation,
+    DistillationDataset,
+    Preprocessing,
+    ViewTransform,
+    check_items,
+    check_labels,
+    find_columns,
+)
+from exrep_hf.data.items import is_map_style
+from exrep_hf.data.seeded import SeededDataset
+from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
+
+logger = logging.getLogger(__name__)
+
+
+class DataPreparation:
+    """Give images the transforms of student and teacher, and refuse data that fit neither.
+
+    Args:
+        preprocessing: how the student wants its images; None where that is not known.
+        teacher: the teacher, if there is one.
+        num_labels: number of classes of the student.
+    """
+
+    def __init__(self, preprocessing: Preprocessing | None, teacher: TeacherSource | None, num_labels: int) -> None:
+        self.preprocessing = preprocessing
+        self.teacher = teacher
+        self.num_labels = num_labels
+
+    def for_training(self, dataset: Any, augmentation: Augmentation | None, needed: Sequence[str], seed: int) -> Any:
+        """Prepare a training data set; a map-style one comes back as a `SeededDataset`.
+
+        Args:
+            dataset: as `DistillationTrainer` takes it.
+            augmentation: of images; None for the evaluation transform.
+            needed: keys that items have to hold, beside `pixel_values`.
+            seed: of the items' randomness.
+
+        Raises:
+            ValueError: for data that don't fit the models or the teacher's stored answers.
+        """
+        dataset = self._with_transform(dataset, augmentation)
+        if is_map_style(dataset):
+            dataset = SeededDataset(dataset, seed)
+        check_items(dataset, needed, self.num_labels)
+        self._check_stored_answers(dataset, augmentation)
+        return dataset
+
+    def for_evaluation(self, dataset: Any) -> Any:
+        """Prepare a data set, or each of a dict of them, for evaluation.
+
+        Raises:
+            ValueError: for data that don't fit the models.
+        """
+        if isinstance(dataset, dict):
+            return {name: self.for_evaluation(part) for name, part in dataset.items()}
+        dataset = self._with_transform(dataset, None)
+        check_items(dataset, (), self.num_labels, name="eval_dataset")
+        return dataset
+
+    def _with_transform(self, dataset: Any, augmentation: Augmentation | None) -> Any:
+        """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
+        if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
+            return dataset
+        image_column, label_column = find_columns(dataset)
+        if label_column is not None:
+            check_labels(dataset, label_column, self.num_labels)
+        if self.preprocessing is None:
+            raise ValueError(
+                "How the student wants its images is not known. Pass its image processor as `processing_class`."
+            )
+        teacher_preprocessing = None if self.teacher is None else self.teacher.preprocessing
+        if isinstance(self.teacher, OnlineTeacher) and teacher_preprocessing is None:
+            raise ValueError(
+                "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` "
+                "with its image processor as the teacher."
+            )
+        transform = ViewTransform(self.preprocessing, teacher_preprocessing, augmentation)
+        return DistillationDataset(dataset, transform, image_column, label_column)
+
+    def _check_stored_answers(self, dataset: Any, augmentation: Augmentation | None) -> None:
+        if self.teacher is None or not self.teacher.training_images_only:
+            return
+        if augmentation is not None:
+            raise ValueError(
+                "`augmentation` was given with a teacher whose answers are stored: they are for images without "
+                "augmentation. Leave `augmentation` out, or use an `OnlineTeacher`."
+            )
+        stored = self.teacher.num_samples if isinstance(self.teacher, CachedTeacher) else None
+        if stored is not None and is_map_style(dataset) and len(dataset) != stored:
+            raise ValueError(
+                f"The teacher's answers are stored for {stored} images and `train_dataset` has {len(dataset)}; "
+                "expected the same images. Store the answers for this data set."
+            )
+
+
+def student_preprocessing(model: PreTrainedModel, processor: BaseImageProcessor | None) -> Preprocessing | None:
+    """How the student wants its images, from its processor or from itself; None where neither says so.
+
+    Raises:
+        ValueError: if the processor does what can't be expressed.
+    """
+    if processor is not None:
+        return Preprocessing.from_image_processor(processor)
+    try:
+        return Preprocessing.from_model(model)
+    except ValueError as error:
+        logger.warning("Nothing about images will be saved with the student. %s", error)
+        return None
