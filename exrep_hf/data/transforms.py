@@ -73,7 +73,7 @@ class ViewTransform:
 
     With an augmentation both see the same crop, flip and colours; without, each sees its own evaluation transform.
     Randomness comes from torch's global generator, and for `auto_augment` also from `random` and NumPy, as timm has
-    it: the Trainer saves and restores all three.
+    it: `SeededDataset` seeds all three for each item.
 
     Args:
         student: how the student wants its images.
