@@ -104,6 +104,7 @@ class DistillationTrainer(Trainer):
         needed = ["sample_index"] * by_index + ["labels"] * bool(args.ce_weight)
         seed = args.seed if args.data_seed is None else args.data_seed
         train_dataset = self._data.for_training(train_dataset, augmentation, needed, seed)
+        _check_batches(args, train_dataset)
         labels, callbacks = None, list(callbacks or ())
         if isinstance(train_dataset, SeededDataset):
             labels = getattr(train_dataset.dataset, "labels", None)
@@ -332,6 +333,15 @@ def _check_arguments(args: DistillationArguments, optimizers: tuple[Optimizer | 
         raise ValueError(
             f"`critic_learning_rate` is {args.critic_learning_rate} and `optimizers` was given; expected one of them. "
             "Give the critic a parameter group in your optimizer, or leave `optimizers` out."
+        )
+
+
+def _check_batches(args: DistillationArguments, dataset: Any) -> None:
+    images = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and isinstance(dataset, SeededDataset) and len(dataset) < images:
+        raise ValueError(
+            f"`train_dataset` has {len(dataset)} images, fewer than one batch of {images}, and `dataloader_drop_last` "
+            "leaves incomplete batches out. Lower `per_device_train_batch_size`, or let incomplete batches in."
         )
 
 

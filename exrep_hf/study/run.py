@@ -38,6 +38,25 @@ def short_names(metrics: Metrics) -> Metrics:
     return {name: value for name, value in named.items() if name not in timings}
 
 
+def make_trainer(
+    arm: Arm, start: Student, public: Dataset, images: Dataset, data: StudyData, teacher: TeacherSource | None
+) -> DistillationTrainer:
+    """The trainer of an arm, for a copy of the starting student.
+
+    Raises:
+        ValueError: for data and models that don't fit the arm.
+    """
+    return DistillationTrainer(
+        with_distiller(start, arm.model_args),
+        teacher=teacher,
+        args=arm.args,
+        train_dataset=public,
+        eval_dataset=images,
+        augmentation=data.augmentation,
+        processing_class=start.processor,
+    )
+
+
 def distil(
     arm: Arm, start: Student, public: Dataset, images: Dataset, data: StudyData, teacher: TeacherSource | None
 ) -> tuple[dict[str, Any], DistillationTrainer]:
@@ -46,16 +65,7 @@ def distil(
     Returns:
         What happened, and the trainer with the trained student.
     """
-    student = with_distiller(start, arm.model_args)
-    trainer = DistillationTrainer(
-        student,
-        teacher=teacher,
-        args=arm.args,
-        train_dataset=public,
-        eval_dataset=images,
-        augmentation=data.augmentation,
-        processing_class=start.processor,
-    )
+    trainer = make_trainer(arm, start, public, images, data, teacher)
     resume = get_last_checkpoint(arm.args.output_dir) if arm.args.resume_from_checkpoint else None
     began = time.perf_counter()
     trained = trainer.train(resume_from_checkpoint=resume).metrics
@@ -69,8 +79,8 @@ def distil(
         "train_images_per_second": trained["train_samples_per_second"],
         "history": [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
     }
-    if student.input_distiller is not None:
-        plain = Student(student.without_distiller(), start.processor)
+    if trainer.student.input_distiller is not None:
+        plain = Student(trainer.student.without_distiller(), start.processor)
         record["without_distiller"] = {"after": judge(plain, images, teacher, arm)}
     return record, trainer
 

@@ -59,6 +59,8 @@ def train_with_labels(
     stage.max_steps = steps
     stage.learning_rate = learning_rate
     stage.freeze_batch_norm = False
+    # A network that has been a teacher is frozen.
+    student.classifier.requires_grad_(True)
     trainer = DistillationTrainer(
         student.classifier,
         args=stage,
@@ -103,46 +105,26 @@ def load_network(
     return Student(classifier, preprocessing.to_image_processor())
 
 
-def save_network(student: Student, folder: Path) -> None:
-    """Write a classifier and its image processor, on the main process."""
-    if PartialState().is_main_process:
-        student.classifier.save_pretrained(folder)
-        student.processor.save_pretrained(folder)
-
-
-def prepare_teacher(
-    model_args: ModelArguments, data: StudyData, args: DistillationArguments, resume: bool
-) -> Student | None:
-    """Load the teacher and, with `teacher_steps`, train it on all training images, public and private.
-
-    A teacher that is trained here is kept in the folder `teacher`, from where a resumed study takes it.
-    """
+def load_teacher(model_args: ModelArguments, data: StudyData, kept: Path | None) -> Student | None:
+    """Load the teacher, or the one that this study trained before and kept in a folder."""
+    if kept is not None:
+        return load_network(str(kept), None, False, True, data, model_args.image_size)
     if model_args.teacher is None:
         return None
-    kept = Path(str(args.output_dir)) / "teacher"
-    trained = resume and model_args.teacher_steps > 0 and (kept / "model.safetensors").is_file()
-    network = load_network(
-        str(kept) if trained else model_args.teacher,
-        None if trained else model_args.teacher_revision,
-        model_args.teacher_from_scratch and not trained,
+    return load_network(
+        model_args.teacher,
+        model_args.teacher_revision,
+        model_args.teacher_from_scratch,
         model_args.teacher_steps > 0,
         data,
         model_args.image_size,
     )
-    if model_args.teacher_steps and not trained:
-        train_with_labels(
-            network, data.train, data, args, model_args.teacher_steps, model_args.pretraining_learning_rate
-        )
-        save_network(network, kept)
-    return network
 
 
-def prepare_student(
-    model_args: ModelArguments, public: Dataset, data: StudyData, args: DistillationArguments
-) -> Student:
-    """Load the student and, with `student_steps`, train it on the public images."""
+def load_student(model_args: ModelArguments, data: StudyData) -> Student:
+    """Load the student as it is before `student_steps`."""
     assert model_args.student is not None
-    network = load_network(
+    return load_network(
         model_args.student,
         model_args.student_revision,
         model_args.student_from_scratch,
@@ -150,6 +132,12 @@ def prepare_student(
         data,
         model_args.image_size,
     )
-    if model_args.student_steps:
-        train_with_labels(network, public, data, args, model_args.student_steps, model_args.pretraining_learning_rate)
-    return network
+
+
+def save_network(student: Student, folder: Path) -> None:
+    """Write a classifier and its image processor, on the main process: whole or not at all."""
+    if PartialState().is_main_process:
+        temporary = folder.with_name(folder.name + ".tmp")
+        student.classifier.save_pretrained(temporary)
+        student.processor.save_pretrained(temporary)
+        temporary.rename(folder)

@@ -14,11 +14,11 @@ from exrep_hf.hub import make_model_card
 from exrep_hf.report import RESULTS_NAME, device_name, public_settings, software_versions, summary_table, write_json
 from exrep_hf.study.arms import make_arms
 from exrep_hf.study.data import StudyData, load_study_data
-from exrep_hf.study.folder import RUN_NAME, claim_output_dir
+from exrep_hf.study.folder import RUN_NAME, TEACHER_NAME, check_output_dir, clear_output_dir
 from exrep_hf.study.publish import publish_student
 from exrep_hf.study.results import describe_data, network_cost, summarise_arm, summarise_student, summarise_teacher
-from exrep_hf.study.run import Metrics, add_gaps, distil, judge, placed
-from exrep_hf.study.stages import Student, prepare_student, prepare_teacher
+from exrep_hf.study.run import Metrics, add_gaps, distil, judge, make_trainer, placed
+from exrep_hf.study.stages import Student, load_student, load_teacher, save_network, train_with_labels
 from exrep_hf.teacher import OnlineTeacher
 
 
@@ -43,6 +43,12 @@ class Study:
     """
 
     def __init__(self, settings: Settings) -> None:
+        if settings.training.push_to_hub:
+            raise ValueError(
+                "`push_to_hub` is set, but a study pushes nothing by itself: its controls would be pushed over its "
+                f"student. Leave it out, and afterwards run `hf upload USER/NAME {settings.training.output_dir} "
+                "--exclude 'runs/*' 'teacher/*' 'checkpoint-*'`."
+            )
         self.settings = settings
         self.folder = Path(str(settings.training.output_dir))
         self.arms = make_arms(settings.model, settings.study, settings.training)
@@ -50,7 +56,7 @@ class Study:
         self.resuming = settings.training.resume_from_checkpoint not in (None, "False", "false")
         self.began = time.perf_counter()
         if PartialState().is_main_process:
-            claim_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming)
+            check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming)
         PartialState().wait_for_everyone()
 
     def run(self) -> dict[str, Any]:
@@ -63,8 +69,7 @@ class Study:
         data = load_study_data(settings.data, settings.training.dataloader_num_workers or None)
         self._tell(f"{settings.data.dataset}: {len(data.train)} training images, {len(data.test)} test images")
         set_seed(settings.training.seed)
-        self._tell(f"teacher {settings.model.teacher}{_steps(settings.model.teacher_steps)}")
-        teacher = prepare_teacher(settings.model, data, settings.training, self.resuming)
+        teacher = self._prepare_teacher(data)
         records: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in self.arms}
         for seed in self.seeds:
             start = self._run_seed(seed, data, teacher, records)
@@ -77,6 +82,31 @@ class Study:
         self._tell(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
         return results
 
+    def _prepare_teacher(self, data: StudyData) -> Student | None:
+        """Check everything that can be checked, then train the teacher if that is asked for."""
+        settings, kept = self.settings, self.folder / TEACHER_NAME
+        was_trained = self.resuming and kept.is_dir()
+        teacher = load_teacher(settings.model, data, kept if was_trained else None)
+        start = load_student(settings.model, data)
+        public, images = data.parts(self.seeds[0])
+        for arm in self.arms:
+            make_trainer(arm, start, public, images, data, _source(teacher))
+        if not self.resuming and PartialState().is_main_process:
+            clear_output_dir(self.folder)
+        PartialState().wait_for_everyone()
+        self._tell(f"teacher {settings.model.teacher}{_steps(0 if was_trained else settings.model.teacher_steps)}")
+        if teacher is not None and settings.model.teacher_steps and not was_trained:
+            train_with_labels(
+                teacher,
+                data.train,
+                data,
+                settings.training,
+                settings.model.teacher_steps,
+                settings.model.pretraining_learning_rate,
+            )
+            save_network(teacher, kept)
+        return teacher
+
     def _run_seed(
         self, seed: int, data: StudyData, teacher: Student | None, records: dict[str, list[dict[str, Any]]]
     ) -> Student:
@@ -87,8 +117,17 @@ class Study:
         self._tell(
             f"seed {seed}: student {model_args.student}, {len(public)} public images{_steps(model_args.student_steps)}"
         )
-        start = prepare_student(model_args, public, data, self.settings.training)
-        source = None if teacher is None else OnlineTeacher(teacher.classifier, teacher.processor)
+        start = load_student(model_args, data)
+        if model_args.student_steps:
+            train_with_labels(
+                start,
+                public,
+                data,
+                self.settings.training,
+                model_args.student_steps,
+                model_args.pretraining_learning_rate,
+            )
+        source = _source(teacher)
         before: Metrics | None = None
         of_teacher: Metrics | None = None
         for arm in self.arms:
@@ -149,6 +188,10 @@ class Study:
 
     def _tell(self, message: str) -> None:
         PartialState().print(f"[{time.perf_counter() - self.began:4.0f} s] {message}", flush=True)
+
+
+def _source(teacher: Student | None) -> OnlineTeacher | None:
+    return None if teacher is None else OnlineTeacher(teacher.classifier, teacher.processor)
 
 
 def _steps(steps: int) -> str:

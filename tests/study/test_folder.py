@@ -4,14 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from exrep_hf.study.folder import claim_output_dir
+from exrep_hf.study.folder import check_output_dir, clear_output_dir
 
 
 def test_an_empty_or_new_folder_is_taken(tmp_path: Path) -> None:
     """Files that no run writes are nobody's business."""
-    claim_output_dir(tmp_path / "new", overwrite=False, resume=False)
+    check_output_dir(tmp_path / "new", overwrite=False, resume=False)
     (tmp_path / "notes.txt").write_text("mine")
-    claim_output_dir(tmp_path, overwrite=True, resume=False)
+    check_output_dir(tmp_path, overwrite=True, resume=False)
+    clear_output_dir(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
@@ -21,7 +22,7 @@ def test_files_of_other_origin(tmp_path: Path, overwrite: bool, resume: bool) ->
     """`--output_dir .` in a repository must not replace its README, whatever else is asked for."""
     (tmp_path / "README.md").write_text("mine")
     with pytest.raises(ValueError, match=r"not of a run and would be replaced \(README.md\)"):
-        claim_output_dir(tmp_path, overwrite, resume)
+        check_output_dir(tmp_path, overwrite, resume)
     assert (tmp_path / "README.md").read_text() == "mine"
 
 
@@ -31,8 +32,9 @@ def test_another_run(tmp_path: Path) -> None:
         (tmp_path / name).write_text("{}")
     (tmp_path / "checkpoint-3").mkdir()
     with pytest.raises(ValueError, match=r"holds another run \(README.md, checkpoint-3, results.json\)"):
-        claim_output_dir(tmp_path, overwrite=False, resume=False)
-    claim_output_dir(tmp_path, overwrite=False, resume=True)
+        check_output_dir(tmp_path, overwrite=False, resume=False)
+    check_output_dir(tmp_path, overwrite=False, resume=True)
+    check_output_dir(tmp_path, overwrite=True, resume=False)
     assert (tmp_path / "checkpoint-3").is_dir()
-    claim_output_dir(tmp_path, overwrite=True, resume=False)
+    clear_output_dir(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]

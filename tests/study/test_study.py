@@ -107,6 +107,24 @@ def test_another_run_is_not_overwritten(finished: tuple[Path, dict[str, Any]]) -
     assert (folder / "model.safetensors").read_bytes() == weights
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"student": "timm/no_such_net"}, "could not be loaded from 'timm/no_such_net'"),
+        ({"private_fraction": 0.9999}, "cannot split"),
+        ({"per_device_train_batch_size": 500}, "fewer than one batch"),
+        ({"push_to_hub": True}, "a study pushes nothing by itself"),
+    ],
+)
+def test_bad_input_costs_nothing(finished: tuple[Path, dict[str, Any]], changes: dict[str, Any], message: str) -> None:
+    """A typo must not first train the teacher for an hour, nor delete the run that was to be replaced."""
+    folder, _ = finished
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with pytest.raises(ValueError, match=message):
+        run_study(folder, overwrite_output_dir=True, **changes)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
 def test_resume_takes_finished_runs_and_repeats_the_rest(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
