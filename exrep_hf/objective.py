@@ -98,6 +98,10 @@ class DistillationObjective(nn.Module):
         """Recompute the student's activations in the backward pass; the Trainer calls it on the trained module."""
         self.student.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
 
+    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
+        """The same under the name that transformers before 5.21 calls."""
+        self.student.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+
     def forward(
         self,
         pixel_values: Tensor,
