@@ -1,6 +1,7 @@
 """The module that is trained: the student with everything its loss needs."""
 
-from typing import Any, TypeGuard
+from collections.abc import Callable
+from typing import TypeGuard
 
 import torch
 import torch.nn.functional as F
@@ -89,18 +90,15 @@ class DistillationObjective(nn.Module):
                     module.eval()
         return self
 
-    def activation_checkpointing_enable(
-        self,
-        activation_checkpointing_kwargs: dict[str, Any] | None = None,
-        every_n_layers: int = 1,
-        offload: bool = False,
-    ) -> None:
-        """Recompute the student's activations in the backward pass; the Trainer calls it on the trained module."""
-        self.student.activation_checkpointing_enable(activation_checkpointing_kwargs, every_n_layers, offload)
+    @property
+    def activation_checkpointing_enable(self) -> Callable[..., None]:
+        """The student's own method: the Trainer looks for it on the trained module."""
+        return self.student.activation_checkpointing_enable
 
-    def gradient_checkpointing_enable(self, gradient_checkpointing_kwargs: dict[str, Any] | None = None) -> None:
-        """The same under the name that transformers before 5.21 calls."""
-        self.student.gradient_checkpointing_enable(gradient_checkpointing_kwargs)
+    @property
+    def gradient_checkpointing_enable(self) -> Callable[..., None]:
+        """The same under the name that older versions of the Trainer call."""
+        return self.student.gradient_checkpointing_enable
 
     def forward(
         self,
