@@ -1,6 +1,7 @@
 """Every setting, once: what is trained, on what data, and how."""
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -210,11 +211,15 @@ class DistillationArguments(TrainingArguments):
             ValueError: naming the setting, what it is, and what was expected.
         """
         for name in ("ce_weight", "kd_weight", "crd_weight", "adversarial_weight", "critic_weight"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "a weight ≥ 0 (0 turns the term off)")
+            value = getattr(self, name)
+            _require(0 <= value < math.inf, name, value, "a weight ≥ 0 (0 turns the term off)")
         for name in ("temperature", "crd_temperature"):
-            _require(getattr(self, name) > 0, name, getattr(self, name), "a temperature > 0")
+            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a temperature > 0")
         for name in ("embedding_dim", "num_negatives", "critic_hidden_dim"):
-            _require(getattr(self, name) >= 1, name, getattr(self, name), "≥ 1")
+            value = getattr(self, name)
+            _require(isinstance(value, int) and value >= 1, name, value, "a whole number ≥ 1")
+        smoothing = self.label_smoothing_factor
+        _require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
         _require(
             self.critic_learning_rate is None or self.critic_learning_rate > 0,

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from transformers import HfArgumentParser
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.study import Settings
+from exrep_hf.study.arms import as_flags
 
 ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, StudyArguments, DistillationArguments)
 
@@ -31,19 +31,6 @@ def _read_config(path: Path, known: Sequence[str]) -> dict[str, Any]:
 def _with_nearest(key: str, known: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"`{key}`" + (f" (did you mean `{nearest[0]}`?)" if nearest else "")
-
-
-def _as_flags(settings: dict[str, Any]) -> list[str]:
-    """Write settings as flags, so that argparse checks their types like any other flag's."""
-    flags: list[str] = []
-    for key, value in settings.items():
-        if value is None:
-            continue
-        if isinstance(value, list):
-            flags += [f"--{key}", *map(str, value)]
-        else:
-            flags.append(f"--{key}={json.dumps(value) if isinstance(value, dict) else value}")
-    return flags
 
 
 def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
@@ -66,7 +53,7 @@ def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
     config = given.config
     if config is None and not (given.dataset or given.teacher or given.student):
         config = default_config
-    flags = [] if config is None else _as_flags(_read_config(config, known))
+    flags = [] if config is None else as_flags(_read_config(config, known))
     *parsed, _, unused = parser.parse_args_into_dataclasses(
         [*flags, *argv], return_remaining_strings=True, look_for_args_file=False
     )

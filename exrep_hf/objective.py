@@ -138,6 +138,12 @@ class DistillationObjective(nn.Module):
         """Weight and value of the terms on logits, by log name."""
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.args.ce_weight and self._given(labels, "labels", "ce_weight"):
+            assert labels is not None
+            if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[-1]:
+                raise ValueError(
+                    f"Labels of a batch range from {int(labels.min())} to {int(labels.max())}; expected 0 to "
+                    f"{logits.shape[-1] - 1}, the student's classes. Correct the data set."
+                )
             value = F.cross_entropy(logits.float(), labels, label_smoothing=self.args.label_smoothing_factor)
             terms["loss_ce"] = (self.args.ce_weight, value)
         if self.kd is not None and self._given(teacher_logits, "teacher_logits", "kd_weight"):

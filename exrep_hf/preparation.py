@@ -13,11 +13,14 @@ from exrep_hf.data import (
     DistillationDataset,
     Preprocessing,
     ViewTransform,
+    check_class_order,
     check_items,
     check_labels,
     find_columns,
+    label_names,
 )
 from exrep_hf.data.items import is_map_style
+from exrep_hf.data.labels import HasClasses
 from exrep_hf.data.seeded import SeededDataset
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
 
@@ -30,13 +33,16 @@ class DataPreparation:
     Args:
         preprocessing: how the student wants its images; None where that is not known.
         teacher: the teacher, if there is one.
-        num_labels: number of classes of the student.
+        classes: the student's configuration: how many classes it has, and their names.
     """
 
-    def __init__(self, preprocessing: Preprocessing | None, teacher: TeacherSource | None, num_labels: int) -> None:
+    def __init__(
+        self, preprocessing: Preprocessing | None, teacher: TeacherSource | None, classes: HasClasses
+    ) -> None:
         self.preprocessing = preprocessing
         self.teacher = teacher
-        self.num_labels = num_labels
+        self.classes = classes
+        self.num_labels = classes.num_labels or 0
 
     def for_training(self, dataset: Any, augmentation: Augmentation | None, needed: Sequence[str], seed: int) -> Any:
         """Prepare a training data set; a map-style one comes back as a `SeededDataset`.
@@ -73,9 +79,12 @@ class DataPreparation:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
             return dataset
+        if "pixel_values" in dataset.column_names:
+            return dataset.with_format("torch")
         image_column, label_column = find_columns(dataset)
         if label_column is not None:
             check_labels(dataset, label_column, self.num_labels)
+            check_class_order(self.classes, label_names(dataset, label_column))
         if self.preprocessing is None:
             raise ValueError(
                 "How the student wants its images is not known. Pass its image processor as `processing_class`."

@@ -99,7 +99,7 @@ class DistillationTrainer(Trainer):
         preprocessing = student_preprocessing(model, processing_class)
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()
-        self._data = DataPreparation(preprocessing, self.teacher, model.config.num_labels or 0)
+        self._data = DataPreparation(preprocessing, self.teacher, model.config)
         by_index = bool(args.crd_weight or (args.needs_teacher and self._answers_are_stored))
         needed = ["sample_index"] * by_index + ["labels"] * bool(args.ce_weight)
         seed = args.seed if args.data_seed is None else args.data_seed
@@ -245,9 +245,13 @@ class DistillationTrainer(Trainer):
     ) -> EvalLoopOutput:
         """Add the components and the agreement with the teacher to the metrics."""
         self._eval_meters.clear()
-        output = super().evaluation_loop(
-            dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
-        )
+        devices = [self.args.device] if self.args.device.type == "cuda" else []
+        # Negatives are drawn in evaluation too: always the same ones, and training goes on as if it had not been.
+        with torch.random.fork_rng(devices):
+            torch.manual_seed(self.args.seed)
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
+            )
         assert output.metrics is not None
         for name, meter in self._eval_meters.items():
             output.metrics[f"{metric_key_prefix}_{name}"] = float(meter.avg)

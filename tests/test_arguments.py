@@ -17,7 +17,7 @@ from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArgume
         ("crd_temperature", -0.07, r"`crd_temperature` is -0.07"),
         ("momentum", 1.0, r"`momentum` is 1.0; expected a number in \[0, 1\)"),
         ("momentum", -0.1, r"`momentum` is -0.1"),
-        ("num_negatives", 0, r"`num_negatives` is 0; expected ≥ 1"),
+        ("num_negatives", 0, r"`num_negatives` is 0; expected a whole number ≥ 1"),
         ("critic_learning_rate", 0.0, r"`critic_learning_rate` is 0.0"),
         ("remove_unused_columns", True, r"would drop `sample_index`"),
     ],

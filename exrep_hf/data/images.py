@@ -7,6 +7,8 @@ from typing import Any
 import PIL.Image
 from datasets import Dataset, Image
 
+from exrep_hf.data.preprocessing import has_wide_pixels
+
 logger = logging.getLogger(__name__)
 
 NAMED_ROWS = 5
@@ -85,6 +87,8 @@ def _reason(stored: dict[str, Any] | None) -> str:
             image.draft(image.mode, (1, 1))
             image.load()
             image.getexif()
+            if has_wide_pixels(image):
+                raise ValueError(f"mode {image.mode!r} has more than 8 bits a channel")
     except Exception as error:  # Pillow's decoders raise almost anything on broken files
         return f"{stored['path']}: {error}" if stored["path"] else str(error) or type(error).__name__
     return ""

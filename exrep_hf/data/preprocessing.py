@@ -24,6 +24,11 @@ RESAMPLING = {
 """The accepted interpolations (values of torchvision's `InterpolationMode`) and what Pillow calls them."""
 
 
+def has_wide_pixels(image: Image.Image) -> bool:
+    """Whether an image has more than 8 bits a channel, which Pillow would clip."""
+    return image.mode[0] in "IF"
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """From a decoded 8-bit image to the normalised tensor that one model expects.
@@ -131,7 +136,7 @@ class Preprocessing:
         return self._normalised(self._resized(self._pixels(image), (self.height, self.width)))
 
     def _pixels(self, image: Image.Image) -> Tensor:
-        if image.mode[0] in "IF":
+        if has_wide_pixels(image):
             raise ValueError(
                 f"an image of mode {image.mode!r} has more than 8 bits a channel and would be clipped: convert the "
                 "images to 8-bit greyscale or RGB first."

@@ -15,7 +15,7 @@ _Labels = dict[int, str] | dict[str, str]
 
 # The labels have one home, this configuration; the rest belongs to the run that wrote the backbone's file.
 _LABELS = {"id2label", "label2id", "num_labels", "num_classes", "label_names", "label_descriptions"}
-_NOT_KEPT = _LABELS | {"_name_or_path", "architectures", "dtype", "transformers_version"}
+_NOT_KEPT = _LABELS | {"_name_or_path", "dtype", "transformers_version"}
 
 
 class ExRepConfig(PreTrainedConfig):
@@ -65,7 +65,8 @@ class ExRepConfig(PreTrainedConfig):
         if backbone_config is not None:
             has_labels = isinstance(backbone_config, PreTrainedConfig) or not _LABELS.isdisjoint(backbone_config)
             backbone = _as_config(backbone_config, None if has_labels else num_labels or len(id2label or ()) or 2)
-            id2label = _agreed_labels(backbone.id2label if has_labels else None, id2label, num_labels)
+            own_labels = backbone.id2label or {index: f"LABEL_{index}" for index in range(backbone.num_labels or 0)}
+            id2label = _agreed_labels(own_labels if has_labels else None, id2label, num_labels)
             # Through json, so that tuples and integer keys look the same before and after a save.
             kept = {key: value for key, value in backbone.to_dict().items() if key not in _NOT_KEPT}
             backbone_config = json.loads(json.dumps(kept))

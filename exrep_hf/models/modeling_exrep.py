@@ -141,6 +141,9 @@ class ExRepForImageClassification(PreTrainedModel):
                 "`backbone` is an ExRepForImageClassification already; expected a classifier without a distiller. "
                 "Use `ExRepForImageClassification.from_pretrained`, or pass `backbone.without_distiller()`."
             )
+        if not backbone.config.architectures:
+            # Where several classes share a configuration, transformers chooses by this name.
+            backbone.config.architectures = [type(backbone).__name__]
         num_channels, own_size = image_shape(backbone.config)
         config = ExRepConfig(
             backbone_config=backbone.config,

@@ -24,9 +24,15 @@ _UNPUBLISHED = frozenset(
 
 def public_name(name_or_path: str | None) -> str | None:
     """Name a model or data set without saying where on this machine it lies."""
-    if name_or_path is None or not Path(name_or_path).exists():
+    if name_or_path is None or not Path(name_or_path).expanduser().exists():
         return name_or_path
-    return Path(name_or_path).resolve().name
+    return Path(name_or_path).expanduser().resolve().name
+
+
+def _public(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _public(part) for key, part in value.items()}
+    return public_name(value) if isinstance(value, str) else value
 
 
 def public_settings(
@@ -36,9 +42,7 @@ def public_settings(
     defaults = DistillationArguments("-") if isinstance(settings, DistillationArguments) else type(settings)()
     values, usual = _as_dict(settings), _as_dict(defaults)
     return {
-        name: public_name(value) if isinstance(value, str) else value
-        for name, value in values.items()
-        if name not in _UNPUBLISHED and value != usual.get(name)
+        name: _public(value) for name, value in values.items() if name not in _UNPUBLISHED and value != usual.get(name)
     }
 
 

@@ -1,9 +1,13 @@
 """Arms of a study: the same steps under different settings."""
 
+import argparse
 import copy
 import dataclasses
+import json
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+
+from transformers import HfArgumentParser
 
 from exrep_hf.arguments import DistillationArguments, ModelArguments, StudyArguments
 
@@ -20,6 +24,14 @@ SHARED_SETTINGS = frozenset(
         "student",
         "teacher_steps",
         "student_steps",
+        # Read once, when the process starts.
+        "bf16",
+        "fp16",
+        "tf32",
+        "torch_compile",
+        "use_cpu",
+        "fsdp",
+        "deepspeed",
     }
 )
 
@@ -43,17 +55,33 @@ class Arm:
     args: DistillationArguments
 
 
+def as_flags(settings: dict[str, Any]) -> list[str]:
+    """Write settings as flags, so that argparse checks their types like any other flag's."""
+    flags: list[str] = []
+    for key, value in settings.items():
+        if value is None:
+            continue
+        if isinstance(value, list):
+            flags += [f"--{key}", *map(str, value)]
+        else:
+            flags.append(f"--{key}={json.dumps(value) if isinstance(value, dict) else value}")
+    return flags
+
+
 def with_changes(settings: Settings, changes: dict[str, Any]) -> Settings:
-    """Copy settings with some of them changed, and check the result.
+    """Copy settings with some of them changed, read as flags are, and check the result.
 
     Raises:
         ValueError: if a changed setting is out of its range.
     """
     changed = copy.deepcopy(settings)
+    parser = HfArgumentParser([cast(Any, type(settings))], allow_abbrev=False, exit_on_error=False)
+    try:
+        read, _ = parser.parse_known_args(as_flags(changes))
+    except argparse.ArgumentError as error:
+        raise ValueError(f"`controls` has a value that can't be read: {error}") from error
     for name, value in changes.items():
-        present = getattr(settings, name)
-        # YAML 1.1 reads 1e-3 as a string.
-        setattr(changed, name, float(value) if isinstance(present, float) else value)
+        setattr(changed, name, None if value is None else getattr(read, name))
     changed.check()
     return changed
 

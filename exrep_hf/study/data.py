@@ -100,6 +100,11 @@ def load_study_data(args: DataArguments, num_proc: int | None = None) -> StudyDa
         part, broken = check_images(part, image_column, args.skip_broken_images, num_proc)
         names_here = {image_column: "image", label_column: "label"}
         part = part.select_columns(list(names_here))
+        if None in part.unique(label_column):
+            raise ValueError(
+                f"A label in the column {label_column!r} of {args.dataset!r} is missing; expected a class in each "
+                "row. Leave such rows out."
+            )
         checked.append(part.rename_columns({old: new for old, new in names_here.items() if old != new}))
         skipped += broken
     return StudyData(args, checked[0], checked[1], label_names(checked[0], "label"), skipped)

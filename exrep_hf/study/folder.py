@@ -1,35 +1,61 @@
 """The output folder: what a run leaves there, and that nobody's files are lost."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+
+from transformers.trainer_utils import get_last_checkpoint
 
 from exrep_hf.report import RESULTS_NAME
 
 RUN_NAME = "run.json"
+SETTINGS_NAME = "settings.json"
 TEACHER_NAME = "teacher"
-# What only a run leaves behind.
-TRACES = (RESULTS_NAME, RUN_NAME, "runs", TEACHER_NAME, "checkpoint-*")
-# What a run writes and others write too.
-REPLACED = ("README.md", "config.json", "model.safetensors", "preprocessor_config.json", "loss.png", "residual.png")
+ARMS_NAME = "arms"
+# Proof that the folder is a run's own.
+PROOFS = (SETTINGS_NAME, RESULTS_NAME)
+# What a run writes: in a folder that is not a run's own, it may be anybody's.
+WRITTEN = (
+    *PROOFS,
+    RUN_NAME,
+    ARMS_NAME,
+    TEACHER_NAME,
+    "checkpoint-*",
+    "README.md",
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "loss.png",
+    "residual.png",
+)
 
 
-def _existing(folder: Path) -> tuple[list[Path], list[Path]]:
-    traces = [path for pattern in TRACES for path in folder.glob(pattern)]
-    return traces, [path for path in map(folder.joinpath, REPLACED) if path.exists()]
+def _existing(folder: Path) -> list[Path]:
+    return [path for pattern in WRITTEN for path in folder.glob(pattern)]
 
 
-def check_output_dir(folder: Path, overwrite: bool, resume: bool) -> None:
+def check_output_dir(folder: Path, overwrite: bool, resume: bool, inputs: Sequence[str | None] = ()) -> None:
     """Make sure that no other run, and no file that is not of a run, would be lost.
 
+    Args:
+        folder: the output folder.
+        overwrite: a run there is to be replaced.
+        resume: a run there is to be continued.
+        inputs: names or paths of the teacher, the student and the data set.
+
     Raises:
-        ValueError: if the folder holds a run that is neither to be resumed nor replaced, or files of other origin that
-            would be replaced.
+        ValueError: if the folder holds a run that is neither to be resumed nor replaced, files of other origin that
+            would be replaced, or one of the inputs.
     """
-    traces, replaced = _existing(folder)
-    found = ", ".join(sorted(path.name for path in [*traces, *replaced]))
-    if not found or (traces and (resume or overwrite)):
+    for name in filter(None, inputs):
+        path = Path(name).expanduser()
+        if path.exists() and path.resolve().is_relative_to(folder.resolve()):
+            raise ValueError(f"`output_dir` {str(folder)!r} holds an input of the run, {name!r}. Give another folder.")
+    found = ", ".join(sorted(path.name for path in _existing(folder)))
+    proven = any((folder / name).is_file() for name in PROOFS)
+    if not found or (proven and (resume or overwrite)):
         return
-    if not traces:
+    if not proven:
         raise ValueError(
             f"`output_dir` {str(folder)!r} holds files that are not of a run and would be replaced ({found}). Give "
             "another folder."
@@ -42,9 +68,30 @@ def check_output_dir(folder: Path, overwrite: bool, resume: bool) -> None:
 
 def clear_output_dir(folder: Path) -> None:
     """Remove a run that `check_output_dir` found replaceable; other files stay."""
-    traces, replaced = _existing(folder)
-    for path in [*traces, *replaced]:
+    for path in _existing(folder):
         if path.is_dir():
             shutil.rmtree(path)
         else:
             path.unlink()
+
+
+def checkpoint_to_resume(asked: str | None, folder: Path) -> str | None:
+    """The checkpoint that a run starts from: the last one of its folder with `true`, or the one named.
+
+    Raises:
+        ValueError: if the named checkpoint is not there.
+    """
+    if not wants_resume(asked):
+        return None
+    if str(asked).lower() == "true":
+        return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+    if not Path(str(asked)).is_dir():
+        raise ValueError(
+            f"`resume_from_checkpoint` is {asked!r}; expected `true` or the folder of a checkpoint, and there is none."
+        )
+    return asked
+
+
+def wants_resume(asked: str | None) -> bool:
+    """Whether a value of `resume_from_checkpoint` asks for anything."""
+    return asked is not None and str(asked).lower() != "false"

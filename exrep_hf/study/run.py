@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
-from transformers.trainer_utils import get_last_checkpoint
 
 from exrep_hf.evaluation import gap_recovered
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.data import StudyData
+from exrep_hf.study.folder import checkpoint_to_resume
 from exrep_hf.study.stages import Student, labels_only, with_distiller
 from exrep_hf.teacher import TeacherSource
 from exrep_hf.trainer import DistillationTrainer
@@ -66,7 +66,7 @@ def distil(
         What happened, and the trainer with the trained student.
     """
     trainer = make_trainer(arm, start, public, images, data, teacher)
-    resume = get_last_checkpoint(arm.args.output_dir) if arm.args.resume_from_checkpoint else None
+    resume = checkpoint_to_resume(arm.args.resume_from_checkpoint, Path(str(arm.args.output_dir)))
     began = time.perf_counter()
     trained = trainer.train(resume_from_checkpoint=resume).metrics
     seconds = time.perf_counter() - began

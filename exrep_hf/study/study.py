@@ -14,7 +14,16 @@ from exrep_hf.hub import make_model_card
 from exrep_hf.report import RESULTS_NAME, device_name, public_settings, software_versions, summary_table, write_json
 from exrep_hf.study.arms import make_arms
 from exrep_hf.study.data import StudyData, load_study_data
-from exrep_hf.study.folder import RUN_NAME, TEACHER_NAME, check_output_dir, clear_output_dir
+from exrep_hf.study.folder import (
+    ARMS_NAME,
+    RUN_NAME,
+    SETTINGS_NAME,
+    TEACHER_NAME,
+    check_output_dir,
+    checkpoint_to_resume,
+    clear_output_dir,
+    wants_resume,
+)
 from exrep_hf.study.publish import publish_student
 from exrep_hf.study.results import describe_data, network_cost, summarise_arm, summarise_student, summarise_teacher
 from exrep_hf.study.run import Metrics, add_gaps, distil, judge, make_trainer, placed
@@ -47,16 +56,24 @@ class Study:
             raise ValueError(
                 "`push_to_hub` is set, but a study pushes nothing by itself: its controls would be pushed over its "
                 f"student. Leave it out, and afterwards run `hf upload USER/NAME {settings.training.output_dir} "
-                "--exclude 'runs/*' 'teacher/*' 'checkpoint-*'`."
+                "--exclude 'arms/*' 'teacher/*' 'checkpoint-*'`."
             )
         self.settings = settings
         self.folder = Path(str(settings.training.output_dir))
         self.arms = make_arms(settings.model, settings.study, settings.training)
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
-        self.resuming = settings.training.resume_from_checkpoint not in (None, "False", "false")
+        asked = settings.training.resume_from_checkpoint
+        self.resuming = wants_resume(asked)
+        if self._several and self.resuming and str(asked).lower() != "true":
+            raise ValueError(
+                f"`resume_from_checkpoint` is {asked!r}; expected `true`: a study of several runs goes on where each "
+                "of them was."
+            )
+        checkpoint_to_resume(asked, self.folder)
         self.began = time.perf_counter()
         if PartialState().is_main_process:
-            check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming)
+            inputs = (settings.model.teacher, settings.model.student, settings.data.dataset)
+            check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
         PartialState().wait_for_everyone()
 
     def run(self) -> dict[str, Any]:
@@ -93,6 +110,7 @@ class Study:
             make_trainer(arm, start, public, images, data, _source(teacher))
         if not self.resuming and PartialState().is_main_process:
             clear_output_dir(self.folder)
+            write_json(self._configuration(), self.folder / SETTINGS_NAME)
         PartialState().wait_for_everyone()
         self._tell(f"teacher {settings.model.teacher}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if teacher is not None and settings.model.teacher_steps and not was_trained:
@@ -131,7 +149,7 @@ class Study:
         before: Metrics | None = None
         of_teacher: Metrics | None = None
         for arm in self.arms:
-            folder = self.folder / "runs" / f"{arm.name}-seed{seed}" if self._several else self.folder
+            folder = self.folder / ARMS_NAME / f"{arm.name}-seed{seed}" if self._several else self.folder
             if self.resuming and (folder / RUN_NAME).is_file():
                 self._tell(f"seed {seed}: {arm.name} is finished already")
                 records[arm.name].append(json.loads((folder / RUN_NAME).read_text(encoding="utf-8")))
@@ -158,12 +176,7 @@ class Study:
         runs = records[main.name]
         return {
             "license": settings.study.license,
-            "configuration": {
-                "model": public_settings(settings.model),
-                "data": public_settings(settings.data),
-                "study": public_settings(settings.study),
-                "training": public_settings(settings.training),
-            },
+            "configuration": self._configuration(),
             "versions": software_versions(),
             "device": device_name(settings.training.device),
             "processes": PartialState().num_processes,
@@ -177,6 +190,15 @@ class Study:
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
             "published": {"arm": main.name, "seed": self.seeds[0], **runs[0]["after"]},
             "wall_time_seconds": time.perf_counter() - self.began,
+        }
+
+    def _configuration(self) -> dict[str, Any]:
+        settings = self.settings
+        return {
+            "model": public_settings(settings.model),
+            "data": public_settings(settings.data),
+            "study": public_settings(settings.study),
+            "training": public_settings(settings.training),
         }
 
     @property

@@ -8,7 +8,10 @@ import pytest
 from exrep_hf.arguments import DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.study.arms import make_arms
 
-CONTROLS = {"ce": {"kd_weight": 0, "distiller": "none"}, "kd": {"learning_rate": "1e-2"}}
+CONTROLS = {
+    "ce": {"kd_weight": 0, "distiller": "none"},
+    "kd": {"learning_rate": "1e-2", "critic_learning_rate": "1e-3", "freeze_batch_norm": "false"},
+}
 
 
 def arms_of(controls: dict[str, Any], folder: Path) -> list[Any]:
@@ -22,6 +25,7 @@ def test_controls_come_first_and_change_only_what_they_name(tmp_path: Path) -> N
     assert [ce.name, kd.name, exrep.name] == ["ce", "kd", "exrep"]
     assert (ce.args.kd_weight, ce.model_args.distiller, ce.args.learning_rate) == (0, "none", 0.1)
     assert (kd.args.kd_weight, kd.model_args.distiller, kd.args.learning_rate) == (2.0, "paper", 0.01)
+    assert (kd.args.critic_learning_rate, kd.args.freeze_batch_norm) == (0.001, False)
     assert (exrep.args.kd_weight, exrep.model_args.distiller, exrep.args.learning_rate) == (2.0, "paper", 0.1)
 
 
@@ -32,7 +36,9 @@ def test_controls_come_first_and_change_only_what_they_name(tmp_path: Path) -> N
         ({"max_steps": 10}, r"`controls.kd` changes \['max_steps'\]; all arms of a study have to share these"),
         ({"teacher": "other"}, "all arms of a study have to share these"),
         ({"kd_weight": -1}, "`kd_weight` is -1.0; expected a weight"),
-        ({"distiller": "big"}, "`distiller` is 'big'"),
+        ({"learning_rate": "fast"}, "argument --learning_rate.*invalid float value: 'fast'"),
+        ({"bf16": True}, "all arms of a study have to share these"),
+        ({"distiller": "big"}, "argument --distiller: invalid choice: 'big'"),
     ],
 )
 def test_bad_controls(tmp_path: Path, changes: dict[str, Any], message: str) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from exrep_hf.study.folder import check_output_dir, clear_output_dir
+from exrep_hf.study.folder import check_output_dir, checkpoint_to_resume, clear_output_dir
 
 
 def test_an_empty_or_new_folder_is_taken(tmp_path: Path) -> None:
@@ -24,6 +24,37 @@ def test_files_of_other_origin(tmp_path: Path, overwrite: bool, resume: bool) ->
     with pytest.raises(ValueError, match=r"not of a run and would be replaced \(README.md\)"):
         check_output_dir(tmp_path, overwrite, resume)
     assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_folders_of_other_tools(tmp_path: Path) -> None:
+    """TensorBoard and others use such names too; without proof of a run they are not to be deleted."""
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "checkpoint-7").mkdir()
+    with pytest.raises(ValueError, match=r"not of a run .* \(checkpoint-7, teacher\)"):
+        check_output_dir(tmp_path, overwrite=True, resume=False)
+
+
+@pytest.mark.parametrize("name", [".", "teacher"])
+def test_inputs_inside_the_output_folder(tmp_path: Path, name: str) -> None:
+    """Distilling from a former run's teacher, into that run's folder, would delete the teacher first."""
+    (tmp_path / "teacher").mkdir()
+    (tmp_path / "results.json").write_text("{}")
+    with pytest.raises(ValueError, match="holds an input of the run"):
+        check_output_dir(tmp_path, overwrite=True, resume=False, inputs=[None, "timm/resnet18", str(tmp_path / name)])
+
+
+def test_checkpoint_to_resume(tmp_path: Path) -> None:
+    """A named checkpoint is the one that is taken; `false` is not true."""
+    for step in (2, 10):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    named = str(tmp_path / "checkpoint-2")
+    assert checkpoint_to_resume("true", tmp_path) == str(tmp_path / "checkpoint-10")
+    assert checkpoint_to_resume("True", tmp_path / "none") is None
+    assert checkpoint_to_resume(named, tmp_path) == named
+    assert checkpoint_to_resume("false", tmp_path) is None
+    assert checkpoint_to_resume(None, tmp_path) is None
+    with pytest.raises(ValueError, match="expected `true` or the folder of a checkpoint"):
+        checkpoint_to_resume("checkpoint-3", tmp_path)
 
 
 def test_another_run(tmp_path: Path) -> None:

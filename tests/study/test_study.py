@@ -132,9 +132,9 @@ def test_resume_takes_finished_runs_and_repeats_the_rest(
     folder, results = finished
     copied = tmp_path / "digits"
     shutil.copytree(folder, copied)
-    shutil.rmtree(copied / "runs" / "kd-seed43")
+    shutil.rmtree(copied / "arms" / "kd-seed43")
     (copied / "results.json").unlink()
-    kept = copied / "runs" / "ce-seed42" / "run.json"
+    kept = copied / "arms" / "ce-seed42" / "run.json"
     written = kept.stat().st_mtime_ns
     again = run_study(copied, resume_from_checkpoint="true")
     assert kept.stat().st_mtime_ns == written
@@ -147,6 +147,6 @@ def test_a_student_without_distiller_is_published_plain(tmp_path: Path) -> None:
     folder = tmp_path / "plain"
     run_study(folder, distiller="none", controls={}, num_seeds=1, save_strategy="steps", save_steps=2)
     assert json.loads((folder / "config.json").read_text())["model_type"] == "timm_wrapper"
-    assert not (folder / "runs").exists()
+    assert not (folder / "arms").exists()
     assert {path.name for path in folder.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
     AutoModelForImageClassification.from_pretrained(folder)
