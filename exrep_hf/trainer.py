@@ -1,9 +1,10 @@
 """`DistillationTrainer`: the Hugging Face Trainer with a teacher."""
 
+import contextlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import datasets
@@ -154,11 +155,22 @@ class DistillationTrainer(Trainer):
         """Take HF data sets with image columns here too."""
         # A name stands for one of several sets that were given, and checked, at the start.
         named = isinstance(eval_dataset, str)
-        return super().get_eval_dataloader(eval_dataset if named else self._data.for_evaluation(eval_dataset))
+        with self._all_batches():
+            return super().get_eval_dataloader(eval_dataset if named else self._data.for_evaluation(eval_dataset))
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """Take HF data sets with image columns here too."""
-        return super().get_test_dataloader(self._data.for_evaluation(test_dataset))
+        with self._all_batches():
+            return super().get_test_dataloader(self._data.for_evaluation(test_dataset))
+
+    @contextlib.contextmanager
+    def _all_batches(self) -> Iterator[None]:
+        """Judge on every image: the Trainer would apply `dataloader_drop_last` to evaluation too."""
+        drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            yield
+        finally:
+            self.args.dataloader_drop_last = drop_last
 
     # One step
 

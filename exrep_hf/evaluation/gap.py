@@ -20,13 +20,13 @@ def gap_recovered(before: float, after: float, teacher: float) -> float | None:
     return 100 * (after - before) / (teacher - before) if teacher > before else None
 
 
-def mean_and_deviation(values: Sequence[float | None]) -> dict[str, float] | None:
+def mean_and_deviation(values: Sequence[float | None]) -> dict[str, float | None] | None:
     """Mean and sample standard deviation over seeds; None where a seed has no value.
 
     Returns:
-        `{"mean", "std"}`; `std` is 0 for a single value.
+        `{"mean", "std"}`; `std` is None for a single value.
     """
     present = [value for value in values if value is not None]
     if not present or len(present) < len(values):
         return None
-    return {"mean": mean(present), "std": stdev(present) if len(present) > 1 else 0.0}
+    return {"mean": mean(present), "std": stdev(present) if len(present) > 1 else None}

@@ -2,7 +2,7 @@
 
 from transformers import AutoConfig, AutoModelForImageClassification
 
-from .backbone import load_classifier, set_input_size
+from .backbone import load_classifier, set_input_size, set_labels
 from .configuration_exrep import ExRepConfig
 from .feature_reader import FeatureReader
 from .input_distiller import LightDistiller, PaperDistiller
@@ -20,4 +20,5 @@ __all__ = [
     "StudentOutput",
     "load_classifier",
     "set_input_size",
+    "set_labels",
 ]

@@ -90,7 +90,9 @@ def _replace_head(model: PreTrainedModel, num_labels: int) -> None:
 def set_input_size(config: PreTrainedConfig, size: int) -> None:
     """Note in a timm classifier's configuration that it is made for whole images of `size` by `size` pixels."""
     if isinstance(config, TimmWrapperConfig):
-        cfg = config.pretrained_cfg
+        known = timm.get_pretrained_cfg(config.architecture)
+        cfg = getattr(config, "pretrained_cfg", None) or (known.to_dict() if known else {})
+        config.pretrained_cfg = cfg
         cfg.update(input_size=[cfg.get("input_size", (3,))[0], size, size], crop_pct=1.0, crop_mode="center")
         for name in ("test_input_size", "test_crop_pct", "fixed_input_size"):
             cfg.pop(name, None)

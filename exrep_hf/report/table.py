@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 
-def _percent(value: dict[str, float] | None, factor: float = 100.0) -> str:
+def _percent(value: dict[str, Any] | None, factor: float = 100.0) -> str:
     if value is None:
         return "–"
-    return f"{factor * value['mean']:.1f} ± {factor * value['std']:.1f}"
+    deviation = "" if value["std"] is None else f" ± {factor * value['std']:.1f}"
+    return f"{factor * value['mean']:.1f}{deviation}"
 
 
 def _count(value: float) -> str:
@@ -72,6 +73,6 @@ def summary_table(results: dict[str, Any]) -> str:
     head = ("", "top-1 %", "gap recovered %", "parameters", "MACs/image")
     title = (
         f"{data['name']}: {data['num_evaluated']} {data['evaluated_on']} images, {data['num_public']} public and "
-        f"{data['num_private']} private training images, {seeds} seed{'s' * (seeds > 1)} (mean ± sd)"
+        f"{data['num_private']} private training images, {seeds} seed{'s (mean ± sd)' if seeds > 1 else ''}"
     )
     return f"{title}\n\n{align([head, *summary_rows(results)])}"

@@ -81,7 +81,7 @@ def load_study_data(args: DataArguments, num_proc: int | None = None) -> StudyDa
         columns = splits[args.train_split].column_names
         raise ValueError(
             f"{args.dataset!r} has no label column, only {columns}; students are judged by their labels. Name the "
-            "column with `label_column_name`."
+            "column with `label_column_name`; a folder of images needs a sub-folder for each of two or more classes."
         )
     splits = encode_labels(splits, label_column)
     train = splits[args.train_split]

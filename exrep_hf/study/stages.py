@@ -11,8 +11,8 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from exrep_hf.arguments import DistillationArguments, ModelArguments
-from exrep_hf.data import Preprocessing, check_class_order
-from exrep_hf.models import ExRepForImageClassification, load_classifier, set_input_size
+from exrep_hf.data import Preprocessing, check_class_order, class_names
+from exrep_hf.models import ExRepForImageClassification, load_classifier, set_input_size, set_labels
 from exrep_hf.study.data import StudyData
 from exrep_hf.trainer import DistillationTrainer
 
@@ -98,6 +98,8 @@ def load_network(
             )
         classifier = load_classifier(name, num_classes, id2label, revision=revision, new_head=True)
     check_class_order(classifier.config, data.names)
+    if id2label is not None and class_names(classifier.config) is None:
+        set_labels(classifier.config, id2label)
     preprocessing = Preprocessing.from_model(classifier)
     if image_size is not None:
         set_input_size(classifier.config, image_size)

@@ -23,6 +23,6 @@ def test_no_gap(teacher: float) -> None:
 def test_mean_and_deviation() -> None:
     """The sample deviation (n − 1): the population's would be too small by a fifth at three seeds."""
     assert mean_and_deviation([1.0, 2.0, 3.0]) == {"mean": 2.0, "std": 1.0}
-    assert mean_and_deviation([0.5]) == {"mean": 0.5, "std": 0.0}
+    assert mean_and_deviation([0.5]) == {"mean": 0.5, "std": None}
     assert mean_and_deviation([0.5, None]) is None
     assert mean_and_deviation([]) is None

@@ -40,7 +40,7 @@ def test_every_arm_stands_beside_the_claim(results: dict[str, Any], tmp_path: Pa
         assert row in text
     assert "trained from scratch" in text
     assert "100 public training images; the teacher saw 900 more" in text
-    assert 'pipeline("image-classification", model="me/digits-student")' in text
+    assert 'pipeline("image-classification", model="me/digits-student")  # or' in text
 
 
 def test_the_snippet_fits_the_model(results: dict[str, Any], tmp_path: Path) -> None:

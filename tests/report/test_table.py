@@ -22,6 +22,12 @@ def test_no_gap_is_said(results: dict[str, Any]) -> None:
     assert summary_rows(results)[2][2] == "–"
 
 
+def test_one_seed_has_no_deviation(results: dict[str, Any]) -> None:
+    """`± 0.0` would claim that nothing varies."""
+    results["arms"]["kd"]["accuracy"]["std"] = None
+    assert summary_rows(results)[2][1] == "84.0"
+
+
 def test_without_a_teacher(results: dict[str, Any]) -> None:
     """Labels alone need no teacher, and then no row speaks of one."""
     results["teacher"] = None

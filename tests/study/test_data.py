@@ -68,6 +68,15 @@ def test_broken_images(folder: Path) -> None:
     assert (data.skipped, len(data.train)) == (1, 11)
 
 
+def test_wide_pixels_are_found_before_training(folder: Path) -> None:
+    """A 16-bit image can't be used, and would stop the training in its middle."""
+    wide = np.full((20, 16), 40_000, dtype=np.uint16)
+    Image.fromarray(wide).save(folder / "train" / "dog" / "2.png")
+    with pytest.raises(ValueError, match="more than 8 bits"):
+        load_study_data(DataArguments(dataset=str(folder)))
+    assert load_study_data(DataArguments(dataset=str(folder), skip_broken_images=True)).skipped == 1
+
+
 def test_missing_splits_and_columns(folder: Path) -> None:
     """Say which splits and columns there are."""
     with pytest.raises(ValueError, match=r"`train_split` is 'training'; .* has the splits \['train', 'test'\]"):
