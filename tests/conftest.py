@@ -1,8 +1,20 @@
 """What tests of several packages share."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread_and_one_seed() -> Iterator[None]:
+    """Figures must not depend on the machine's cores or on the tests that ran before."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    yield
+    torch.set_num_threads(threads)
 
 
 def _run(seed: int, before: float, after: float, removed: float | None) -> dict[str, Any]:

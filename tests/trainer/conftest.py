@@ -1,6 +1,6 @@
 """Tiny networks and data sets, and a trainer over them."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +19,6 @@ from exrep_hf.data import Preprocessing
 CLASSES = 4
 SIZE = 16
 PREPROCESSING = Preprocessing(SIZE, SIZE, None, "bilinear", (0.5,) * 3, (0.25,) * 3)
-
-
-@pytest.fixture(autouse=True)
-def one_thread_and_one_seed() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    yield
-    torch.set_num_threads(threads)
 
 
 class TensorRows(Dataset):
