@@ -1,5 +1,6 @@
 """The students that are shipped do what their cards say."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -40,5 +41,5 @@ def test_nothing_of_the_machine_is_in_it(folder: Path) -> None:
     """What is pushed must not name paths or tokens."""
     for path in folder.iterdir():
         content = path.read_bytes()
-        for trace in (b"/home/", b"/root/", b"/tmp/", b"hf_token"):
-            assert trace not in content, (path.name, trace)
+        for trace in (str(Path.home()), tempfile.gettempdir() + "/", "hf_token"):
+            assert trace.encode() not in content, (path.name, trace)
