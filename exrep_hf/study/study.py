@@ -136,7 +136,9 @@ class Study:
             f"seed {seed}: student {model_args.student}, {len(public)} public images{_steps(model_args.student_steps)}"
         )
         start = load_student(model_args, data)
-        if model_args.student_steps:
+        folders = {arm.name: self._run_folder(arm.name, seed) for arm in self.arms}
+        finished = {name for name, folder in folders.items() if self.resuming and (folder / RUN_NAME).is_file()}
+        if model_args.student_steps and len(finished) < len(self.arms):
             train_with_labels(
                 start,
                 public,
@@ -149,8 +151,8 @@ class Study:
         before: Metrics | None = None
         of_teacher: Metrics | None = None
         for arm in self.arms:
-            folder = self.folder / ARMS_NAME / f"{arm.name}-seed{seed}" if self._several else self.folder
-            if self.resuming and (folder / RUN_NAME).is_file():
+            folder = folders[arm.name]
+            if arm.name in finished:
                 self._tell(f"seed {seed}: {arm.name} is finished already")
                 records[arm.name].append(json.loads((folder / RUN_NAME).read_text(encoding="utf-8")))
                 continue
@@ -200,6 +202,9 @@ class Study:
             "study": public_settings(settings.study),
             "training": public_settings(settings.training),
         }
+
+    def _run_folder(self, arm: str, seed: int) -> Path:
+        return self.folder / ARMS_NAME / f"{arm}-seed{seed}" if self._several else self.folder
 
     @property
     def _several(self) -> bool:
