@@ -57,6 +57,13 @@ class ModelArguments:
         metadata={"help": "Height and width in pixels that the models get; the student's own where not given."},
     )
 
+    channels_last: bool = field(
+        default=False,
+        metadata={
+            "help": "Lay teacher and student out in channels_last (timm's name): convolutions are often faster."
+        },
+    )
+
     def __post_init__(self) -> None:
         self.check()
 
@@ -92,7 +99,14 @@ class DataArguments:
     dataset: str | None = field(
         default=None,
         metadata={
-            "help": "Hub name, folder of images in one folder per class, folder or file of parquet/arrow, or `digits`."
+            "help": "Hub name, folder of images in one folder per class, folder or file of parquet/arrow, "
+            "`digits`, or `fashion_mnist`."
+        },
+    )
+    data_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of `fashion_mnist`'s IDX files (without it: the Hub's copy), or inside a Hub data set."
         },
     )
     dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
@@ -111,6 +125,16 @@ class DataArguments:
     private_fraction: float = field(
         default=0.0,
         metadata={"help": "Share of the training images kept private: only `teacher_steps` sees them."},
+    )
+    num_public: int | None = field(
+        default=None,
+        metadata={
+            "help": "Keep this many training images public, in the classes' proportions; the others are private."
+        },
+    )
+    train_on: Literal["public", "all"] = field(
+        default="public",
+        metadata={"help": "`all` gives the student the private images too: what it would be if no data were missing."},
     )
     evaluate_on: Literal["test", "validation"] = field(
         default="test",
@@ -137,7 +161,14 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
-        """Check ranges."""
+        self.check()
+
+    def check(self) -> None:
+        """Check ranges and combinations.
+
+        Raises:
+            ValueError: naming the setting, what it is, and what was expected.
+        """
         for name in ("train_val_split", "validation_fraction"):
             _require(0 < getattr(self, name) < 1, name, getattr(self, name), "a share between 0 and 1")
         _require(0 <= self.private_fraction < 1, "private_fraction", self.private_fraction, "a share in [0, 1)")
@@ -147,6 +178,13 @@ class DataArguments:
         _require(self.scale[1] <= 1, "scale", self.scale, "at most 1: a crop is no larger than its image")
         for name in ("max_train_samples", "max_eval_samples"):
             _require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "≥ 1")
+        if self.private_fraction and self.num_public is not None:
+            raise ValueError(
+                f"`private_fraction` is {self.private_fraction} and `num_public` is {self.num_public}; expected one "
+                "of them. Leave the other out."
+            )
+        _require(self.num_public is None or self.num_public >= 2, "num_public", self.num_public, "≥ 2 images")
+        _require(self.train_on in ("public", "all"), "train_on", self.train_on, "`public` or `all`")
         _require(self.evaluate_on in ("test", "validation"), "evaluate_on", self.evaluate_on, "`test` or `validation`")
 
 
@@ -178,6 +216,21 @@ class DistillationArguments(TrainingArguments):
     critic_hidden_dim: int = field(default=512, metadata={"help": "Width of the critic's two hidden layers."})
     critic_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the critic; `learning_rate` where not given."}
+    )
+    mixup: float = field(
+        default=0.0,
+        metadata={"help": "α of Mixup, 0 for none; the teacher is asked about the mixed image (timm's name)."},
+    )
+    cutmix: float = field(
+        default=0.0,
+        metadata={"help": "α of CutMix, 0 for none; the teacher is asked about the mixed image (timm's name)."},
+    )
+    distiller_share: float = field(
+        default=1.0,
+        metadata={
+            "help": "Share of the training images, drawn at random, that the student sees as x + G(x), and the others "
+            "as x: below 1 the Input Distiller can be removed afterwards."
+        },
     )
     freeze_batch_norm: bool = field(
         default=True,
@@ -218,6 +271,9 @@ class DistillationArguments(TrainingArguments):
         for name in ("embedding_dim", "num_negatives", "critic_hidden_dim"):
             value = getattr(self, name)
             _require(isinstance(value, int) and value >= 1, name, value, "a whole number ≥ 1")
+        for name in ("mixup", "cutmix"):
+            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "an α ≥ 0 (0 turns it off)")
+        _require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")
         smoothing = self.label_smoothing_factor
         _require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")

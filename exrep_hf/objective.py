@@ -112,7 +112,8 @@ class DistillationObjective(nn.Module):
 
         Args:
             pixel_values: `(batch, channels, height, width)`, normalised for the student.
-            labels: `(batch,)` class indices; without them the label term applies only in evaluation.
+            labels: `(batch,)` class indices, or of mixed images the shares of classes `(batch, num_labels)`; without
+                them the label term applies only in evaluation.
             sample_index: `(batch,)` positions in the training data set; needed by CRD in training.
             teacher_logits: `(batch, num_labels)`, the teacher's answer for the same images.
             teacher_features: `(batch, teacher_dim)`, the teacher's pooled features.
@@ -122,7 +123,11 @@ class DistillationObjective(nn.Module):
         Raises:
             ValueError: in training, if an active term lacks its input.
         """
-        student = self.student(pixel_values, output_features=self.args.needs_features)
+        student = self.student(
+            pixel_values,
+            output_features=self.args.needs_features,
+            with_residual=self._drawn_for_residual(pixel_values),
+        )
         terms = self._logit_terms(student.logits, labels, teacher_logits)
         if student.features is not None:
             terms.update(self._feature_terms(student.features, teacher_features, labels, sample_index))
@@ -132,6 +137,12 @@ class DistillationObjective(nn.Module):
         losses = {name: value.detach() for name, (_, value) in terms.items()}
         return DistillationOutput(loss=loss, losses=losses, logits=student.logits)
 
+    def _drawn_for_residual(self, pixel_values: Tensor) -> Tensor | None:
+        """Which images of a training batch the student sees as x + G(x); None: all of them."""
+        if not self.training or self.args.distiller_share == 1:
+            return None
+        return (torch.rand(len(pixel_values)) < self.args.distiller_share).to(pixel_values.device)
+
     def _logit_terms(
         self, logits: Tensor, labels: Tensor | None, teacher_logits: Tensor | None
     ) -> dict[str, tuple[float, Tensor]]:
@@ -139,7 +150,12 @@ class DistillationObjective(nn.Module):
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.args.ce_weight and self._given(labels, "labels", "ce_weight"):
             assert labels is not None
-            if labels.device.type == "cpu" and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[-1]:
+            classes = not labels.is_floating_point()
+            if (
+                classes
+                and labels.device.type == "cpu"
+                and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[-1]
+            ):
                 raise ValueError(
                     f"Labels of a batch range from {int(labels.min())} to {int(labels.max())}; expected 0 to "
                     f"{logits.shape[-1] - 1}, the student's classes. Correct the data set."
@@ -158,7 +174,9 @@ class DistillationObjective(nn.Module):
         if not self._given(teacher_features, "teacher_features", "crd_weight` or `adversarial_weight"):
             return terms
         if self.crd is not None and self._given(sample_index, "sample_index", "crd_weight"):
-            value = self.crd(features, teacher_features, sample_index, labels=labels)
+            # A mixed image has no class of its own; the bank knows the classes of the rows it is contrasted with.
+            classes = None if labels is None or labels.is_floating_point() else labels
+            value = self.crd(features, teacher_features, sample_index, labels=classes)
             terms["loss_crd"] = (self.args.crd_weight, value)
         if self.adversarial is not None:
             adversarial, critic = self.adversarial(features, teacher_features)

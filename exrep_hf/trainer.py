@@ -20,7 +20,7 @@ from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.data import Augmentation, check_same_classes, collate_distillation
+from exrep_hf.data import Augmentation, Mixing, check_same_classes, collate_distillation
 from exrep_hf.data.seeded import EpochCallback, SeededDataset
 from exrep_hf.metrics import classification_metrics
 from exrep_hf.models import ExRepForImageClassification
@@ -132,6 +132,7 @@ class DistillationTrainer(Trainer):
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        self._mixing = Mixing(args.mixup, args.cutmix)
         self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
         self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
 
@@ -212,6 +213,8 @@ class DistillationTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the objective's total, and its output on request."""
+        if model.training:
+            inputs = self._mixing(inputs, self._data.num_labels)
         output, _ = self._forward(model, inputs)
         if model.training:
             # Like the total: a mean over the batches of each optimizer step, whose last may have fewer.

@@ -7,6 +7,7 @@ from exrep_hf.data.images import check_images, find_broken_images
 from exrep_hf.data.items import check_items
 from exrep_hf.data.labels import check_class_order, check_labels, check_same_classes, class_names, label_names
 from exrep_hf.data.loading import load_digits, load_images
+from exrep_hf.data.mixing import Mixing
 from exrep_hf.data.preprocessing import Preprocessing
 from exrep_hf.data.splits import split_public_private, train_val_split
 from exrep_hf.data.transforms import Augmentation, ViewTransform
@@ -14,6 +15,7 @@ from exrep_hf.data.transforms import Augmentation, ViewTransform
 __all__ = [
     "Augmentation",
     "DistillationDataset",
+    "Mixing",
     "Preprocessing",
     "ViewTransform",
     "check_class_order",

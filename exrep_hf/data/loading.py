@@ -19,26 +19,33 @@ from PIL import Image as PILImage
 from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
 
+from exrep_hf.data.idx import NAMES, has_idx_files, load_idx
+
 ACCEPTED = (
     "a data set's name on the Hub, a folder of images (class folders, or train/ and test/ with class folders), "
-    "Parquet or Arrow files or a folder of them, a folder written by save_to_disk, or 'digits'"
+    "Parquet or Arrow files or a folder of them, a folder written by save_to_disk, a folder of IDX files, "
+    "'digits', or 'fashion_mnist' (with data_dir: a folder of its IDX files)"
 )
+HUB_NAMES = {"fashion_mnist": "zalando-datasets/fashion_mnist"}
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
 
-def load_images(name: str, split: str | None = None, config_name: str | None = None) -> Dataset | DatasetDict:
+def load_images(
+    name: str, split: str | None = None, config_name: str | None = None, data_dir: str | None = None
+) -> Dataset | DatasetDict:
     """Loads an image data set; no code of the data set is ever run.
 
     Args:
         name: what to load; a local path wins over a Hub name.
         split: one split, returned as a `Dataset`; `None`: all of them, as a `DatasetDict`.
         config_name: configuration of a Hub data set that has several.
+        data_dir: folder with the files of a data set that has a name only, or a folder inside a Hub data set.
 
     Raises:
         ValueError: if nothing is found under `name`, the split does not exist, or a split is empty.
     """
-    loaded = _load(name, config_name)
+    loaded = _load(name, config_name, data_dir)
     splits = loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
     for split_name, rows in splits.items():
         if len(rows) == 0:
@@ -68,7 +75,7 @@ def load_digits() -> DatasetDict:
     )
 
 
-def _load(name: str, config_name: str | None) -> Dataset | DatasetDict:
+def _load(name: str, config_name: str | None, data_dir: str | None) -> Dataset | DatasetDict:
     path = Path(name).expanduser()
     if path.exists():
         try:
@@ -81,8 +88,10 @@ def _load(name: str, config_name: str | None) -> Dataset | DatasetDict:
             ) from error
     if name == "digits":
         return load_digits()
+    if name in NAMES and data_dir is not None:
+        return load_idx(Path(data_dir).expanduser(), NAMES[name])
     try:
-        return load_dataset(name, config_name)
+        return load_dataset(HUB_NAMES.get(name, name), config_name, data_dir=data_dir)
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError, RuntimeError, ValueError) as error:
         # RuntimeError: the data set needs its own loading script; ValueError: an unknown configuration.
         raise ValueError(f"no data set found at {name!r} ({error}); expected {ACCEPTED}.") from error
@@ -95,6 +104,8 @@ def _load_local(path: Path) -> Dataset | DatasetDict:
         return load_dataset(BUILDERS[path.suffix], data_files=str(path))
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return load_from_disk(str(path))
+    if has_idx_files(path):
+        return load_idx(path)
     suffixes = {file.suffix.lower() for file in path.rglob("*") if file.is_file()}
     for suffix, builder in BUILDERS.items():
         if suffix in suffixes:

@@ -6,13 +6,13 @@ from sklearn.model_selection import train_test_split
 
 
 def split_public_private(
-    train: Dataset, private_fraction: float, seed: int, label_column: str | None
+    train: Dataset, private: float | int, seed: int, label_column: str | None
 ) -> tuple[Dataset, Dataset]:
     """Splits a training set into what everybody may use and what only the teacher has seen.
 
     Args:
         train: the training set.
-        private_fraction: the teacher's own part of the rows, in (0, 1).
+        private: the teacher's own part of the rows: a share in (0, 1), or a number of rows.
         seed: of the random choice.
         label_column: keeps the classes' proportions in both parts; `None`: without regard to classes.
 
@@ -20,9 +20,10 @@ def split_public_private(
         (public, private), rows in their old order.
 
     Raises:
-        ValueError: if the fraction is out of range or leaves a part too small for the classes.
+        ValueError: if the part is out of range or leaves a part too small for the classes.
     """
-    return _stratified(train, private_fraction, seed, label_column, "private_fraction")
+    option = "num_private" if isinstance(private, int) else "private_fraction"
+    return _stratified(train, private, seed, label_column, option)
 
 
 def train_val_split(
@@ -37,18 +38,17 @@ def train_val_split(
 
 
 def _stratified(
-    dataset: Dataset, fraction: float, seed: int, label_column: str | None, option: str
+    dataset: Dataset, part: float | int, seed: int, label_column: str | None, option: str
 ) -> tuple[Dataset, Dataset]:
-    if not 0 < fraction < 1:
-        raise ValueError(f"{option} is {fraction}, expected a part between 0 and 1, both excluded.")
+    limit = len(dataset) if isinstance(part, int) else 1
+    if not 0 < part < limit:
+        raise ValueError(f"{option} is {part}, expected a part between 0 and {limit}, both excluded.")
     labels = None if label_column is None else np.asarray(dataset[label_column][:])
     try:
-        kept, held_out = train_test_split(
-            np.arange(len(dataset)), test_size=fraction, random_state=seed, stratify=labels
-        )
+        kept, held_out = train_test_split(np.arange(len(dataset)), test_size=part, random_state=seed, stratify=labels)
     except ValueError as error:
         raise ValueError(
-            f"{option}={fraction} cannot split {len(dataset)} rows by class ({error}); use another fraction, or more "
+            f"{option}={part} cannot split {len(dataset)} rows by class ({error}); use another fraction, or more "
             "images in the smallest class."
         ) from error
     return dataset.select(np.sort(kept)), dataset.select(np.sort(held_out))

@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from exrep_hf.report import summary_rows
+from exrep_hf.report import summary_head, summary_rows
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
 METRIC_NAMES = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
@@ -61,11 +61,12 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         model_id=model_id,
         teacher=teacher,
         student=student,
-        input_distiller=arm["distiller"],
+        input_distiller=None if results["published"].get("plain") else arm["distiller"],
         dataset=results["dataset"],
         license=results["license"],
         seeds=results["seeds"],
         published=results["published"],
+        head=summary_head(results),
         rows=summary_rows(results),
         configuration=json.dumps(results["configuration"], indent=2),
         versions=results["versions"],

@@ -76,6 +76,7 @@ class ExRepForImageClassification(PreTrainedModel):
         pixel_values: Tensor,
         labels: Tensor | None = None,
         output_features: bool = False,
+        with_residual: Tensor | None = None,
         return_dict: bool | None = None,
     ) -> StudentOutput | tuple[Tensor, ...]:
         """Classify a batch.
@@ -84,12 +85,16 @@ class ExRepForImageClassification(PreTrainedModel):
             pixel_values: images, normalised as the classifier expects, `(batch, channels, height, width)`.
             labels: class indices, `(batch,)`; adds the cross-entropy to the output.
             output_features: add the pooled features, `(batch, feature_dim)`.
+            with_residual: which images get their residual, `(batch,)` of bool; None: all of them.
             return_dict: False for a tuple of those parts of the output that are there.
         """
         # Here, so that weights in bfloat16 take images in float32, whatever the classifier's own habits.
         pixel_values = pixel_values.to(self.dtype)
         if self.input_distiller is not None:
-            pixel_values = pixel_values + self.input_distiller(pixel_values)
+            residual = self.input_distiller(pixel_values)
+            if with_residual is not None:
+                residual = residual * with_residual[:, None, None, None]
+            pixel_values = pixel_values + residual
         features = None
         if output_features:
             logits, features = self._reader(self.classifier, pixel_values)

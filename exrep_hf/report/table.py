@@ -18,39 +18,42 @@ def _count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def summary_rows(results: dict[str, Any]) -> list[tuple[str, str, str, str, str]]:
+def _gaps(results: dict[str, Any]) -> dict[str, str]:
+    """Which shares of gaps there are, and their titles: the data gap needs an oracle."""
+    gaps = {"gap_recovered": "gap recovered %"}
+    if any(arm.get("data_gap_recovered") for arm in results["arms"].values()):
+        gaps["data_gap_recovered"] = "data gap recovered %"
+    return gaps
+
+
+def summary_head(results: dict[str, Any]) -> tuple[str, ...]:
+    """Titles of the columns of `summary_rows`."""
+    return ("", "top-1 %", *_gaps(results).values(), "parameters", "MACs/image")
+
+
+def summary_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row for the teacher, the starting student and each arm.
 
     Returns:
-        Rows of name, top-1 in percent, gap recovered in percent, parameters, and MACs an image, as text.
+        Rows of name, top-1 in percent, shares of the gaps in percent, parameters, and MACs an image, as text. The data
+        gap has a column where an oracle was run.
     """
-    teacher, student = results["teacher"], results["student"]
+    teacher, student, arms = results["teacher"], results["student"], results["arms"]
+    gaps = _gaps(results)
+
+    def row(name: str, outcome: dict[str, Any], cost: dict[str, float]) -> tuple[str, ...]:
+        shares = (_percent(outcome[gap], 1.0) if gap in outcome else "" for gap in gaps)
+        return (name, _percent(outcome["accuracy"]), *shares, _count(cost["parameters"]), _count(cost["macs"]))
+
     rows = []
     if teacher is not None:
-        cost = teacher["cost"]
-        top1 = f"{100 * teacher['accuracy']:.1f}"
-        rows.append(("teacher", top1, "", _count(cost["parameters"]), _count(cost["macs"])))
-    cost = student["cost"]
-    rows.append(
-        ("student before", _percent(student["accuracy"]), "", _count(cost["parameters"]), _count(cost["macs"]))
-    )
-    for name, arm in results["arms"].items():
-        cost = arm["cost"]
-        gap = _percent(arm["gap_recovered"], 1.0)
-        rows.append((name, _percent(arm["accuracy"]), gap, _count(cost["parameters"]), _count(cost["macs"])))
-        removed = arm["without_distiller"]
-        if removed is not None:
-            gap = _percent(removed["gap_recovered"], 1.0)
-            cost = student["cost"]
-            rows.append(
-                (
-                    f"{name}, distiller removed",
-                    _percent(removed["accuracy"]),
-                    gap,
-                    _count(cost["parameters"]),
-                    _count(cost["macs"]),
-                )
-            )
+        measured = {"accuracy": {"mean": teacher["accuracy"], "std": None}}
+        rows.append(row("teacher", measured, teacher["cost"]))
+    rows.append(row("student before", {"accuracy": student["accuracy"]}, student["cost"]))
+    for name, arm in arms.items():
+        rows.append(row(name, arm, arm["cost"]))
+        if arm["without_distiller"] is not None:
+            rows.append(row(f"{name}, distiller removed", arm["without_distiller"], student["cost"]))
     return rows
 
 
@@ -70,9 +73,8 @@ def summary_table(results: dict[str, Any]) -> str:
     """The whole comparison as text."""
     data = results["dataset"]
     seeds = len(results["seeds"])
-    head = ("", "top-1 %", "gap recovered %", "parameters", "MACs/image")
     title = (
         f"{data['name']}: {data['num_evaluated']} {data['evaluated_on']} images, {data['num_public']} public and "
         f"{data['num_private']} private training images, {seeds} seed{'s (mean ± sd)' if seeds > 1 else ''}"
     )
-    return f"{title}\n\n{align([head, *summary_rows(results)])}"
+    return f"{title}\n\n{align([summary_head(results), *summary_rows(results)])}"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast
 
 from transformers import HfArgumentParser
 
-from exrep_hf.arguments import DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 
 # What makes the arms comparable, or places them; an arm may not change it.
 SHARED_SETTINGS = frozenset(
@@ -35,7 +35,10 @@ SHARED_SETTINGS = frozenset(
     }
 )
 
-Settings = TypeVar("Settings", ModelArguments, DistillationArguments)
+# Settings of the images that an arm may have of its own: what it is trained on, and how that is varied.
+IMAGE_SETTINGS = frozenset({"train_on", "no_aug", "scale", "ratio", "hflip", "auto_augment"})
+
+Settings = TypeVar("Settings", ModelArguments, DataArguments, DistillationArguments)
 
 
 @dataclass
@@ -46,12 +49,14 @@ class Arm:
         name: in tables and results.
         changes: what differs from the settings of the study.
         model_args: the settings of teacher and student under these changes.
+        data_args: the settings of the images under these changes.
         args: the settings of training under these changes.
     """
 
     name: str
     changes: dict[str, Any]
     model_args: ModelArguments
+    data_args: DataArguments
     args: DistillationArguments
 
 
@@ -86,7 +91,9 @@ def with_changes(settings: Settings, changes: dict[str, Any]) -> Settings:
     return changed
 
 
-def make_arms(model_args: ModelArguments, study_args: StudyArguments, args: DistillationArguments) -> list[Arm]:
+def make_arms(
+    model_args: ModelArguments, data_args: DataArguments, study_args: StudyArguments, args: DistillationArguments
+) -> list[Arm]:
     """The controls, then the method itself.
 
     Raises:
@@ -94,11 +101,12 @@ def make_arms(model_args: ModelArguments, study_args: StudyArguments, args: Dist
     """
     of_model = {field.name for field in dataclasses.fields(ModelArguments)}
     of_training = {field.name for field in dataclasses.fields(DistillationArguments) if field.init}
+    of_images = {field.name for field in dataclasses.fields(DataArguments)}
     arms = []
     assert isinstance(study_args.controls, dict)  # read in its __post_init__
     for name, changes in study_args.controls.items():
-        unknown = sorted(changes.keys() - of_model - of_training)
-        shared = sorted(changes.keys() & SHARED_SETTINGS)
+        unknown = sorted(changes.keys() - of_model - of_training - of_images)
+        shared = sorted(changes.keys() & (SHARED_SETTINGS | (of_images - IMAGE_SETTINGS)))
         if unknown or shared:
             raise ValueError(
                 f"`controls.{name}` changes {unknown or shared}; "
@@ -109,7 +117,8 @@ def make_arms(model_args: ModelArguments, study_args: StudyArguments, args: Dist
                 name,
                 changes,
                 with_changes(model_args, {key: changes[key] for key in changes.keys() & of_model}),
+                with_changes(data_args, {key: changes[key] for key in changes.keys() & of_images}),
                 with_changes(args, {key: changes[key] for key in changes.keys() & of_training}),
             )
         )
-    return [*arms, Arm(study_args.arm, {}, model_args, args)]
+    return [*arms, Arm(study_args.arm, {}, model_args, data_args, args)]

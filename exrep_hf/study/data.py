@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from datasets import Dataset
+from datasets import Dataset, concatenate_datasets
 
 from exrep_hf.arguments import DataArguments
 from exrep_hf.data import (
@@ -35,19 +35,12 @@ class StudyData:
     names: list[str] | None
     skipped: int
 
-    @property
-    def augmentation(self) -> Augmentation | None:
-        """How training images are varied."""
-        if self.args.no_aug:
-            return None
-        low, high = self.args.scale
-        narrow, wide = self.args.ratio
-        return Augmentation((low, high), (narrow, wide), self.args.hflip, self.args.auto_augment)
-
-    def _public(self, seed: int) -> Dataset:
-        if not self.args.private_fraction:
-            return self.train
-        return split_public_private(self.train, self.args.private_fraction, seed, "label")[0]
+    def _public_and_private(self, seed: int) -> tuple[Dataset, Dataset]:
+        args = self.args
+        private = args.private_fraction if args.num_public is None else len(self.train) - args.num_public
+        if not private:
+            return self.train, self.train.select([])
+        return split_public_private(self.train, private, seed, "label")
 
     @property
     def num_classes(self) -> int:
@@ -56,14 +49,30 @@ class StudyData:
 
     def num_private(self, seed: int) -> int:
         """How many training images only the teacher sees."""
-        return len(self.train) - len(self._public(seed))
+        return len(self._public_and_private(seed)[1])
 
     def parts(self, seed: int) -> tuple[Dataset, Dataset]:
         """The public images that a student is trained on under this seed, and the images it is judged on."""
-        public = self._public(seed)
+        public, _ = self._public_and_private(seed)
         if self.args.evaluate_on == "validation":
             return train_val_split(public, self.args.validation_fraction, seed, "label")
         return public, self.test
+
+    def training_images(self, seed: int, data_args: DataArguments) -> Dataset:
+        """What an arm is trained on: the public images; with `train_on: all` the private ones too."""
+        public, _ = self.parts(seed)
+        if data_args.train_on == "public":
+            return public
+        return concatenate_datasets([public, self._public_and_private(seed)[1]])
+
+
+def augmentation_of(args: DataArguments) -> Augmentation | None:
+    """How training images are varied under some settings."""
+    if args.no_aug:
+        return None
+    low, high = args.scale
+    narrow, wide = args.ratio
+    return Augmentation((low, high), (narrow, wide), args.hflip, args.auto_augment)
 
 
 def load_study_data(args: DataArguments, num_proc: int | None = None) -> StudyData:
@@ -73,7 +82,7 @@ def load_study_data(args: DataArguments, num_proc: int | None = None) -> StudyDa
         ValueError: if it is not found, lacks a column or split, or holds images that can't be decoded.
     """
     assert args.dataset is not None
-    splits = load_images(args.dataset, config_name=args.dataset_config_name)
+    splits = load_images(args.dataset, config_name=args.dataset_config_name, data_dir=args.data_dir)
     if args.train_split not in splits:
         raise ValueError(f"`train_split` is {args.train_split!r}; {args.dataset!r} has the splits {list(splits)}.")
     _, label_column = find_columns(splits[args.train_split], args.image_column_name, args.label_column_name)

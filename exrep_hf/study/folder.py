@@ -27,6 +27,7 @@ WRITTEN = (
     "preprocessor_config.json",
     "loss.png",
     "residual.png",
+    "with_distiller",
 )
 
 

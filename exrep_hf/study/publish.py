@@ -10,9 +10,15 @@ from exrep_hf.report import plot_losses, plot_residuals
 from exrep_hf.study.arms import Arm
 from exrep_hf.trainer import DistillationTrainer
 
+WITH_DISTILLER_NAME = "with_distiller"
 LOSS_PICTURE = "loss.png"
 RESIDUAL_PICTURE = "residual.png"
 PICTURED_IMAGES = 8
+
+
+def is_plain(arm: Arm) -> bool:
+    """Whether an arm's student is published without a distiller: it has none, or learnt to do without."""
+    return arm.model_args.distiller == "none" or arm.args.distiller_share < 1
 
 
 def publish_student(
@@ -20,13 +26,16 @@ def publish_student(
 ) -> None:
     """Write what `from_pretrained` loads, and the pictures of the run, into `folder`.
 
-    A student without a distiller is written as the plain classifier that it is: it loads without this package.
+    A student whose distiller is removable, or that has none, is written as a plain classifier: it loads without this
+    package. The one with its distiller then lies in the sub-folder `with_distiller`.
     """
-    trainer.save_model(str(folder), _internal_call=True)
+    removable = is_plain(arm) and trainer.student.input_distiller is not None
+    trainer.save_model(str(folder / WITH_DISTILLER_NAME if removable else folder), _internal_call=True)
     if not trainer.is_world_process_zero():
         return
-    if trainer.student.input_distiller is None:
+    if is_plain(arm):
         trainer.student.without_distiller().save_pretrained(folder)
+        preprocessing.to_image_processor().save_pretrained(folder)
     plot_losses(record["history"], folder / LOSS_PICTURE, f"{arm.name}, seed {record['seed']}")
     dataset: Any = trainer.eval_dataset
     rows = torch.linspace(0, len(dataset) - 1, min(PICTURED_IMAGES, len(dataset))).long().tolist()

@@ -55,6 +55,7 @@ def _over_seeds(outcomes: list[Record]) -> dict[str, Any]:
     return {
         "accuracy": mean_and_deviation([outcome["after"]["accuracy"] for outcome in outcomes]),
         "gap_recovered": mean_and_deviation([outcome["gap_recovered"] for outcome in outcomes]),
+        "data_gap_recovered": mean_and_deviation([outcome["data_gap_recovered"] for outcome in outcomes]),
     }
 
 

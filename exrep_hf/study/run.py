@@ -8,9 +8,9 @@ from typing import Any
 
 from datasets import Dataset
 
-from exrep_hf.evaluation import gap_recovered
+from exrep_hf.evaluation import data_gap_recovered, gap_recovered
 from exrep_hf.study.arms import Arm
-from exrep_hf.study.data import StudyData
+from exrep_hf.study.data import StudyData, augmentation_of
 from exrep_hf.study.folder import checkpoint_to_resume
 from exrep_hf.study.stages import Student, labels_only, with_distiller
 from exrep_hf.teacher import TeacherSource
@@ -39,7 +39,7 @@ def short_names(metrics: Metrics) -> Metrics:
 
 
 def make_trainer(
-    arm: Arm, start: Student, public: Dataset, images: Dataset, data: StudyData, teacher: TeacherSource | None
+    arm: Arm, start: Student, images: Dataset, data: StudyData, seed: int, teacher: TeacherSource | None
 ) -> DistillationTrainer:
     """The trainer of an arm, for a copy of the starting student.
 
@@ -50,22 +50,22 @@ def make_trainer(
         with_distiller(start, arm.model_args),
         teacher=teacher,
         args=arm.args,
-        train_dataset=public,
+        train_dataset=data.training_images(seed, arm.data_args),
         eval_dataset=images,
-        augmentation=data.augmentation,
+        augmentation=augmentation_of(arm.data_args),
         processing_class=start.processor,
     )
 
 
 def distil(
-    arm: Arm, start: Student, public: Dataset, images: Dataset, data: StudyData, teacher: TeacherSource | None
+    arm: Arm, start: Student, images: Dataset, data: StudyData, teacher: TeacherSource | None
 ) -> tuple[dict[str, Any], DistillationTrainer]:
     """Train one arm from a copy of the starting student and judge what comes out.
 
     Returns:
         What happened, and the trainer with the trained student.
     """
-    trainer = make_trainer(arm, start, public, images, data, teacher)
+    trainer = make_trainer(arm, start, images, data, arm.args.seed, teacher)
     resume = checkpoint_to_resume(arm.args.resume_from_checkpoint, Path(str(arm.args.output_dir)))
     began = time.perf_counter()
     trained = trainer.train(resume_from_checkpoint=resume).metrics
@@ -85,13 +85,13 @@ def distil(
     return record, trainer
 
 
-def add_gaps(record: dict[str, Any], before: Metrics, teacher: Metrics | None) -> dict[str, Any]:
-    """Put what a run is measured against into its record, and the shares of the gap."""
-    record["before"], record["teacher"] = before, teacher
+def add_gaps(record: dict[str, Any], oracle: Metrics | None) -> None:
+    """Put into the record of a run the shares that it made good of the gaps to the teacher and to an oracle."""
+    before, teacher = record["before"]["accuracy"], record["teacher"]
     for outcome in filter(None, (record, record["without_distiller"])):
         after = outcome["after"]["accuracy"]
-        outcome["gap_recovered"] = teacher and gap_recovered(before["accuracy"], after, teacher["accuracy"])
-    return record
+        outcome["gap_recovered"] = teacher and gap_recovered(before, after, teacher["accuracy"])
+        outcome["data_gap_recovered"] = oracle and data_gap_recovered(before, after, oracle["accuracy"])
 
 
 def placed(arm: Arm, folder: Path, seed: int) -> Arm:

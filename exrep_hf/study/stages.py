@@ -4,8 +4,10 @@ import copy
 import dataclasses
 from pathlib import Path
 
+import torch
 from accelerate import PartialState
 from datasets import Dataset
+from torch import nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
@@ -13,7 +15,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from exrep_hf.arguments import DistillationArguments, ModelArguments
 from exrep_hf.data import Preprocessing, check_class_order, class_names
 from exrep_hf.models import ExRepForImageClassification, load_classifier, set_input_size, set_labels
-from exrep_hf.study.data import StudyData
+from exrep_hf.study.data import StudyData, augmentation_of
 from exrep_hf.trainer import DistillationTrainer
 
 
@@ -35,6 +37,7 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
     changed = copy.deepcopy(args)
     changed.ce_weight = 1.0
     changed.kd_weight = changed.crd_weight = changed.adversarial_weight = 0.0
+    changed.mixup = changed.cutmix = 0.0
     changed.save_strategy = SaveStrategy.NO
     changed.eval_strategy = IntervalStrategy.NO
     changed.load_best_model_at_end = changed.push_to_hub = False
@@ -43,12 +46,19 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
 
 def with_distiller(start: Student, model_args: ModelArguments) -> ExRepForImageClassification:
     """A copy of a starting student with an arm's Input Distiller before it."""
-    return ExRepForImageClassification.from_backbone(
+    student = ExRepForImageClassification.from_backbone(
         copy.deepcopy(start.classifier),
         distiller=None if model_args.distiller == "none" else model_args.distiller,
         distiller_channels=model_args.distiller_channels,
         image_size=model_args.image_size,
     )
+    _lay_out(student, model_args)
+    return student
+
+
+def _lay_out(model: nn.Module, model_args: ModelArguments) -> None:
+    if model_args.channels_last:
+        nn.Module.to(model, memory_format=torch.channels_last)
 
 
 def train_with_labels(
@@ -65,7 +75,7 @@ def train_with_labels(
         student.classifier,
         args=stage,
         train_dataset=dataset,
-        augmentation=data.augmentation,
+        augmentation=augmentation_of(data.args),
         processing_class=student.processor,
     )
     trainer.train()
@@ -73,7 +83,12 @@ def train_with_labels(
 
 
 def load_network(
-    name: str, revision: str | None, from_scratch: bool, trained_here: bool, data: StudyData, image_size: int | None
+    name: str,
+    revision: str | None,
+    from_scratch: bool,
+    trained_here: bool,
+    data: StudyData,
+    model_args: ModelArguments,
 ) -> Student:
     """Load a classifier for the classes of the data set.
 
@@ -101,16 +116,17 @@ def load_network(
     if id2label is not None and class_names(classifier.config) is None:
         set_labels(classifier.config, id2label)
     preprocessing = Preprocessing.from_model(classifier)
-    if image_size is not None:
+    if (image_size := model_args.image_size) is not None:
         set_input_size(classifier.config, image_size)
         preprocessing = dataclasses.replace(preprocessing, height=image_size, width=image_size, resize=image_size)
+    _lay_out(classifier, model_args)
     return Student(classifier, preprocessing.to_image_processor())
 
 
 def load_teacher(model_args: ModelArguments, data: StudyData, kept: Path | None) -> Student | None:
     """Load the teacher, or the one that this study trained before and kept in a folder."""
     if kept is not None:
-        return load_network(str(kept), None, False, True, data, model_args.image_size)
+        return load_network(str(kept), None, False, True, data, model_args)
     if model_args.teacher is None:
         return None
     return load_network(
@@ -119,7 +135,7 @@ def load_teacher(model_args: ModelArguments, data: StudyData, kept: Path | None)
         model_args.teacher_from_scratch,
         model_args.teacher_steps > 0,
         data,
-        model_args.image_size,
+        model_args,
     )
 
 
@@ -132,7 +148,7 @@ def load_student(model_args: ModelArguments, data: StudyData) -> Student:
         model_args.student_from_scratch,
         model_args.student_steps > 0,
         data,
-        model_args.image_size,
+        model_args,
     )
 
 

@@ -24,7 +24,7 @@ from exrep_hf.study.folder import (
     clear_output_dir,
     wants_resume,
 )
-from exrep_hf.study.publish import publish_student
+from exrep_hf.study.publish import is_plain, publish_student
 from exrep_hf.study.results import describe_data, network_cost, summarise_arm, summarise_student, summarise_teacher
 from exrep_hf.study.run import Metrics, add_gaps, distil, judge, make_trainer, placed
 from exrep_hf.study.stages import Student, load_student, load_teacher, save_network, train_with_labels
@@ -60,7 +60,7 @@ class Study:
             )
         self.settings = settings
         self.folder = Path(str(settings.training.output_dir))
-        self.arms = make_arms(settings.model, settings.study, settings.training)
+        self.arms = make_arms(settings.model, settings.data, settings.study, settings.training)
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
         asked = settings.training.resume_from_checkpoint
         self.resuming = wants_resume(asked)
@@ -105,9 +105,9 @@ class Study:
         was_trained = self.resuming and kept.is_dir()
         teacher = load_teacher(settings.model, data, kept if was_trained else None)
         start = load_student(settings.model, data)
-        public, images = data.parts(self.seeds[0])
+        _, images = data.parts(self.seeds[0])
         for arm in self.arms:
-            make_trainer(arm, start, public, images, data, _source(teacher))
+            make_trainer(arm, start, images, data, self.seeds[0], _source(teacher))
         if not self.resuming and PartialState().is_main_process:
             clear_output_dir(self.folder)
             write_json(self._configuration(), self.folder / SETTINGS_NAME)
@@ -161,8 +161,8 @@ class Study:
                 of_teacher = None if teacher is None else judge(teacher, images, None, arm)
             self._tell(f"seed {seed}: {arm.name}")
             set_seed(seed)
-            record, trainer = distil(placed(arm, folder, seed), start, public, images, data, source)
-            add_gaps(record, before, of_teacher)
+            record, trainer = distil(placed(arm, folder, seed), start, images, data, source)
+            record["before"], record["teacher"] = before, of_teacher
             self._tell(f"seed {seed}: {arm.name}: top-1 {before['accuracy']:.3f} → {record['after']['accuracy']:.3f}")
             if arm is self.arms[-1] and seed == self.seeds[0]:
                 publish_student(trainer, arm, record, start.preprocessing, self.folder)
@@ -176,6 +176,11 @@ class Study:
     ) -> dict[str, Any]:
         settings, main = self.settings, self.arms[-1]
         runs = records[main.name]
+        published = (runs[0]["without_distiller"] if is_plain(main) else None) or runs[0]
+        oracle = next((arm.name for arm in self.arms if arm.data_args.train_on == "all"), None)
+        for arm_runs in records.values():
+            for place, run in enumerate(arm_runs):
+                add_gaps(run, None if oracle is None else records[oracle][place]["after"])
         return {
             "license": settings.study.license,
             "configuration": self._configuration(),
@@ -190,7 +195,7 @@ class Study:
             ),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
-            "published": {"arm": main.name, "seed": self.seeds[0], **runs[0]["after"]},
+            "published": {"arm": main.name, "seed": self.seeds[0], "plain": is_plain(main), **published["after"]},
             "wall_time_seconds": time.perf_counter() - self.began,
         }
 

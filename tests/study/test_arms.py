@@ -5,18 +5,20 @@ from typing import Any
 
 import pytest
 
-from exrep_hf.arguments import DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.study.arms import make_arms
 
 CONTROLS = {
-    "ce": {"kd_weight": 0, "distiller": "none"},
+    "ce": {"kd_weight": 0, "distiller": "none", "train_on": "all"},
     "kd": {"learning_rate": "1e-2", "critic_learning_rate": "1e-3", "freeze_batch_norm": "false"},
 }
 
 
 def arms_of(controls: dict[str, Any], folder: Path) -> list[Any]:
     args = DistillationArguments(output_dir=str(folder), kd_weight=2.0, learning_rate=0.1)
-    return make_arms(ModelArguments(distiller="paper"), StudyArguments(controls=controls), args)
+    return make_arms(
+        ModelArguments(distiller="paper"), DataArguments(hflip=0.2), StudyArguments(controls=controls), args
+    )
 
 
 def test_controls_come_first_and_change_only_what_they_name(tmp_path: Path) -> None:
@@ -26,6 +28,7 @@ def test_controls_come_first_and_change_only_what_they_name(tmp_path: Path) -> N
     assert (ce.args.kd_weight, ce.model_args.distiller, ce.args.learning_rate) == (0, "none", 0.1)
     assert (kd.args.kd_weight, kd.model_args.distiller, kd.args.learning_rate) == (2.0, "paper", 0.01)
     assert (kd.args.critic_learning_rate, kd.args.freeze_batch_norm) == (0.001, False)
+    assert (ce.data_args.train_on, kd.data_args.train_on, ce.data_args.hflip) == ("all", "public", 0.2)
     assert (exrep.args.kd_weight, exrep.model_args.distiller, exrep.args.learning_rate) == (2.0, "paper", 0.1)
 
 
@@ -38,6 +41,7 @@ def test_controls_come_first_and_change_only_what_they_name(tmp_path: Path) -> N
         ({"kd_weight": -1}, "`kd_weight` is -1.0; expected a weight"),
         ({"learning_rate": "fast"}, "argument --learning_rate.*invalid float value: 'fast'"),
         ({"bf16": True}, "all arms of a study have to share these"),
+        ({"num_public": 10}, "all arms of a study have to share these"),
         ({"distiller": "big"}, "argument --distiller: invalid choice: 'big'"),
     ],
 )

@@ -1,0 +1,100 @@
+"""Mixtures of images, on which the teacher is asked too: Mixup and CutMix for distillation.
+
+Zhang et al., "mixup", ICLR 2018, https://arxiv.org/abs/1710.09412; Yun et al., "CutMix", ICCV 2019,
+https://arxiv.org/abs/1905.04899. That the teacher answers the mixture itself, so that no label has to be made up for
+it, is from Beyer et al., "Knowledge distillation: a good teacher is patient and consistent", CVPR 2022,
+https://arxiv.org/abs/2106.05237.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IMAGES = ("pixel_values", "teacher_pixel_values")
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How images of a batch are mixed; names as in timm's `train.py`, where both 0 leave them as they are.
+
+    Attributes:
+        mixup: α of Mixup, > 0: two images are blended in the proportion λ ~ Beta(α, α).
+        cutmix: α of CutMix, > 0: a box of the area 1 − λ comes from another image.
+
+    With both, each image takes one of the two at random. λ, box and partner are each image's own.
+
+    Raises:
+        ValueError: if an α is negative.
+    """
+
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("mixup", "cutmix"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ValueError(f"{name} is {getattr(self, name)}, expected an α ≥ 0 (0 turns it off).")
+
+    def __bool__(self) -> bool:
+        """Whether anything is mixed."""
+        return bool(self.mixup or self.cutmix)
+
+    def __call__(self, batch: Mapping[str, Tensor], num_labels: int) -> dict[str, Tensor]:
+        """Mix the images of a batch, for teacher and student alike, whatever their sizes.
+
+        Randomness comes from torch's global generator of the CPU, which checkpoints hold.
+
+        Args:
+            batch: with `pixel_values` `(batch, channels, height, width)`, and `teacher_pixel_values` and `labels`
+                `(batch,)` where there are any.
+            num_labels: number of classes.
+
+        Returns:
+            A new batch; `labels` become shares `(batch, num_labels)`, as timm's Mixup has them.
+        """
+        mixed = dict(batch)
+        if not self:
+            return mixed
+        count = len(batch["pixel_values"])
+        partner = torch.randperm(count)
+        own_share, box = self._draw(count)
+        for name in IMAGES:
+            if name in batch:
+                mixed[name] = _mix(batch[name], partner, own_share, box)
+        if "labels" in batch:
+            labels = F.one_hot(batch["labels"].long(), num_labels).float()
+            covered = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+            share = (own_share * (1 - covered))[:, None].to(labels.device)
+            mixed["labels"] = torch.lerp(labels[partner.to(labels.device)], labels, share)
+        return mixed
+
+    def _draw(self, count: int) -> tuple[Tensor, Tensor]:
+        """Each image's share in a blend `(count,)`, and box (top, left, bottom, right) as parts of the image."""
+        own_share, box = torch.ones(count), torch.zeros(count, 4)
+        cut = torch.rand(count) < 0.5 if self.mixup and self.cutmix else torch.full((count,), bool(self.cutmix))
+        if self.mixup:
+            own_share = torch.where(cut, own_share, _beta(self.mixup, count))
+        if self.cutmix:
+            half = (1 - _beta(self.cutmix, count)).sqrt()[:, None] / 2
+            centre = torch.rand(count, 2)
+            box = torch.where(cut[:, None], torch.cat([centre - half, centre + half], 1).clamp(0, 1), box)
+        return own_share, box
+
+
+def _beta(alpha: float, count: int) -> Tensor:
+    # torch's own Beta draws with the global generator, unlike NumPy's.
+    return torch.distributions.Beta(alpha, alpha).sample((count,))
+
+
+def _mix(images: Tensor, partner: Tensor, own_share: Tensor, box: Tensor) -> Tensor:
+    height, width = images.shape[-2:]
+    rows, columns = ((torch.arange(size) + 0.5) / size for size in (height, width))
+    top, left, bottom, right = (edge[:, None] for edge in box.T)
+    inside = ((rows >= top) & (rows < bottom))[:, None, :, None] & ((columns >= left) & (columns < right))[
+        :, None, None
+    ]
+    share = torch.where(inside, 0.0, own_share[:, None, None, None]).to(images.device, images.dtype)
+    return torch.lerp(images[partner.to(images.device)], images, share)
