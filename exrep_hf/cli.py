@@ -33,12 +33,13 @@ def _with_nearest(key: str, known: Sequence[str]) -> str:
     return f"`{key}`" + (f" (did you mean `{nearest[0]}`?)" if nearest else "")
 
 
-def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
+def parse_settings(argv: Sequence[str], default_config: Path, default_preset: Path | None = None) -> Settings:
     """Read the settings of a run.
 
     Args:
         argv: the flags, among them `--config FILE.yaml`.
         default_config: the YAML taken where flags name neither a config nor data, teacher or student.
+        default_preset: the YAML taken where flags name no config, but data, teacher or student.
 
     Raises:
         ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
@@ -51,8 +52,8 @@ def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
 
     given, _ = parser.parse_known_args(argv)
     config = given.config
-    if config is None and not (given.dataset or given.teacher or given.student):
-        config = default_config
+    if config is None:
+        config = default_preset if given.dataset or given.teacher or given.student else default_config
     flags = [] if config is None else as_flags(_read_config(config, known))
     *parsed, _, unused = parser.parse_args_into_dataclasses(
         [*flags, *argv], return_remaining_strings=True, look_for_args_file=False

@@ -3,7 +3,8 @@
     accelerate launch recipes/train.py --config recipes/digits.yaml
     accelerate launch recipes/train.py --dataset images/ --teacher me/teacher --student me/student --output_dir out
 
-Settings come from the YAML and from flags; flags win. `--help` explains each of them.
+Settings come from the YAML and from flags; flags win. `--help` explains each of them. Without `--config` those of
+`recipes/presets/exrep.yaml` are taken.
 """
 
 import sys
@@ -15,7 +16,8 @@ from exrep_hf.study import Study
 
 def main() -> None:
     """Read the settings and run the study."""
-    Study(parse_settings(sys.argv[1:], default_config=Path(__file__).with_name("digits.yaml"))).run()
+    recipes = Path(__file__).parent
+    Study(parse_settings(sys.argv[1:], recipes / "digits.yaml", recipes / "presets" / "exrep.yaml")).run()
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import yaml
 from exrep_hf.cli import ARGUMENT_CLASSES, parse_settings
 
 RECIPES = Path(__file__).parents[1] / "recipes"
+TASK = ["--dataset", "images", "--teacher", "me/teacher", "--student", "me/student"]
 CONFIG = {
     "dataset": "digits",
     "teacher": "timm/test_efficientnet",
@@ -125,7 +126,19 @@ def test_help(capsys: pytest.CaptureFixture[str], config: Path) -> None:
 def test_every_recipe_is_read_by_the_real_parser(tmp_path: Path) -> None:
     """A shipped YAML with a misspelt key would fail only at its user's."""
     configs = sorted(RECIPES.rglob("*.yaml"))
-    assert configs
+    presets = [path for path in configs if path.parent.name == "presets"]
+    assert len(presets) == 4 and len(configs) > len(presets)
     for path in configs:
-        settings = parse_settings(["--config", str(path), "--output_dir", str(tmp_path)], path)
+        flags = TASK if path in presets else []
+        settings = parse_settings(["--config", str(path), "--output_dir", str(tmp_path), *flags], path)
         assert settings.data.dataset
+
+
+def test_default_preset(tmp_path: Path, config: Path) -> None:
+    """Whoever names only data and models gets our default, and flags still win."""
+    preset = RECIPES / "presets" / "exrep.yaml"
+    flags = [*TASK, "--output_dir", str(tmp_path)]
+    settings = parse_settings(flags, config, preset)
+    assert (settings.training.mixup, settings.training.ce_weight, settings.model.distiller) == (1.0, 0.0, "none")
+    assert parse_settings([*flags, "--ce_weight", "0.5"], config, preset).training.ce_weight == 0.5
+    assert parse_settings([], config, preset).model.teacher == "timm/test_efficientnet"

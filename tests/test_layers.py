@@ -11,7 +11,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"outputs", "arguments"},
     {"models", "losses", "data"},
-    {"objective", "teacher", "metrics"},
+    {"objective", "teacher", "metrics", "distiller_augment"},
     {"preparation"},
     {"trainer"},
     {"evaluation", "report"},

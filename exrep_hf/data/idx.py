@@ -70,7 +70,9 @@ def _read(folder: Path, name: str) -> np.ndarray:
     # Two zero bytes, the type (8: unsigned bytes), the number of dimensions, then each dimension as 4 bytes.
     if content[:3] != b"\0\0\x08":
         raise ValueError(f"{str(path)!r} starts with {content[:4]!r}; expected an IDX file of unsigned bytes.")
-    dimensions = content[3]
+    dimensions = content[3] if len(content) > 3 else 0
+    if len(content) < 4 + 4 * dimensions:
+        raise ValueError(f"{str(path)!r} ends within its head. Get the file anew.")
     shape = tuple(np.frombuffer(content, ">i4", count=dimensions, offset=4))
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
     if values.size != np.prod(shape):

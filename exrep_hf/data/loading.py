@@ -23,8 +23,8 @@ from exrep_hf.data.idx import NAMES, has_idx_files, load_idx
 
 ACCEPTED = (
     "a data set's name on the Hub, a folder of images (class folders, or train/ and test/ with class folders), "
-    "Parquet or Arrow files or a folder of them, a folder written by save_to_disk, a folder of IDX files, "
-    "'digits', or 'fashion_mnist' (with data_dir: a folder of its IDX files)"
+    "Parquet or Arrow files or a folder of them, a folder of IDX files, 'fashion_mnist' (with data_dir: a folder of "
+    "its IDX files), a folder written by save_to_disk, or 'digits'"
 )
 HUB_NAMES = {"fashion_mnist": "zalando-datasets/fashion_mnist"}
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}

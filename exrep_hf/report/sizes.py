@@ -18,6 +18,12 @@ def _plain(arm: Mapping[str, Any]) -> Mapping[str, Any]:
     return arm["without_distiller"] or arm
 
 
+def _arm_names(by_size: Mapping[int, Results]) -> list[str]:
+    """All arms, in the order of the size with the most of them."""
+    fullest = sorted((list(results["arms"]) for results in by_size.values()), key=len, reverse=True)
+    return list(dict.fromkeys(name for names in fullest for name in names))
+
+
 def _cell(value: Mapping[str, Any] | None, factor: float) -> str:
     if value is None:
         return "–"
@@ -34,10 +40,9 @@ def sizes_table(by_size: Mapping[int, Results], markdown: bool = False) -> str:
     sizes = sorted(by_size, reverse=True)
     head = ["public images", *(f"{size}: {title}" for size in sizes for title, _ in MEASURES.values())]
     starts = {"student before": {size: by_size[size]["student"] for size in sizes}}
-    names = list(dict.fromkeys(name for size in sizes for name in by_size[size]["arms"]))
     arms = {
         name: {size: _plain(by_size[size]["arms"][name]) for size in sizes if name in by_size[size]["arms"]}
-        for name in names
+        for name in _arm_names(by_size)
     }
     rows = [head]
     for name, outcomes in {**starts, **arms}.items():
@@ -64,8 +69,7 @@ def plot_sizes(students: Mapping[str, Mapping[int, Results]], path: Path) -> Non
     for axes, (student, by_size) in zip(
         figure.subplots(1, len(students), squeeze=False)[0], students.items(), strict=True
     ):
-        names = list(dict.fromkeys(name for results in by_size.values() for name in results["arms"]))
-        for number, name in enumerate(names):
+        for number, name in enumerate(_arm_names(by_size)):
             points = [
                 (size, _plain(results["arms"][name])["data_gap_recovered"])
                 for size, results in sorted(by_size.items())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from exrep_hf.evaluation import gap_recovered, mean_and_deviation
+from exrep_hf.evaluation import data_gap_recovered, gap_recovered, mean_and_deviation
 
 
 def test_gap_recovered() -> None:
@@ -12,6 +12,13 @@ def test_gap_recovered() -> None:
     assert gap_recovered(0.80, 0.85, 0.90) == pytest.approx(50)
     assert gap_recovered(0.80, 0.78, 0.90) == pytest.approx(-20)
     assert gap_recovered(0.80, 0.95, 0.90) == pytest.approx(150)
+
+
+def test_data_gap_recovered() -> None:
+    """Against the oracle and not the teacher: a student at its oracle's level misses no data."""
+    assert data_gap_recovered(0.80, 0.84, 0.84) == pytest.approx(100)
+    assert data_gap_recovered(0.80, 0.82, 0.84) == pytest.approx(50)
+    assert data_gap_recovered(0.80, 0.82, 0.80) is None
 
 
 @pytest.mark.parametrize("teacher", [0.80, 0.79])

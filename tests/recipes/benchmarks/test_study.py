@@ -1,0 +1,67 @@
+"""The whole table in miniature, by its own command line, interrupted and gone on with."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[3]
+SMALL = (
+    "--teacher_steps 3 --student_steps 2 --max_steps 2 --num_seeds 2 --logging_steps 1 "
+    "--per_device_train_batch_size 16 --use_cpu true --disable_tqdm true"
+).split()
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Fashion-MNIST's files, with noise in them."""
+    folder, rng = tmp_path / "images", np.random.default_rng(0)
+    folder.mkdir()
+    for prefix, count in (("train", 120), ("t10k", 40)):
+        for part, values in (
+            ("images-idx3", rng.integers(0, 256, (count, 28, 28))),
+            ("labels-idx1", np.arange(count) % 10),
+        ):
+            head = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
+            (folder / f"{prefix}-{part}-ubyte.gz").write_bytes(gzip.compress(head + values.astype(np.uint8).tobytes()))
+    return folder
+
+
+def run(images: Path, folder: Path, *flags: str) -> str:
+    command = [
+        sys.executable,
+        "recipes/benchmarks/study.py",
+        "--data_dir",
+        str(images),
+        "--output_dir",
+        str(folder / "out"),
+    ]
+    command += ["--results_dir", str(folder / "results"), *SMALL, *flags]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_parts_add_up(images: Path, tmp_path: Path) -> None:
+    """A part first, then more: what is finished stays as it is, and the table holds both."""
+    small = str(ROOT / "recipes" / "fashion_mnist" / "small")
+    run(images, tmp_path, "--sizes", "40", "--students", small, "--arms", "oracle", "exrep")
+    first = json.loads((tmp_path / "results" / "fashion_mnist.json").read_text())
+    assert first.keys() == {"small"} and first["small"]["40"]["arms"].keys() == {"oracle", "exrep"}
+    teacher = tmp_path / "out" / "teacher" / "model.safetensors"
+    written = teacher.stat().st_mtime_ns
+    shown = run(images, tmp_path, "--sizes", "40", "60", "--students", small, "--arms", "kd-only", "oracle", "exrep")
+    both = json.loads((tmp_path / "results" / "fashion_mnist.json").read_text())
+    assert teacher.stat().st_mtime_ns == written
+    assert both["small"].keys() == {"40", "60"}
+    assert both["small"]["40"]["arms"]["exrep"]["runs"] == first["small"]["40"]["arms"]["exrep"]["runs"]
+    assert both["small"]["40"]["arms"]["kd-only"]["runs"][1]["steps"] == 2
+    assert "history" not in json.dumps(both)
+    assert "60: data gap recovered %" in shown and str(tmp_path) not in json.dumps(both)
+    assert (tmp_path / "results" / "fashion_mnist.png").stat().st_size > 1000

@@ -1,0 +1,50 @@
+"""The table and picture of a study over numbers of images."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from exrep_hf.report import plot_sizes, sizes_table
+
+
+@pytest.fixture
+def by_size(results: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """Two sizes; `kd` was not run at the larger one."""
+    for arm in results["arms"].values():
+        arm["data_gap_recovered"] = {"mean": 90.0, "std": 1.5}
+        if arm["without_distiller"]:
+            arm["without_distiller"]["data_gap_recovered"] = {"mean": 12.3, "std": None}
+    larger = copy.deepcopy(results)
+    del larger["arms"]["kd"]
+    return {100: results, 2000: larger}
+
+
+def test_table(by_size: dict[int, dict[str, Any]]) -> None:
+    """What is shown is the student without its distiller; an arm that was not run is no number."""
+    assert sizes_table(by_size, markdown=True).splitlines() == [
+        "| public images | 2000: top-1 % | 2000: data gap recovered % | 100: top-1 % | 100: data gap recovered % |",
+        "| --- | ---: | ---: | ---: | ---: |",
+        "| student before | 80.0 ± 0.0 | – | 80.0 ± 0.0 | – |",
+        "| kd | – | – | 84.0 ± 1.0 | 90.0 ± 1.5 |",
+        "| exrep | 41.0 ± 0.0 | 12.3 | 41.0 ± 0.0 | 12.3 |",
+    ]
+    assert len(sizes_table(by_size).splitlines()) == 4
+
+
+def test_picture(by_size: dict[int, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel a student, a line an arm, at the sizes where it was run."""
+    drawn: list[Figure] = []
+    savefig = Figure.savefig
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **kw: (drawn.append(self), savefig(self, path, **kw))[1])
+    plot_sizes({"small": by_size, "large": by_size}, tmp_path / "sizes.png")
+    assert (tmp_path / "sizes.png").stat().st_size > 1000
+    assert [axes.get_title().split()[0] for axes in drawn[0].axes] == ["small", "large"]
+    lines = {
+        container.get_label(): np.asarray(container.lines[0].get_xydata()).tolist()
+        for container in drawn[0].axes[0].containers
+    }
+    assert lines == {"kd": [[100, 90]], "exrep": [[100, 12.3], [2000, 12.3]]}
