@@ -18,7 +18,8 @@ PREPROCESSING = Preprocessing(SIZE, SIZE, None, "bilinear", (0.5, 0.4, 0.3), (0.
 @pytest.fixture
 def model() -> ExRepForImageClassification:
     """A student whose distiller says something."""
-    config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic", num_labels=3)
+    names = {0: "a", 1: "b", 2: "c"}
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic", id2label=names)
     backbone = ResNetForImageClassification(config)
     student = ExRepForImageClassification.from_backbone(backbone, distiller_channels=4, image_size=SIZE)
     assert student.input_distiller is not None

@@ -39,12 +39,15 @@ def test_picture(by_size: dict[int, dict[str, Any]], tmp_path: Path, monkeypatch
     """A panel a student, a line an arm, at the sizes where it was run."""
     drawn: list[Figure] = []
     savefig = Figure.savefig
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **kw: (drawn.append(self), savefig(self, path, **kw))[1])
+
+    def keep(figure: Figure, path: Path, dpi: int) -> None:
+        drawn.append(figure)
+        savefig(figure, path, dpi=dpi)
+
+    monkeypatch.setattr(Figure, "savefig", keep)
     plot_sizes({"small": by_size, "large": by_size}, tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").stat().st_size > 1000
     assert [axes.get_title().split()[0] for axes in drawn[0].axes] == ["small", "large"]
-    lines = {
-        container.get_label(): np.asarray(container.lines[0].get_xydata()).tolist()
-        for container in drawn[0].axes[0].containers
-    }
+    containers: list[Any] = drawn[0].axes[0].containers
+    lines = {each.get_label(): np.asarray(each.lines[0].get_xydata()).tolist() for each in containers}
     assert lines == {"kd": [[100, 90]], "exrep": [[100, 12.3], [2000, 12.3]]}
