@@ -97,6 +97,12 @@ class DistillationTrainer(Trainer):
         if self.teacher is not None:
             check_same_classes(model.config, self.teacher)
             check_apart(model, self.teacher)
+        self._mixing = Mixing(args.mixup, args.cutmix)
+        if self._mixing and self._answers_are_stored and args.needs_teacher:
+            raise ValueError(
+                f"`mixup` is {args.mixup} and `cutmix` is {args.cutmix} with a teacher whose answers are stored: they "
+                "are for images that are not mixed. Set both to 0, or use an `OnlineTeacher`."
+            )
         preprocessing = student_preprocessing(model, processing_class)
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()
@@ -132,7 +138,6 @@ class DistillationTrainer(Trainer):
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
-        self._mixing = Mixing(args.mixup, args.cutmix)
         self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
         self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
 

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+STORED_ANSWERS = frozenset({"teacher_logits", "teacher_features"})
 IMAGES = ("pixel_values", "teacher_pixel_values")
 
 
@@ -54,10 +55,19 @@ class Mixing:
 
         Returns:
             A new batch; `labels` become shares `(batch, num_labels)`, as timm's Mixup has them.
+
+        Raises:
+            ValueError: if the batch holds stored answers of a teacher: they are for the images before they were mixed.
         """
         mixed = dict(batch)
         if not self:
             return mixed
+        stored = sorted(STORED_ANSWERS & batch.keys())
+        if stored:
+            raise ValueError(
+                f"A batch that is to be mixed holds {stored}: a teacher's answers for images that are not mixed. Set "
+                "`mixup` and `cutmix` to 0, or ask the teacher at each step."
+            )
         count = len(batch["pixel_values"])
         partner = torch.randperm(count)
         own_share, box = self._draw(count)

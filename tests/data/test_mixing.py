@@ -118,6 +118,12 @@ def test_repeats_under_the_global_generator() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_stored_answers_are_refused() -> None:
+    """They belong to the images before the mixture, and nothing else would tell."""
+    with pytest.raises(ValueError, match=r"holds \['teacher_logits'\]"):
+        Mixing(mixup=1.0)({**batch(), "teacher_logits": torch.zeros(COUNT, CLASSES)}, CLASSES)
+
+
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_bad_alpha(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is -1.0, expected an α ≥ 0"):

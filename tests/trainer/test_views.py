@@ -84,6 +84,14 @@ def test_mixtures_are_the_same_after_resuming(make_trainer: MakeTrainer, tmp_pat
         assert torch.equal(one, other)
 
 
+def test_no_mixtures_with_stored_answers(make_trainer: MakeTrainer, watched: Watched) -> None:
+    """Stored answers are for whole images: found before training, not never."""
+    watched.training_images_only = True
+    with pytest.raises(ValueError, match="`mixup` is 0.5 and `cutmix` is 0.0 with a teacher whose answers are stored"):
+        make_trainer(teacher=watched, mixup=0.5)
+    make_trainer(teacher=watched)
+
+
 def test_share_of_images_with_a_residual(make_trainer: MakeTrainer) -> None:
     """Each image of a training batch is drawn by itself; evaluation uses the whole distiller."""
     trainer = make_trainer(distiller_share=0.25, **KD_ONLY)
