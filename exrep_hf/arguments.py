@@ -124,7 +124,9 @@ class DataArguments:
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use only this many test images."})
     private_fraction: float = field(
         default=0.0,
-        metadata={"help": "Share of the training images kept private: only `teacher_steps` sees them."},
+        metadata={
+            "help": "Share of the training images kept private: only `teacher_steps` (and an oracle) sees them."
+        },
     )
     num_public: int | None = field(
         default=None,
@@ -283,6 +285,12 @@ class DistillationArguments(TrainingArguments):
             self.critic_learning_rate,
             "> 0",
         )
+        if self.crd_weight and (self.mixup or self.cutmix):
+            raise ValueError(
+                f"`crd_weight` is {self.crd_weight} with `mixup` {self.mixup}, `cutmix` {self.cutmix}; expected one "
+                "or the other: the memory bank has a row an image, and a mixture of images has none. Set `crd_weight` "
+                "to 0, or both α to 0."
+            )
         if not (self.ce_weight or self.kd_weight or self.crd_weight or self.adversarial_weight):
             raise ValueError(
                 "All of `ce_weight`, `kd_weight`, `crd_weight` and `adversarial_weight` are 0: there is nothing to "

@@ -7,6 +7,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from exrep_hf.data import Preprocessing
+from exrep_hf.data.preprocessing import has_wide_pixels
 from exrep_hf.models import ExRepForImageClassification
 
 
@@ -48,14 +49,20 @@ class DistillerAugment(nn.Module):
             image: a PIL image, or pixels `(..., channels, height, width)`: uint8, or float in [0, 1].
 
         Returns:
-            What came in, in its own type, mode and size.
+            What came in, in its own type, mode and size. Transparency is lost, and colour too where the distiller is
+            for grey images.
 
         Raises:
-            ValueError: if a tensor has no three or four dimensions.
+            ValueError: if a tensor has no three or four dimensions, or a PIL image has more than 8 bits a channel.
         """
         if isinstance(image, Image.Image):
             if torch.rand(()) >= self.p:
                 return image
+            if has_wide_pixels(image):
+                raise ValueError(
+                    f"an image of mode {image.mode!r} has more than 8 bits a channel and would be clipped: convert "
+                    "the images to 8-bit greyscale or RGB first."
+                )
             pixels = F.pil_to_tensor(image.convert(self.preprocessing.mode))
             return F.to_pil_image(self._distilled(pixels[None])[0]).convert(image.mode)
         if image.ndim not in (3, 4):

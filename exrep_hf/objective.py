@@ -174,9 +174,7 @@ class DistillationObjective(nn.Module):
         if not self._given(teacher_features, "teacher_features", "crd_weight` or `adversarial_weight"):
             return terms
         if self.crd is not None and self._given(sample_index, "sample_index", "crd_weight"):
-            # A mixed image has no class of its own; the bank knows the classes of the rows it is contrasted with.
-            classes = None if labels is None or labels.is_floating_point() else labels
-            value = self.crd(features, teacher_features, sample_index, labels=classes)
+            value = self.crd(features, teacher_features, sample_index, labels=labels)
             terms["loss_crd"] = (self.args.crd_weight, value)
         if self.adversarial is not None:
             adversarial, critic = self.adversarial(features, teacher_features)

@@ -219,6 +219,11 @@ class DistillationTrainer(Trainer):
     ) -> Any:
         """Return the objective's total, and its output on request."""
         if model.training:
+            if not self.args.ce_weight:
+                # Nothing looks at them, so they need not be mixed, nor be classes at all.
+                inputs = (
+                    {name: value for name, value in inputs.items() if name != "labels"} if self._mixing else inputs
+                )
             inputs = self._mixing(inputs, self._data.num_labels)
         output, _ = self._forward(model, inputs)
         if model.training:

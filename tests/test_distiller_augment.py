@@ -90,5 +90,7 @@ def test_bad_arguments(model: ExRepForImageClassification) -> None:
         DistillerAugment(plain)
     with pytest.raises(ValueError, match="p is 1.5; expected a probability"):
         DistillerAugment(model, 1.5, PREPROCESSING)
+    with pytest.raises(ValueError, match="mode 'I;16' has more than 8 bits"):
+        DistillerAugment(model, 1.0, PREPROCESSING)(Image.new("I;16", (9, 9)))
     with pytest.raises(ValueError, match=r"the shape \(8, 8\)"):
         DistillerAugment(model, 1.0, PREPROCESSING)(torch.rand(8, 8))

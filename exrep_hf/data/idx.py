@@ -1,6 +1,7 @@
 """Images in the IDX files of MNIST and its successors."""
 
 import gzip
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -65,7 +66,7 @@ def _read(folder: Path, name: str) -> np.ndarray:
         )
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{str(path)!r} can't be decompressed ({error}). Get the file anew.") from error
     # Two zero bytes, the type (8: unsigned bytes), the number of dimensions, then each dimension as 4 bytes.
     if content[:3] != b"\0\0\x08":

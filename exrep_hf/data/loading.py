@@ -76,7 +76,14 @@ def load_digits() -> DatasetDict:
 
 
 def _load(name: str, config_name: str | None, data_dir: str | None) -> Dataset | DatasetDict:
+    if name in NAMES and data_dir is not None:
+        return load_idx(Path(data_dir).expanduser(), NAMES[name])
     path = Path(name).expanduser()
+    if data_dir is not None and (path.exists() or name == "digits"):
+        raise ValueError(
+            f"data_dir is {data_dir!r} beside {name!r}, which needs none: it is for 'fashion_mnist' and for data sets "
+            "on the Hub. Leave it out."
+        )
     if path.exists():
         try:
             return _load_local(path)
@@ -88,8 +95,6 @@ def _load(name: str, config_name: str | None, data_dir: str | None) -> Dataset |
             ) from error
     if name == "digits":
         return load_digits()
-    if name in NAMES and data_dir is not None:
-        return load_idx(Path(data_dir).expanduser(), NAMES[name])
     try:
         return load_dataset(HUB_NAMES.get(name, name), config_name, data_dir=data_dir)
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError, RuntimeError, ValueError) as error:

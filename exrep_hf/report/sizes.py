@@ -6,28 +6,22 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from exrep_hf.report.table import align
+from exrep_hf.report.table import align, percent
 
 MEASURES = {"accuracy": ("top-1 %", 100.0), "data_gap_recovered": ("data gap recovered %", 1.0)}
 
 Results = Mapping[str, Any]
 
 
-def _plain(arm: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an arm reached without a distiller at inference."""
-    return arm["without_distiller"] or arm
+def _published(arm: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an arm's student reaches as it is published: with a distiller only where it never learnt to do without."""
+    return arm["without_distiller"] if arm["plain"] and arm["without_distiller"] else arm
 
 
 def _arm_names(by_size: Mapping[int, Results]) -> list[str]:
     """All arms, in the order of the size with the most of them."""
     fullest = sorted((list(results["arms"]) for results in by_size.values()), key=len, reverse=True)
     return list(dict.fromkeys(name for names in fullest for name in names))
-
-
-def _cell(value: Mapping[str, Any] | None, factor: float) -> str:
-    if value is None:
-        return "–"
-    return f"{factor * value['mean']:.1f}" + (f" ± {factor * value['std']:.1f}" if value["std"] is not None else "")
 
 
 def sizes_table(by_size: Mapping[int, Results], markdown: bool = False) -> str:
@@ -41,13 +35,13 @@ def sizes_table(by_size: Mapping[int, Results], markdown: bool = False) -> str:
     head = ["public images", *(f"{size}: {title}" for size in sizes for title, _ in MEASURES.values())]
     starts = {"student before": {size: by_size[size]["student"] for size in sizes}}
     arms = {
-        name: {size: _plain(by_size[size]["arms"][name]) for size in sizes if name in by_size[size]["arms"]}
+        name: {size: _published(by_size[size]["arms"][name]) for size in sizes if name in by_size[size]["arms"]}
         for name in _arm_names(by_size)
     }
     rows = [head]
     for name, outcomes in {**starts, **arms}.items():
         cells = (
-            _cell(outcomes.get(size, {}).get(measure), factor)
+            percent(outcomes.get(size, {}).get(measure), factor)
             for size in sizes
             for measure, (_, factor) in MEASURES.items()
         )
@@ -71,9 +65,9 @@ def plot_sizes(students: Mapping[str, Mapping[int, Results]], path: Path) -> Non
     ):
         for number, name in enumerate(_arm_names(by_size)):
             points = [
-                (size, _plain(results["arms"][name])["data_gap_recovered"])
+                (size, _published(results["arms"][name])["data_gap_recovered"])
                 for size, results in sorted(by_size.items())
-                if name in results["arms"] and _plain(results["arms"][name])["data_gap_recovered"] is not None
+                if name in results["arms"] and _published(results["arms"][name])["data_gap_recovered"] is not None
             ]
             axes.errorbar(
                 [size for size, _ in points],
@@ -93,7 +87,7 @@ def plot_sizes(students: Mapping[str, Mapping[int, Results]], path: Path) -> Non
         axes.minorticks_off()
         axes.set_xlabel("public images")
         axes.set_ylabel("data gap recovered, %")
-        axes.set_title(f"{student} student, without distiller")
+        axes.set_title(f"{student} student, as published")
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8)
     figure.savefig(path, dpi=110)

@@ -1,10 +1,11 @@
 """The result as a person reads it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def _percent(value: dict[str, Any] | None, factor: float = 100.0) -> str:
+def percent(value: Mapping[str, Any] | None, factor: float = 100.0) -> str:
+    """Mean ± deviation of a share, in percent; a dash where there is none."""
     if value is None:
         return "–"
     deviation = "" if value["std"] is None else f" ± {factor * value['std']:.1f}"
@@ -42,8 +43,8 @@ def summary_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
     gaps = _gaps(results)
 
     def row(name: str, outcome: dict[str, Any], cost: dict[str, float]) -> tuple[str, ...]:
-        shares = (_percent(outcome[gap], 1.0) if gap in outcome else "" for gap in gaps)
-        return (name, _percent(outcome["accuracy"]), *shares, _count(cost["parameters"]), _count(cost["macs"]))
+        shares = (percent(outcome[gap], 1.0) if gap in outcome else "" for gap in gaps)
+        return (name, percent(outcome["accuracy"]), *shares, _count(cost["parameters"]), _count(cost["macs"]))
 
     rows = []
     if teacher is not None:

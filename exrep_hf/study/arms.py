@@ -59,6 +59,11 @@ class Arm:
     data_args: DataArguments
     args: DistillationArguments
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether the student is published without a distiller: it has none, or learnt to do without."""
+        return self.model_args.distiller == "none" or self.args.distiller_share < 1
+
 
 def as_flags(settings: dict[str, Any]) -> list[str]:
     """Write settings as flags, so that argparse checks their types like any other flag's."""
@@ -121,4 +126,26 @@ def make_arms(
                 with_changes(args, {key: changes[key] for key in changes.keys() & of_training}),
             )
         )
+    _check_oracle(arms, data_args, args)
     return [*arms, Arm(study_args.arm, {}, model_args, data_args, args)]
+
+
+def _check_oracle(controls: list[Arm], data_args: DataArguments, args: DistillationArguments) -> None:
+    oracles = [arm.name for arm in controls if arm.data_args.train_on == "all"]
+    if data_args.train_on == "all":
+        raise ValueError(
+            "`train_on` is 'all' for the method itself; expected 'public': its student must not see private images. "
+            "Put `train_on: all` into one of `controls`."
+        )
+    if len(oracles) > 1:
+        raise ValueError(f"`controls` has the oracles {oracles}; expected at most one arm with `train_on: all`.")
+    if oracles and args.max_steps <= 0:
+        raise ValueError(
+            f"`controls.{oracles[0]}` trains on all images, whose epochs are longer, and `max_steps` is "
+            f"{args.max_steps}; expected a number of steps, the same for all arms. Give `--max_steps`."
+        )
+    if oracles and not (data_args.private_fraction or data_args.num_public):
+        raise ValueError(
+            f"`controls.{oracles[0]}` has `train_on: all`, but no image is private. Give `--num_public` or "
+            "`--private_fraction`, or leave that arm out."
+        )

@@ -38,6 +38,10 @@ class StudyData:
     def _public_and_private(self, seed: int) -> tuple[Dataset, Dataset]:
         args = self.args
         private = args.private_fraction if args.num_public is None else len(self.train) - args.num_public
+        if private < 0:
+            raise ValueError(
+                f"`num_public` is {args.num_public}; expected at most {len(self.train)}, all training images."
+            )
         if not private:
             return self.train, self.train.select([])
         return split_public_private(self.train, private, seed, "label")

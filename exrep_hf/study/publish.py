@@ -16,11 +16,6 @@ RESIDUAL_PICTURE = "residual.png"
 PICTURED_IMAGES = 8
 
 
-def is_plain(arm: Arm) -> bool:
-    """Whether an arm's student is published without a distiller: it has none, or learnt to do without."""
-    return arm.model_args.distiller == "none" or arm.args.distiller_share < 1
-
-
 def publish_student(
     trainer: DistillationTrainer, arm: Arm, record: dict[str, Any], preprocessing: Preprocessing, folder: Path
 ) -> None:
@@ -29,11 +24,11 @@ def publish_student(
     A student whose distiller is removable, or that has none, is written as a plain classifier: it loads without this
     package. The one with its distiller then lies in the sub-folder `with_distiller`.
     """
-    removable = is_plain(arm) and trainer.student.input_distiller is not None
+    removable = arm.is_plain and trainer.student.input_distiller is not None
     trainer.save_model(str(folder / WITH_DISTILLER_NAME if removable else folder), _internal_call=True)
     if not trainer.is_world_process_zero():
         return
-    if is_plain(arm):
+    if arm.is_plain:
         trainer.student.without_distiller().save_pretrained(folder)
         preprocessing.to_image_processor().save_pretrained(folder)
     plot_losses(record["history"], folder / LOSS_PICTURE, f"{arm.name}, seed {record['seed']}")

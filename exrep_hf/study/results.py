@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from exrep_hf.evaluation import inference_cost, mean_and_deviation
-from exrep_hf.report import public_name
+from exrep_hf.report import public_name, public_settings
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.data import StudyData
 from exrep_hf.study.stages import Student, with_distiller
@@ -46,9 +46,21 @@ def summarise_arm(arm: Arm, runs: list[Record], start: Student) -> dict[str, Any
         "changes": arm.changes,
         **_over_seeds(runs),
         "without_distiller": _over_seeds(removed) if removed else None,
+        "plain": arm.is_plain,
         "cost": _cost(with_distiller(start, arm.model_args), start),
         "runs": runs,
     }
+
+
+def arm_settings(arm: Arm) -> dict[str, dict[str, Any]]:
+    """What an arm was run with, apart from seed and places: what has to agree between runs that one table compares."""
+    settings = {
+        "model": public_settings(arm.model_args),
+        "data": public_settings(arm.data_args),
+        "training": public_settings(arm.args),
+    }
+    settings["training"].pop("seed", None)
+    return settings
 
 
 def _over_seeds(outcomes: list[Record]) -> dict[str, Any]:

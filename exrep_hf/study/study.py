@@ -24,8 +24,15 @@ from exrep_hf.study.folder import (
     clear_output_dir,
     wants_resume,
 )
-from exrep_hf.study.publish import is_plain, publish_student
-from exrep_hf.study.results import describe_data, network_cost, summarise_arm, summarise_student, summarise_teacher
+from exrep_hf.study.publish import publish_student
+from exrep_hf.study.results import (
+    arm_settings,
+    describe_data,
+    network_cost,
+    summarise_arm,
+    summarise_student,
+    summarise_teacher,
+)
 from exrep_hf.study.run import Metrics, add_gaps, distil, judge, make_trainer, placed
 from exrep_hf.study.stages import Student, load_student, load_teacher, save_network, train_with_labels
 from exrep_hf.teacher import OnlineTeacher
@@ -61,6 +68,8 @@ class Study:
         self.settings = settings
         self.folder = Path(str(settings.training.output_dir))
         self.arms = make_arms(settings.model, settings.data, settings.study, settings.training)
+        # Here, because arguments that are made later would reset accelerate's state under a trainer.
+        self.arm_settings = {arm.name: arm_settings(arm) for arm in self.arms}
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
         asked = settings.training.resume_from_checkpoint
         self.resuming = wants_resume(asked)
@@ -108,9 +117,12 @@ class Study:
         _, images = data.parts(self.seeds[0])
         for arm in self.arms:
             make_trainer(arm, start, images, data, self.seeds[0], _source(teacher))
-        if not self.resuming and PartialState().is_main_process:
-            clear_output_dir(self.folder)
-            write_json(self._configuration(), self.folder / SETTINGS_NAME)
+        if PartialState().is_main_process:
+            if not self.resuming:
+                clear_output_dir(self.folder)
+            # Also where a run that is to be resumed had not begun: it proves whose folder this is.
+            if not (self.folder / SETTINGS_NAME).is_file():
+                write_json(self._configuration(), self.folder / SETTINGS_NAME)
         PartialState().wait_for_everyone()
         self._tell(f"teacher {settings.model.teacher}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if teacher is not None and settings.model.teacher_steps and not was_trained:
@@ -154,7 +166,7 @@ class Study:
             folder = folders[arm.name]
             if arm.name in finished:
                 self._tell(f"seed {seed}: {arm.name} is finished already")
-                records[arm.name].append(json.loads((folder / RUN_NAME).read_text(encoding="utf-8")))
+                records[arm.name].append(_read_run(folder / RUN_NAME, self.arm_settings[arm.name]))
                 continue
             if before is None:
                 before = judge(start, images, source, arm)
@@ -163,6 +175,7 @@ class Study:
             set_seed(seed)
             record, trainer = distil(placed(arm, folder, seed), start, images, data, source)
             record["before"], record["teacher"] = before, of_teacher
+            record["settings"] = self.arm_settings[arm.name]
             self._tell(f"seed {seed}: {arm.name}: top-1 {before['accuracy']:.3f} → {record['after']['accuracy']:.3f}")
             if arm is self.arms[-1] and seed == self.seeds[0]:
                 publish_student(trainer, arm, record, start.preprocessing, self.folder)
@@ -176,7 +189,7 @@ class Study:
     ) -> dict[str, Any]:
         settings, main = self.settings, self.arms[-1]
         runs = records[main.name]
-        published = (runs[0]["without_distiller"] if is_plain(main) else None) or runs[0]
+        published = (runs[0]["without_distiller"] if main.is_plain else None) or runs[0]
         oracle = next((arm.name for arm in self.arms if arm.data_args.train_on == "all"), None)
         for arm_runs in records.values():
             for place, run in enumerate(arm_runs):
@@ -195,7 +208,7 @@ class Study:
             ),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
-            "published": {"arm": main.name, "seed": self.seeds[0], "plain": is_plain(main), **published["after"]},
+            "published": {"arm": main.name, "seed": self.seeds[0], "plain": main.is_plain, **published["after"]},
             "wall_time_seconds": time.perf_counter() - self.began,
         }
 
@@ -220,6 +233,28 @@ class Study:
 
     def _tell(self, message: str) -> None:
         PartialState().print(f"[{time.perf_counter() - self.began:4.0f} s] {message}", flush=True)
+
+
+def _read_run(path: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """The record of a finished run.
+
+    Raises:
+        ValueError: if it was run with other settings than the arm has now.
+    """
+    record = json.loads(path.read_text(encoding="utf-8"))
+    then, now = record["settings"], json.loads(json.dumps(settings))
+    differing = [
+        f"`{name}` {then[part].get(name, 'by default')} then, {now[part].get(name, 'by default')} now"
+        for part in now
+        for name in sorted(then[part].keys() | now[part].keys())
+        if then[part].get(name) != now[part].get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"The finished run in {str(path.parent)!r} had other settings: {'; '.join(differing)}. Continue with the "
+            "settings it had, remove that folder, or give another `output_dir`."
+        )
+    return record
 
 
 def _source(teacher: Student | None) -> OnlineTeacher | None:

@@ -1,6 +1,8 @@
-"""A trained Input Distiller as an augmentation for other data and another student, against doing without it.
+r"""A trained Input Distiller as an augmentation for other data and another student, against doing without it.
 
-    python recipes/benchmarks/distiller_transfer.py --distiller out/fashion_mnist/with_distiller
+    accelerate launch recipes/train.py --config recipes/fashion_mnist.yaml --controls '{}' --num_seeds 1 \
+        --distiller light --distiller_channels 7 --distiller_share 0.5 --output_dir out/removable
+    python recipes/benchmarks/distiller_transfer.py --distiller out/removable/with_distiller
 
 Trains a small network with labels on a few of scikit-learn's digits, with `DistillerAugment` at several probabilities
 (0: without), each from the same weights and with the same steps, and judges on the test digits. Writes JSON.

@@ -3,8 +3,9 @@
     python recipes/benchmarks/study.py                                # the whole table of recipes/fashion_mnist.yaml
     python recipes/benchmarks/study.py --sizes 500 --arms kd exrep    # a part of it
 
-What is finished is not run again: start it anew after an interruption, or several parts of it side by side. Flags that
-are not listed here are settings, as in `recipes/train.py`. Writes JSON and a picture into `recipes/results/`.
+What is finished is not run again, and stays in the table: start it anew after an interruption. Once the teacher is
+trained, other sizes or students may be run side by side. Flags that are not listed here are settings, as in
+`recipes/train.py`. Writes JSON and a picture into `recipes/results/`.
 """
 
 import argparse
@@ -19,7 +20,7 @@ from exrep_hf.cli import parse_settings
 from exrep_hf.report import RESULTS_NAME, plot_sizes, sizes_table, write_json
 from exrep_hf.study import Study
 from exrep_hf.study.data import load_study_data
-from exrep_hf.study.folder import TEACHER_NAME
+from exrep_hf.study.folder import ARMS_NAME, RUN_NAME, TEACHER_NAME
 from exrep_hf.study.stages import load_teacher, save_network, train_with_labels
 
 RECIPES = Path(__file__).parents[1]
@@ -27,7 +28,9 @@ RECIPES = Path(__file__).parents[1]
 
 def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
     """Read what to run; everything else is passed on as settings."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
+    )
     parser.add_argument("--config", type=Path, default=RECIPES / "fashion_mnist.yaml")
     parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 500, 100], help="Numbers of public images.")
     parser.add_argument(
@@ -50,9 +53,11 @@ def prepare_teacher(config: Path, folder: Path, settings: list[str]) -> None:
     data = load_study_data(parsed.data)
     set_seed(parsed.training.seed)
     teacher = load_teacher(parsed.model, data, None)
-    assert teacher is not None
+    if teacher is None:
+        raise ValueError(f"{config} names no `teacher`; every arm but `ce` and the oracle needs one.")
     steps, learning_rate = parsed.model.teacher_steps, parsed.model.pretraining_learning_rate
-    train_with_labels(teacher, data.train, data, parsed.training, steps, learning_rate)
+    if steps:
+        train_with_labels(teacher, data.train, data, parsed.training, steps, learning_rate)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_network(teacher, folder)
 
@@ -70,7 +75,9 @@ def run_part(args: argparse.Namespace, settings: list[str], student: str, size: 
         unknown = sorted(set(args.arms) - controls.keys() - {parsed.study.arm})
         if unknown:
             raise ValueError(f"`--arms` names {unknown}; {args.config} has {[*controls, parsed.study.arm]}.")
-        parsed.study.controls = {name: changes for name, changes in controls.items() if name in args.arms}
+        finished = {path.parent.name.rpartition("-seed")[0] for path in folder.glob(f"{ARMS_NAME}/*/{RUN_NAME}")}
+        wanted = finished | set(args.arms)
+        parsed.study.controls = {name: changes for name, changes in controls.items() if name in wanted}
     return Study(parsed).run()
 
 
@@ -96,7 +103,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     write_json(students, target.with_suffix(".json"))
     plot_sizes(students, target.with_suffix(".png"))
     for name, by_size in students.items():
-        print(f"\n{name} student, without distiller at inference\n\n{sizes_table(by_size)}")
+        print(f"\n{name} student, as published\n\n{sizes_table(by_size)}")
     print(f"\nWritten to {target.with_suffix('.json')} and {target.with_suffix('.png')}.")
 
 

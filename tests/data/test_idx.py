@@ -16,6 +16,10 @@ def idx(values: np.ndarray) -> bytes:
     return head + values.astype(np.uint8).tobytes()
 
 
+DAMAGED = gzip.compress(bytes(range(256)) * 40)
+DAMAGED = DAMAGED[:30] + b"\xff" * 20 + DAMAGED[50:]
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     rng = np.random.default_rng(0)
@@ -43,6 +47,7 @@ def test_images_and_labels_arrive(folder: Path, by_name: bool) -> None:
     [
         ("train-images-idx3-ubyte.gz", None, "has no 'train-images-idx3-ubyte'"),
         ("train-images-idx3-ubyte.gz", b"\x1f\x8bnonsense", "can't be decompressed"),
+        ("train-images-idx3-ubyte.gz", DAMAGED, "can't be decompressed"),
         ("t10k-labels-idx1-ubyte", b"PK\x03\x04", "expected an IDX file of unsigned bytes"),
         ("t10k-labels-idx1-ubyte", idx(np.arange(10))[:-3], r"holds 7 values; its head says"),
         ("t10k-labels-idx1-ubyte", idx(np.arange(9)), r"have the shapes \(10, 28, 28\) and \(9,\)"),

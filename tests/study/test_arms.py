@@ -15,9 +15,12 @@ CONTROLS = {
 
 
 def arms_of(controls: dict[str, Any], folder: Path) -> list[Any]:
-    args = DistillationArguments(output_dir=str(folder), kd_weight=2.0, learning_rate=0.1)
+    args = DistillationArguments(output_dir=str(folder), kd_weight=2.0, learning_rate=0.1, max_steps=9)
     return make_arms(
-        ModelArguments(distiller="paper"), DataArguments(hflip=0.2), StudyArguments(controls=controls), args
+        ModelArguments(distiller="paper"),
+        DataArguments(hflip=0.2, num_public=10),
+        StudyArguments(controls=controls),
+        args,
     )
 
 
@@ -30,6 +33,24 @@ def test_controls_come_first_and_change_only_what_they_name(tmp_path: Path) -> N
     assert (kd.args.critic_learning_rate, kd.args.freeze_batch_norm) == (0.001, False)
     assert (ce.data_args.train_on, kd.data_args.train_on, ce.data_args.hflip) == ("all", "public", 0.2)
     assert (exrep.args.kd_weight, exrep.model_args.distiller, exrep.args.learning_rate) == (2.0, "paper", 0.1)
+
+
+def test_an_oracle_has_to_be_one(tmp_path: Path) -> None:
+    """An oracle with more steps, or without more images, or a method that sees private images, compares nothing."""
+    oracle = {"train_on": "all"}
+    args = DistillationArguments(output_dir=str(tmp_path))
+    study, private = StudyArguments(controls={"oracle": oracle}), DataArguments(num_public=10)
+    with pytest.raises(ValueError, match="`controls.oracle` trains on all images.*`max_steps` is -1"):
+        make_arms(ModelArguments(), private, study, args)
+    args.max_steps = 5
+    assert [arm.data_args.train_on for arm in make_arms(ModelArguments(), private, study, args)] == ["all", "public"]
+    with pytest.raises(ValueError, match="but no image is private"):
+        make_arms(ModelArguments(), DataArguments(), study, args)
+    with pytest.raises(ValueError, match="`train_on` is 'all' for the method itself"):
+        make_arms(ModelArguments(), DataArguments(num_public=10, train_on="all"), StudyArguments(), args)
+    two = StudyArguments(controls={"one": oracle, "two": oracle})
+    with pytest.raises(ValueError, match=r"has the oracles \['one', 'two'\]; expected at most one"):
+        make_arms(ModelArguments(), private, two, args)
 
 
 @pytest.mark.parametrize(

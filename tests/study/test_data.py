@@ -96,3 +96,16 @@ def test_hold_out_where_there_is_no_test_split(folder: Path, tmp_path: Path) -> 
     data = load_study_data(DataArguments(dataset=str(folder / "train"), train_val_split=0.25))
     assert (len(data.train), len(data.test)) == (9, 3)
     assert not pixels(data.train) & pixels(data.test)
+
+
+def test_numbers_of_public_images(folder: Path) -> None:
+    """As many as asked for, the classes in proportion; an arm with `train_on: all` gets the private ones too."""
+    data = load_study_data(DataArguments(dataset=str(folder), num_public=4, evaluate_on="validation"))
+    public, validation = data.parts(seed=0)
+    assert (len(public) + len(validation), data.num_private(0)) == (4, 8)
+    everything = data.training_images(0, DataArguments(train_on="all"))
+    assert len(everything) == len(public) + 8
+    assert not pixels(everything) & pixels(validation), "trained on what it is judged on"
+    assert pixels(data.training_images(0, DataArguments())) == pixels(public)
+    with pytest.raises(ValueError, match="`num_public` is 13; expected at most 12"):
+        load_study_data(DataArguments(dataset=str(folder), num_public=13)).parts(0)

@@ -142,6 +142,16 @@ def test_resume_takes_finished_runs_and_repeats_the_rest(
         assert again["arms"][name]["accuracy"] == arm["accuracy"]
 
 
+def test_finished_runs_of_other_settings_are_refused(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Runs of another length in one table would be no comparison, and nothing in it would say so."""
+    copied = tmp_path / "digits"
+    shutil.copytree(finished[0], copied)
+    before = (copied / "results.json").read_bytes()
+    with pytest.raises(ValueError, match="had other settings: `max_steps` 4 then, 5 now"):
+        run_study(copied, resume_from_checkpoint="true", max_steps=5)
+    assert (copied / "results.json").read_bytes() == before
+
+
 def test_a_student_without_distiller_is_published_plain(tmp_path: Path) -> None:
     """Nobody should need this package to load an ordinary classifier; and one run needs no folders of runs."""
     folder = tmp_path / "plain"
@@ -183,3 +193,20 @@ def test_an_oracle_and_a_removable_distiller(tmp_path: Path) -> None:
     assert (answers == batch["labels"]).float().mean().item() == pytest.approx(results["published"]["accuracy"])
     card = (folder / "README.md").read_text()
     assert "import exrep_hf" not in card and "the oracle is the same student" in card
+
+
+def test_interrupted_in_its_first_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A study that always asks to resume must find its own folder again, however early it was stopped."""
+    folder = tmp_path / "first"
+
+    def stop(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("exrep_hf.study.study.distil", stop)
+        with pytest.raises(KeyboardInterrupt):
+            run_study(folder, resume_from_checkpoint="true", controls={}, num_seeds=2)
+    teacher = (folder / "teacher" / "model.safetensors").stat().st_mtime_ns
+    results = run_study(folder, resume_from_checkpoint="true", controls={}, num_seeds=2)
+    assert len(results["arms"]["exrep"]["runs"]) == 2
+    assert (folder / "teacher" / "model.safetensors").stat().st_mtime_ns == teacher

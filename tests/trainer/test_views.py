@@ -65,10 +65,10 @@ def test_labels_of_mixtures(make_trainer: MakeTrainer) -> None:
 
 
 def test_everything_trains_on_mixtures(make_trainer: MakeTrainer, logged: Any) -> None:
-    """All terms together, with the contrastive bank's classes coming from the data set."""
-    trainer = make_trainer(mixup=1.0, cutmix=1.0, max_steps=3)
+    """All terms that know no single images."""
+    trainer = make_trainer(mixup=1.0, cutmix=1.0, max_steps=3, crd_weight=0.0)
     trainer.train()
-    for name in ("loss_ce", "loss_kd", "loss_crd", "loss_adversarial", "loss_critic"):
+    for name in ("loss_ce", "loss_kd", "loss_adversarial", "loss_critic"):
         assert len(logged(trainer, name)) == 3
 
 
@@ -84,11 +84,19 @@ def test_mixtures_are_the_same_after_resuming(make_trainer: MakeTrainer, tmp_pat
         assert torch.equal(one, other)
 
 
+def test_labels_are_left_alone_without_a_label_term(make_trainer: MakeTrainer) -> None:
+    """Images whose class is not known may be marked by any number, as long as nothing looks at it."""
+    trainer = make_trainer(mixup=1.0, **KD_ONLY)
+    batch = first_batch(trainer) | {"labels": torch.tensor([0, -1, 1, 99])}
+    trainer.model.train()
+    assert trainer.compute_loss(trainer.model, batch).isfinite()
+
+
 def test_no_mixtures_with_stored_answers(make_trainer: MakeTrainer, watched: Watched) -> None:
     """Stored answers are for whole images: found before training, not never."""
     watched.training_images_only = True
     with pytest.raises(ValueError, match="`mixup` is 0.5 and `cutmix` is 0.0 with a teacher whose answers are stored"):
-        make_trainer(teacher=watched, mixup=0.5)
+        make_trainer(teacher=watched, mixup=0.5, crd_weight=0.0)
     make_trainer(teacher=watched)
 
 
@@ -102,6 +110,20 @@ def test_share_of_images_with_a_residual(make_trainer: MakeTrainer) -> None:
     assert objective.eval()._drawn_for_residual(torch.zeros(8, 3, 16, 16)) is None
     whole = make_trainer(**KD_ONLY).distillation_objective.train()
     assert whole._drawn_for_residual(torch.zeros(8, 3, 16, 16)) is None
+
+
+def test_the_share_reaches_the_student(make_trainer: MakeTrainer) -> None:
+    """With a share of next to nothing, training sees the plain student alone."""
+    trainer = make_trainer(distiller_share=1e-9, **KD_ONLY)
+    torch.nn.init.normal_(trainer.student.input_distiller.to_residual.weight)
+    batch = first_batch(trainer)
+    answers = trainer.ask_teacher(batch, training=True)
+    objective = trainer.distillation_objective.train()
+    with torch.no_grad():
+        logits = objective(batch["pixel_values"], teacher_logits=answers.logits).logits
+        plain = trainer.student.without_distiller().eval()(batch["pixel_values"]).logits
+        assert not torch.allclose(objective.eval()(batch["pixel_values"]).logits, plain)
+    torch.testing.assert_close(logits, plain)
 
 
 def test_images_without_residual_are_the_plain_students(make_trainer: MakeTrainer, make_rows: MakeRows) -> None:
