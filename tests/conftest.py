@@ -36,6 +36,7 @@ def _arm(distiller: str | None, outcomes: list[tuple[float, float, float | None]
     return {
         "distiller": distiller,
         "changes": {},
+        "plain": distiller is None,
         "accuracy": {"mean": mean, "std": 0.01},
         "gap_recovered": {"mean": 50.0, "std": 2.5},
         "without_distiller": removed if distiller else None,

@@ -208,7 +208,7 @@ class Study:
             ),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
-            "published": {"arm": main.name, "seed": self.seeds[0], "plain": main.is_plain, **published["after"]},
+            "published": {"arm": main.name, "seed": self.seeds[0], **published["after"]},
             "wall_time_seconds": time.perf_counter() - self.began,
         }
 

@@ -50,6 +50,15 @@ def test_the_snippet_fits_the_model(results: dict[str, Any], tmp_path: Path) -> 
     assert "import exrep_hf" not in read_back(results, tmp_path).text
 
 
+def test_a_removed_distiller_is_named(results: dict[str, Any], tmp_path: Path) -> None:
+    """Readers have to know which row the weights belong to, and where the distiller went."""
+    assert "with_distiller" not in read_back(results, tmp_path).text
+    results["arms"]["exrep"]["plain"] = True
+    text = read_back(results, tmp_path).text
+    assert 'the row "exrep, distiller removed"' in text and "sub-folder `with_distiller`" in text
+    assert "import exrep_hf" not in text
+
+
 def test_nothing_is_claimed_that_is_not_known(results: dict[str, Any], tmp_path: Path) -> None:
     """Without a licence or a teacher the card says so, and its metadata stay silent."""
     results["license"] = results["teacher"] = None

@@ -181,7 +181,7 @@ def test_an_oracle_and_a_removable_distiller(tmp_path: Path) -> None:
     assert json.loads((folder / "config.json").read_text())["model_type"] == "timm_wrapper"
     assert AutoModelForImageClassification.from_pretrained(folder / "with_distiller").input_distiller is not None
     first = results["arms"]["exrep"]["runs"][0]
-    assert results["published"]["plain"] is True
+    assert results["arms"]["exrep"]["plain"] is True
     assert results["published"]["accuracy"] == first["without_distiller"]["after"]["accuracy"]
     preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
     test = load_images("digits")["test"].shuffle(seed=0).select(range(40))
