@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.data.labels import check_label_batch
 from exrep_hf.losses import AdversarialLoss, CRDLoss, KDLoss
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput
@@ -150,16 +151,8 @@ class DistillationObjective(nn.Module):
         terms: dict[str, tuple[float, Tensor]] = {}
         if self.args.ce_weight and self._given(labels, "labels", "ce_weight"):
             assert labels is not None
-            classes = not labels.is_floating_point()
-            if (
-                classes
-                and labels.device.type == "cpu"
-                and not 0 <= int(labels.min()) <= int(labels.max()) < logits.shape[-1]
-            ):
-                raise ValueError(
-                    f"Labels of a batch range from {int(labels.min())} to {int(labels.max())}; expected 0 to "
-                    f"{logits.shape[-1] - 1}, the student's classes. Correct the data set."
-                )
+            if not labels.is_floating_point():
+                check_label_batch(labels, logits.shape[-1])
             value = F.cross_entropy(logits.float(), labels, label_smoothing=self.args.label_smoothing_factor)
             terms["loss_ce"] = (self.args.ce_weight, value)
         if self.kd is not None and self._given(teacher_logits, "teacher_logits", "kd_weight"):

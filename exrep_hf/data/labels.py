@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from datasets import ClassLabel, Dataset
+from torch import Tensor
 
 
 def label_names(dataset: Dataset, label_column: str) -> list[str] | None:
@@ -25,6 +26,22 @@ def check_labels(dataset: Dataset, label_column: str, num_labels: int) -> None:
                 f"{num_labels - 1}, as the model has {num_labels} classes. Correct the data set, or use a model with "
                 "as many classes as the data set."
             )
+
+
+def check_label_batch(labels: Tensor, num_labels: int) -> None:
+    """Makes sure that the labels `(batch,)` of a batch are classes; only on the CPU: other devices would have to wait.
+
+    Raises:
+        ValueError: if one is outside 0 ... num_labels - 1.
+    """
+    if labels.device.type != "cpu":
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if not 0 <= low <= high < num_labels:
+        raise ValueError(
+            f"Labels of a batch range from {low} to {high}; expected 0 to {num_labels - 1}, the student's classes. "
+            "Correct the data set."
+        )
 
 
 class HasClasses(Protocol):

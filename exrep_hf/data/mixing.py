@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from exrep_hf.data.labels import check_label_batch
+
 STORED_ANSWERS = frozenset({"teacher_logits", "teacher_features"})
 IMAGES = ("pixel_values", "teacher_pixel_values")
 
@@ -57,7 +59,8 @@ class Mixing:
             A new batch; `labels` become shares `(batch, num_labels)`, as timm's Mixup has them.
 
         Raises:
-            ValueError: if the batch holds stored answers of a teacher: they are for the images before they were mixed.
+            ValueError: if the batch holds stored answers of a teacher: they are for the images before they were mixed;
+                or a label that is no class.
         """
         mixed = dict(batch)
         if not self:
@@ -68,17 +71,18 @@ class Mixing:
                 f"A batch that is to be mixed holds {stored}: a teacher's answers for images that are not mixed. Set "
                 "`mixup` and `cutmix` to 0, or ask the teacher at each step."
             )
-        count = len(batch["pixel_values"])
-        partner = torch.randperm(count)
-        own_share, box = self._draw(count)
+        images = batch["pixel_values"]
+        # Small tensors, so that the masks of whole images are made where the images are.
+        partner = torch.randperm(len(images)).to(images.device)
+        own_share, box = (drawn.to(images.device) for drawn in self._draw(len(images)))
         for name in IMAGES:
             if name in batch:
                 mixed[name] = _mix(batch[name], partner, own_share, box)
         if "labels" in batch:
+            check_label_batch(batch["labels"], num_labels)
             labels = F.one_hot(batch["labels"].long(), num_labels).float()
             covered = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
-            share = (own_share * (1 - covered))[:, None].to(labels.device)
-            mixed["labels"] = torch.lerp(labels[partner.to(labels.device)], labels, share)
+            mixed["labels"] = torch.lerp(labels[partner], labels, (own_share * (1 - covered))[:, None])
         return mixed
 
     def _draw(self, count: int) -> tuple[Tensor, Tensor]:
@@ -101,10 +105,10 @@ def _beta(alpha: float, count: int) -> Tensor:
 
 def _mix(images: Tensor, partner: Tensor, own_share: Tensor, box: Tensor) -> Tensor:
     height, width = images.shape[-2:]
-    rows, columns = ((torch.arange(size) + 0.5) / size for size in (height, width))
+    rows, columns = ((torch.arange(size, device=images.device) + 0.5) / size for size in (height, width))
     top, left, bottom, right = (edge[:, None] for edge in box.T)
     inside = ((rows >= top) & (rows < bottom))[:, None, :, None] & ((columns >= left) & (columns < right))[
         :, None, None
     ]
-    share = torch.where(inside, 0.0, own_share[:, None, None, None]).to(images.device, images.dtype)
-    return torch.lerp(images[partner.to(images.device)], images, share)
+    share = torch.where(inside, 0.0, own_share[:, None, None, None]).to(images.dtype)
+    return torch.lerp(images[partner], images, share)

@@ -118,6 +118,12 @@ def test_repeats_under_the_global_generator() -> None:
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
+def test_labels_have_to_be_classes() -> None:
+    """An unknown class would otherwise stop the run with a message about one-hot vectors."""
+    with pytest.raises(ValueError, match="Labels of a batch range from -1 to 4; expected 0 to 4"):
+        Mixing(mixup=1.0)({**batch(), "labels": torch.arange(COUNT) % 6 - 1}, CLASSES)
+
+
 def test_stored_answers_are_refused() -> None:
     """They belong to the images before the mixture, and nothing else would tell."""
     with pytest.raises(ValueError, match=r"holds \['teacher_logits'\]"):
