@@ -40,6 +40,7 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
         help="Students: names or folders.",
     )
     parser.add_argument("--arms", nargs="+", help="Names of arms, where not all of the config are to be run.")
+    parser.add_argument("--collect_only", action="store_true", help="Run nothing: put together what is finished.")
     parser.add_argument("--output_dir", type=Path, default=Path("out/study"), help="Where runs are kept.")
     parser.add_argument("--results_dir", type=Path, default=RECIPES / "results")
     return parser.parse_known_args(argv)
@@ -91,10 +92,16 @@ def without_histories(results: dict[str, Any]) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the parts, then write and print what all finished parts say."""
     args, settings = parse(argv)
-    prepare_teacher(args.config, args.output_dir / TEACHER_NAME, settings)
-    for student in args.students:
-        for size in args.sizes:
-            run_part(args, settings, student, size)
+    if not args.collect_only:
+        prepare_teacher(args.config, args.output_dir / TEACHER_NAME, settings)
+        for student in args.students:
+            for size in args.sizes:
+                run_part(args, settings, student, size)
+    collect(args)
+
+
+def collect(args: argparse.Namespace) -> None:
+    """Put together what all finished parts say: JSON, picture, and tables on the screen."""
     students: dict[str, dict[int, Any]] = {}
     for path in sorted(args.output_dir.glob(f"*-*/{RESULTS_NAME}")):
         name, _, size = path.parent.name.rpartition("-")
