@@ -59,9 +59,9 @@ def plot_sizes(students: Mapping[str, Mapping[int, Results]], path: Path) -> Non
         students: by name, and by number of public images, the content of `results.json`.
         path: of the PNG.
     """
-    figure = Figure(figsize=(6.4 * len(students), 4.6), layout="constrained")
+    figure = Figure(figsize=(7.4 * len(students), 4.6), layout="constrained")
     for axes, (student, by_size) in zip(
-        figure.subplots(1, len(students), squeeze=False)[0], students.items(), strict=True
+        figure.subplots(1, len(students), squeeze=False, sharey=True)[0], students.items(), strict=True
     ):
         for number, name in enumerate(_arm_names(by_size)):
             points = [
@@ -89,5 +89,5 @@ def plot_sizes(students: Mapping[str, Mapping[int, Results]], path: Path) -> Non
         axes.set_ylabel("data gap recovered, %")
         axes.set_title(f"{student} student, as published")
         axes.grid(alpha=0.3)
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="center left", bbox_to_anchor=(1.01, 0.5))
     figure.savefig(path, dpi=110)

@@ -106,6 +106,7 @@ def collect(args: argparse.Namespace) -> None:
     for path in sorted(args.output_dir.glob(f"*-*/{RESULTS_NAME}")):
         name, _, size = path.parent.name.rpartition("-")
         students.setdefault(name, {})[int(size)] = without_histories(json.loads(path.read_text(encoding="utf-8")))
+    students = dict(sorted(students.items(), key=lambda each: len(each[1]), reverse=True))
     target = args.results_dir / args.config.stem
     write_json(students, target.with_suffix(".json"))
     plot_sizes(students, target.with_suffix(".png"))
