@@ -7,7 +7,6 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
 from exrep_hf.data import Preprocessing
-from exrep_hf.data.preprocessing import has_wide_pixels
 from exrep_hf.models import ExRepForImageClassification
 
 
@@ -58,12 +57,7 @@ class DistillerAugment(nn.Module):
         if isinstance(image, Image.Image):
             if torch.rand(()) >= self.p:
                 return image
-            if has_wide_pixels(image):
-                raise ValueError(
-                    f"an image of mode {image.mode!r} has more than 8 bits a channel and would be clipped: convert "
-                    "the images to 8-bit greyscale or RGB first."
-                )
-            pixels = F.pil_to_tensor(image.convert(self.preprocessing.mode))
+            pixels = self.preprocessing.pixels(image)
             return F.to_pil_image(self._distilled(pixels[None])[0]).convert(image.mode)
         if image.ndim not in (3, 4):
             raise ValueError(

@@ -218,13 +218,10 @@ class DistillationTrainer(Trainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the objective's total, and its output on request."""
-        if model.training:
-            if not self.args.ce_weight:
-                # Nothing looks at them, so they need not be mixed, nor be classes at all.
-                inputs = (
-                    {name: value for name, value in inputs.items() if name != "labels"} if self._mixing else inputs
-                )
-            inputs = self._mixing(inputs, self._data.num_labels)
+        if model.training and self._mixing:
+            # Labels that nothing looks at need not be mixed, nor be classes at all.
+            mixed = inputs if self.args.ce_weight else {key: inputs[key] for key in inputs.keys() - {"labels"}}
+            inputs = self._mixing(mixed, self._data.num_labels)
         output, _ = self._forward(model, inputs)
         if model.training:
             # Like the total: a mean over the batches of each optimizer step, whose last may have fewer.

@@ -126,16 +126,17 @@ class Preprocessing:
         """Resizes, centre-crops and normalises a whole image; returns float32 `(channels, height, width)`."""
         if self.resize is None:
             return self.squeezed(image)
-        pixels = self._resized(self._pixels(image), self.resize)
+        pixels = self._resized(self.pixels(image), self.resize)
         # The offsets are rounded as transformers does it, which is what readers of the saved processor get.
         top, left = (pixels.shape[-2] - self.height) // 2, (pixels.shape[-1] - self.width) // 2
         return self._normalised(F.crop(pixels, top, left, self.height, self.width))
 
     def squeezed(self, image: Image.Image) -> Tensor:
         """Resizes a whole image to the input's size, aspect ratio ignored; returns `(channels, height, width)`."""
-        return self._normalised(self._resized(self._pixels(image), (self.height, self.width)))
+        return self._normalised(self._resized(self.pixels(image), (self.height, self.width)))
 
-    def _pixels(self, image: Image.Image) -> Tensor:
+    def pixels(self, image: Image.Image) -> Tensor:
+        """An image's pixels in the model's channels, `(channels, height, width)`, uint8; wide ones are refused."""
         if has_wide_pixels(image):
             raise ValueError(
                 f"an image of mode {image.mode!r} has more than 8 bits a channel and would be clipped: convert the "
