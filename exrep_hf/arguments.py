@@ -47,6 +47,9 @@ class ModelArguments:
     pretraining_learning_rate: float = field(
         default=1e-3, metadata={"help": "Learning rate of `teacher_steps` and `student_steps`."}
     )
+    pretraining_weight_decay: float = field(
+        default=0.0, metadata={"help": "Weight decay of `teacher_steps` and `student_steps`."}
+    )
     distiller: Literal["light", "paper", "none"] = field(
         default="light",
         metadata={"help": "Input Distiller before the student: `light`, `paper` (34.6 GMACs at 240 px) or `none`."},
@@ -78,6 +81,7 @@ class ModelArguments:
         _require(
             self.pretraining_learning_rate > 0, "pretraining_learning_rate", self.pretraining_learning_rate, "> 0"
         )
+        _require(self.pretraining_weight_decay >= 0, "pretraining_weight_decay", self.pretraining_weight_decay, "≥ 0")
         _require(self.distiller_channels >= 1, "distiller_channels", self.distiller_channels, "≥ 1")
         _require(self.image_size is None or self.image_size >= 8, "image_size", self.image_size, "≥ 8 pixels")
         choices = ("light", "paper", "none")

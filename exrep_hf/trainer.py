@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import datasets
+import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from timm.utils import AverageMeter
@@ -140,6 +141,7 @@ class DistillationTrainer(Trainer):
         )
         self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
         self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
+        self._seeded_step, self._batch_of_step = -1, 0
 
     @property
     def distillation_objective(self) -> DistillationObjective:
@@ -150,6 +152,11 @@ class DistillationTrainer(Trainer):
     def student(self) -> ExRepForImageClassification:
         """The model that is published."""
         return self.distillation_objective.student
+
+    @property
+    def _random_devices(self) -> list[torch.device]:
+        """Devices, beside the CPU, whose generator a step or an evaluation may move."""
+        return [self.args.device] if self.args.device.type == "cuda" else []
 
     @property
     def _answers_are_stored(self) -> bool:
@@ -188,6 +195,7 @@ class DistillationTrainer(Trainer):
     ) -> TrainOutput:
         """Train as the Trainer does, starting with an empty logging window."""
         self._train_meters.clear()
+        self._seeded_step = -1
         return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
@@ -209,6 +217,18 @@ class DistillationTrainer(Trainer):
             teacher_features=answer.features,
         )
         return output, answer
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Train on a batch; what is random in it depends on seed, step and process alone, and no generator moves."""
+        step = self.state.global_step
+        self._batch_of_step = self._batch_of_step + 1 if self._seeded_step == step else 0
+        self._seeded_step = step
+        entropy = [self.args.seed, step, self._batch_of_step, self.args.process_index]
+        with torch.random.fork_rng(self._random_devices):
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+            return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(
         self,
@@ -267,9 +287,8 @@ class DistillationTrainer(Trainer):
     ) -> EvalLoopOutput:
         """Add the components and the agreement with the teacher to the metrics."""
         self._eval_meters.clear()
-        devices = [self.args.device] if self.args.device.type == "cuda" else []
         # Negatives are drawn in evaluation too: always the same ones, and training goes on as if it had not been.
-        with torch.random.fork_rng(devices):
+        with torch.random.fork_rng(self._random_devices):
             torch.manual_seed(self.args.seed)
             output = super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix

@@ -62,12 +62,18 @@ def _lay_out(model: nn.Module, model_args: ModelArguments) -> None:
 
 
 def train_with_labels(
-    student: Student, dataset: Dataset, data: StudyData, args: DistillationArguments, steps: int, learning_rate: float
+    student: Student,
+    dataset: Dataset,
+    data: StudyData,
+    args: DistillationArguments,
+    model_args: ModelArguments,
+    steps: int,
 ) -> None:
     """Train a classifier with labels alone, in place."""
     stage = labels_only(args)
     stage.max_steps = steps
-    stage.learning_rate = learning_rate
+    stage.learning_rate = model_args.pretraining_learning_rate
+    stage.weight_decay = model_args.pretraining_weight_decay
     stage.freeze_batch_norm = False
     # A network that has been a teacher is frozen.
     student.classifier.requires_grad_(True)

@@ -127,12 +127,7 @@ class Study:
         self._tell(f"teacher {settings.model.teacher}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if teacher is not None and settings.model.teacher_steps and not was_trained:
             train_with_labels(
-                teacher,
-                data.train,
-                data,
-                settings.training,
-                settings.model.teacher_steps,
-                settings.model.pretraining_learning_rate,
+                teacher, data.train, data, settings.training, settings.model, settings.model.teacher_steps
             )
             save_network(teacher, kept)
         return teacher
@@ -151,14 +146,7 @@ class Study:
         folders = {arm.name: self._run_folder(arm.name, seed) for arm in self.arms}
         finished = {name for name, folder in folders.items() if self.resuming and (folder / RUN_NAME).is_file()}
         if model_args.student_steps and len(finished) < len(self.arms):
-            train_with_labels(
-                start,
-                public,
-                data,
-                self.settings.training,
-                model_args.student_steps,
-                model_args.pretraining_learning_rate,
-            )
+            train_with_labels(start, public, data, self.settings.training, model_args, model_args.student_steps)
         source = _source(teacher)
         before: Metrics | None = None
         of_teacher: Metrics | None = None

@@ -56,9 +56,8 @@ def prepare_teacher(config: Path, folder: Path, settings: list[str]) -> None:
     teacher = load_teacher(parsed.model, data, None)
     if teacher is None:
         raise ValueError(f"{config} names no `teacher`; every arm but `ce` and the oracle needs one.")
-    steps, learning_rate = parsed.model.teacher_steps, parsed.model.pretraining_learning_rate
-    if steps:
-        train_with_labels(teacher, data.train, data, parsed.training, steps, learning_rate)
+    if parsed.model.teacher_steps:
+        train_with_labels(teacher, data.train, data, parsed.training, parsed.model, parsed.model.teacher_steps)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_network(teacher, folder)
 
