@@ -219,6 +219,13 @@ class DistillationArguments(TrainingArguments):
     num_negatives: int = field(default=4096, metadata={"help": "Negatives an image, drawn from the memory bank."})
     crd_temperature: float = field(default=0.07, metadata={"help": "Temperature of the contrastive scores."})
     momentum: float = field(default=0.5, metadata={"help": "Momentum of the memory bank, in [0, 1)."})
+    queue_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Contrast with so many latest embeddings in the place of a bank with a row an image: for data "
+            "sets whose bank (1 kB an image) does not fit."
+        },
+    )
     critic_hidden_dim: int = field(default=512, metadata={"help": "Width of the critic's two hidden layers."})
     critic_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the critic; `learning_rate` where not given."}
@@ -277,6 +284,7 @@ class DistillationArguments(TrainingArguments):
         for name in ("embedding_dim", "num_negatives", "critic_hidden_dim"):
             value = getattr(self, name)
             _require(isinstance(value, int) and value >= 1, name, value, "a whole number ≥ 1")
+        _require(self.queue_length is None or self.queue_length >= 2, "queue_length", self.queue_length, "≥ 2 rows")
         for name in ("mixup", "cutmix"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "an α ≥ 0 (0 turns it off)")
         _require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")

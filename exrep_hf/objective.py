@@ -73,7 +73,15 @@ class DistillationObjective(nn.Module):
                 num_negatives=args.num_negatives,
                 temperature=args.crd_temperature,
                 momentum=args.momentum,
+                queue_length=args.queue_length,
             )
+            self.crd.largest_batch = args.train_batch_size
+            images = args.train_batch_size * args.world_size
+            if args.queue_length is not None and args.queue_length < images:
+                raise ValueError(
+                    f"`queue_length` is {args.queue_length}, and each batch of all processes has {images} images; "
+                    "expected at least as many rows. Lengthen the queue."
+                )
         if args.adversarial_weight:
             self.adversarial = AdversarialLoss(student_dim, teacher_dim or 0, hidden_dim=args.critic_hidden_dim)
 
@@ -217,7 +225,7 @@ class DistillationObjective(nn.Module):
                     "The classes of the training images differ from those in the checkpoint, whose memory bank has "
                     "one row an image. Resume with the same images in the same order."
                 )
-            labels.copy_(stored)
+            self.crd.negatives.load(stored)
             prefix = len(BANK_PREFIX)
             bank = {name[prefix:]: value for name, value in state.items() if name.startswith(BANK_PREFIX)}
             self.crd.load_bank_state(bank)

@@ -4,30 +4,32 @@ import contextlib
 import logging
 import os
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from typing import Any
 
 import datasets
-import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 from timm.utils import AverageMeter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
-from transformers import EvalPrediction, PreTrainedModel, Trainer, TrainerCallback, set_seed
+from transformers import EvalPrediction, PreTrainedModel, TrainerCallback, set_seed
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import Augmentation, Mixing, check_same_classes, collate_distillation
+from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.data.seeded import EpochCallback, SeededDataset
+from exrep_hf.launch import check_backend, check_processes
 from exrep_hf.metrics import classification_metrics
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.objective import STUDENT_PREFIX, DistillationObjective
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.preparation import DataPreparation, student_preprocessing
+from exrep_hf.resumable_trainer import ResumableTrainer
 from exrep_hf.teacher import TeacherSource, as_teacher, check_apart
 
 logger = logging.getLogger(__name__)
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 DISTILLATION_STATE_NAME = "distillation_state.safetensors"
 
 
-class DistillationTrainer(Trainer):
+class DistillationTrainer(ResumableTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -86,6 +88,7 @@ class DistillationTrainer(Trainer):
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
+        check_processes(args)
         _check_arguments(args, optimizers)
         if not isinstance(model, ExRepForImageClassification):
             model = ExRepForImageClassification.from_backbone(model, distiller=None)
@@ -125,7 +128,7 @@ class DistillationTrainer(Trainer):
             teacher_dim=None if self.teacher is None else self.teacher.feature_dim,
             num_samples=len(train_dataset) if hasattr(train_dataset, "__len__") else None,
         )
-        if objective.crd is not None and labels is not None:
+        if objective.crd is not None and labels is not None and args.queue_length is None:
             objective.crd.set_labels(torch.as_tensor(labels))
         super().__init__(
             model=objective,
@@ -139,9 +142,9 @@ class DistillationTrainer(Trainer):
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
+        check_backend(self.accelerator, self.args)
         self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
         self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
-        self._seeded_step, self._batch_of_step = -1, 0
 
     @property
     def distillation_objective(self) -> DistillationObjective:
@@ -152,11 +155,6 @@ class DistillationTrainer(Trainer):
     def student(self) -> ExRepForImageClassification:
         """The model that is published."""
         return self.distillation_objective.student
-
-    @property
-    def _random_devices(self) -> list[torch.device]:
-        """Devices, beside the CPU, whose generator a step or an evaluation may move."""
-        return [self.args.device] if self.args.device.type == "cuda" else []
 
     @property
     def _answers_are_stored(self) -> bool:
@@ -195,7 +193,6 @@ class DistillationTrainer(Trainer):
     ) -> TrainOutput:
         """Train as the Trainer does, starting with an empty logging window."""
         self._train_meters.clear()
-        self._seeded_step = -1
         return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
@@ -217,18 +214,6 @@ class DistillationTrainer(Trainer):
             teacher_features=answer.features,
         )
         return output, answer
-
-    def training_step(
-        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
-    ) -> Tensor:
-        """Train on a batch; what is random in it depends on seed, step and process alone, and no generator moves."""
-        step = self.state.global_step
-        self._batch_of_step = self._batch_of_step + 1 if self._seeded_step == step else 0
-        self._seeded_step = step
-        entropy = [self.args.seed, step, self._batch_of_step, self.args.process_index]
-        with torch.random.fork_rng(self._random_devices):
-            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
-            return super().training_step(model, inputs, num_items_in_batch)
 
     def compute_loss(
         self,
@@ -288,7 +273,7 @@ class DistillationTrainer(Trainer):
         """Add the components and the agreement with the teacher to the metrics."""
         self._eval_meters.clear()
         # Negatives are drawn in evaluation too: always the same ones, and training goes on as if it had not been.
-        with torch.random.fork_rng(self._random_devices):
+        with torch.random.fork_rng(self.random_devices):
             torch.manual_seed(self.args.seed)
             output = super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
@@ -307,6 +292,15 @@ class DistillationTrainer(Trainer):
         super().log(logs, start_time)
 
     # Optimizer, saving, loading
+
+    def run_facts(self) -> dict[str, Any]:
+        """Add images, classes and teacher: rows of the memory bank belong to the images."""
+        return super().run_facts() | {
+            "training_images": len(self.train_dataset) if isinstance(self.train_dataset, Sized) else None,
+            "content_of_images": fingerprint(self.train_dataset),
+            "classes": self._data.num_labels,
+            "teacher": getattr(self.teacher, "fingerprint", None),
+        }
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
         """Give the critic parameter groups of its own, with `critic_learning_rate`."""
@@ -369,11 +363,6 @@ class DistillationTrainer(Trainer):
 
 
 def _check_arguments(args: DistillationArguments, optimizers: tuple[Optimizer | None, Any]) -> None:
-    if args.n_gpu > 1:
-        raise ValueError(
-            f"One process sees {args.n_gpu} GPUs; expected one process a GPU, as the memory bank can't be split. "
-            "Start with `accelerate launch` or `torchrun`, or set CUDA_VISIBLE_DEVICES to one GPU."
-        )
     if optimizers[0] is not None and args.critic_learning_rate is not None:
         raise ValueError(
             f"`critic_learning_rate` is {args.critic_learning_rate} and `optimizers` was given; expected one of them. "

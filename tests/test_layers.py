@@ -11,8 +11,8 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"outputs", "arguments"},
     {"models", "losses", "data"},
-    {"objective", "teacher", "metrics", "distiller_augment"},
-    {"preparation"},
+    {"objective", "teacher", "metrics", "distiller_augment", "checkpoints", "launch"},
+    {"preparation", "resumable_trainer"},
     {"trainer"},
     {"evaluation", "report"},
     {"hub"},

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exrep_hf.losses.contrast import contrastive_loss, log_normalizer, similarities
+from exrep_hf.losses.embedding_queue import EmbeddingQueue
 from exrep_hf.losses.memory_bank import MemoryBank
 from exrep_hf.losses.negatives import NegativeSampler
 
@@ -30,11 +31,15 @@ class CRDLoss(nn.Module):
         num_negatives: negatives per image (K), drawn with replacement, ≥ 1.
         temperature: divides the cosine of two embeddings, > 0.
         momentum: share of the old row that the bank keeps at an update, in [0, 1).
+        queue_length: contrast with this many latest embeddings in the place of one row an image: for training sets
+            whose bank does not fit. The positive of each side is then the other side's embedding of the same image,
+            and `momentum` is of no consequence; at least one step's images of all processes.
 
     Attributes:
         student_embedding: linear map of the student's features.
         teacher_embedding: linear map of the teacher's features.
-        bank: the `MemoryBank`; `bank.student`, `bank.teacher` are `(num_samples, embedding_dim)`.
+        bank: the `MemoryBank`; `bank.student`, `bank.teacher` are `(num_samples, embedding_dim)`. With `queue_length`
+            an `EmbeddingQueue` of so many rows.
         negatives: the `NegativeSampler`.
 
     Raises:
@@ -50,6 +55,7 @@ class CRDLoss(nn.Module):
         num_negatives: int = 4096,
         temperature: float = 0.07,
         momentum: float = 0.5,
+        queue_length: int | None = None,
     ) -> None:
         super().__init__()
         if num_samples < 2:
@@ -60,13 +66,30 @@ class CRDLoss(nn.Module):
             raise ValueError(f"CRD temperature must be > 0, got {temperature}; the usual choice is 0.07.")
         if not 0 <= momentum < 1:
             raise ValueError(f"CRD momentum must be in [0, 1), got {momentum}; the usual choice is 0.5.")
+        if queue_length is not None and queue_length < 2:
+            raise ValueError(
+                f"CRD queue_length must be ≥ 2, got {queue_length}; leave it out for a bank of all images."
+            )
         self.num_samples = num_samples
         self.num_negatives = num_negatives
         self.temperature = temperature
         self.student_embedding = nn.Linear(student_dim, embedding_dim)
         self.teacher_embedding = nn.Linear(teacher_dim, embedding_dim)
-        self.bank = MemoryBank(num_samples, embedding_dim, momentum)
-        self.negatives = NegativeSampler(num_samples)
+        self.bank: MemoryBank | EmbeddingQueue = (
+            MemoryBank(num_samples, embedding_dim, momentum)
+            if queue_length is None
+            else EmbeddingQueue(queue_length, embedding_dim)
+        )
+        self.negatives = NegativeSampler(len(self.bank.student))
+
+    @property
+    def largest_batch(self) -> int:
+        """Images that a process may have in a batch, for batches of unequal sizes in a run of several processes."""
+        return self.bank.largest_batch
+
+    @largest_batch.setter
+    def largest_batch(self, images: int) -> None:
+        self.bank.largest_batch = self.negatives.largest_batch = images
 
     def forward(
         self,
@@ -102,9 +125,11 @@ class CRDLoss(nn.Module):
                 f"CRD needs pooled features (batch, dim) of one batch, got {tuple(student_features.shape)} of the "
                 f"student and {tuple(teacher_features.shape)} of the teacher; pool both and pass the same images."
             )
-        rows = self._checked_rows(sample_index, len(student_features)) if self.training else None
+        rows = self._rows(sample_index, len(student_features)) if self.training else None
+        # Rows that hold an earlier embedding of the same image; a queue's hold those of others.
+        own_rows = None if isinstance(self.bank, EmbeddingQueue) else rows
         if negative_index is None:
-            negative_index = self.negatives.draw(rows, labels, len(student_features), self.num_negatives)
+            negative_index = self.negatives.draw(own_rows, labels, len(student_features), self.num_negatives)
         else:
             self._check_negatives(negative_index, len(student_features))
 
@@ -112,13 +137,13 @@ class CRDLoss(nn.Module):
             student = self._embed(self.student_embedding, student_features)
             teacher = self._embed(self.teacher_embedding, teacher_features.detach())
             bank, temperature = self.bank, self.temperature
-            student_positive = teacher.detach() if rows is None else bank.teacher[rows]
-            teacher_positive = student.detach() if rows is None else bank.student[rows]
+            student_positive = teacher.detach() if own_rows is None else bank.teacher[own_rows]
+            teacher_positive = student.detach() if own_rows is None else bank.student[own_rows]
             student_scores = similarities(student, student_positive, bank.teacher, negative_index) / temperature
             teacher_scores = similarities(teacher, teacher_positive, bank.student, negative_index) / temperature
-            estimates = [log_normalizer(scores, self.num_samples) for scores in (student_scores, teacher_scores)]
+            estimates = [log_normalizer(scores, len(bank.student)) for scores in (student_scores, teacher_scores)]
             if rows is not None:
-                bank.set_normalizers(*estimates)
+                bank.set_normalizers(estimates[0], estimates[1], len(student))
             student_odds = student_scores - bank.normalizer_or(bank.log_normalizer_student, estimates[0])
             teacher_odds = teacher_scores - bank.normalizer_or(bank.log_normalizer_teacher, estimates[1])
             loss = contrastive_loss(
@@ -126,6 +151,8 @@ class CRDLoss(nn.Module):
             ) + contrastive_loss(teacher, teacher_positive, bank.student, negative_index, teacher_odds, temperature)
             if rows is not None:
                 bank.update(rows, student.detach(), teacher.detach())
+            if rows is not None and own_rows is None and labels is not None:
+                self.negatives.remember(rows, labels)
             return loss
 
     def set_labels(self, labels: Tensor) -> None:
@@ -167,6 +194,11 @@ class CRDLoss(nn.Module):
     def _embed(self, embedding: nn.Linear, features: Tensor) -> Tensor:
         return F.normalize(embedding(features.to(embedding.weight.dtype)).float(), dim=1)
 
+    def _rows(self, sample_index: Tensor | None, batch: int) -> Tensor:
+        if isinstance(self.bank, EmbeddingQueue):
+            return self.bank.take_rows(batch)
+        return self._checked_rows(sample_index, batch)
+
     def _checked_rows(self, sample_index: Tensor | None, batch: int) -> Tensor:
         if sample_index is None or sample_index.shape != (batch,):
             received = None if sample_index is None else tuple(sample_index.shape)
@@ -190,8 +222,9 @@ class CRDLoss(nn.Module):
         if index.device.type != "cpu":
             return
         low, high = int(index.min()), int(index.max())
-        if low < 0 or high >= self.num_samples:
+        size = len(self.bank.student)
+        if low < 0 or high >= size:
             raise ValueError(
-                f"CRD {name} must be in [0, {self.num_samples}), got {low if low < 0 else high} with num_samples="
+                f"CRD {name} must be in [0, {size}), got {low if low < 0 else high} with num_samples="
                 f"{self.num_samples}; build CRDLoss with the size of the training set that numbers the images."
             )

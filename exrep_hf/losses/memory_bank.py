@@ -3,10 +3,10 @@
 import math
 
 import torch
-import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor
 
+from exrep_hf.losses.gather import gather_batches
 from exrep_hf.losses.plain_tensors import PlainTensorModule
 
 _INITIAL_SEED = 0
@@ -17,8 +17,7 @@ class MemoryBank(PlainTensorModule):
 
     In a run of several processes (`torch.distributed`, default group) every process holds the whole bank. The tables
     start equal, because they are drawn from a generator of their own, and stay equal, because every process applies
-    the batches of all. Only indices and embeddings of the batch travel. Batches must have the same size on every
-    process, as accelerate's data loaders give them by default.
+    the batches of all. Only indices and embeddings of the batch travel: `bytes_sent` a step and process.
 
     Args:
         num_samples: rows, one per training image.
@@ -30,6 +29,8 @@ class MemoryBank(PlainTensorModule):
         teacher: the same for the teacher's side.
         log_normalizer_student: log Z of the student's embeddings against the teacher's table, scalar; NaN until set.
         log_normalizer_teacher: log Z of the teacher's embeddings against the student's table, scalar; NaN until set.
+        largest_batch: images that a process may have in a batch; where it stays 0, all processes have to have equally
+            many, as accelerate's loaders give them by default.
     """
 
     student: Tensor
@@ -40,6 +41,7 @@ class MemoryBank(PlainTensorModule):
     def __init__(self, num_samples: int, embedding_dim: int, momentum: float) -> None:
         super().__init__()
         self.momentum = momentum
+        self.largest_batch = 0
         # All processes must start from the same tables, whatever their global seeds are.
         generator = torch.Generator("cpu").manual_seed(_INITIAL_SEED)
         bound = 1 / math.sqrt(embedding_dim / 3)
@@ -49,16 +51,26 @@ class MemoryBank(PlainTensorModule):
         self.log_normalizer_student = torch.tensor(math.nan, device="cpu")
         self.log_normalizer_teacher = torch.tensor(math.nan, device="cpu")
 
+    @staticmethod
+    def bytes_sent(batch: int, embedding_dim: int) -> int:
+        """Bytes of the indices (int64) and of both embeddings (float32) of a batch: what a process sends a step."""
+        return batch * (8 + 2 * 4 * embedding_dim)
+
     @torch.no_grad()
-    def set_normalizers(self, student_estimate: Tensor, teacher_estimate: Tensor) -> None:
-        """Keep the first estimates of log Z, agreed between processes, and ignore all later ones.
+    def set_normalizers(self, student_estimate: Tensor, teacher_estimate: Tensor, batch: int) -> None:
+        """Keep the first estimates of log Z, of the batches of all processes together, and ignore all later ones.
 
         Args:
             student_estimate: log Z of this process's batch on the student's side, scalar.
             teacher_estimate: the same on the teacher's side.
+            batch: images in this process's batch.
         """
-        estimates = gather_batches(torch.stack([student_estimate, teacher_estimate]).unsqueeze(0))
-        student, teacher = (torch.logsumexp(estimates, dim=0) - math.log(len(estimates))).unbind()
+        size = torch.full_like(student_estimate, math.log(batch))
+        estimates = gather_batches(torch.stack([student_estimate, teacher_estimate, size]).unsqueeze(0), 1)
+        sizes = estimates[:, 2]
+        student, teacher = (
+            torch.logsumexp(side + sizes, dim=0) - torch.logsumexp(sizes, dim=0) for side in estimates[:, :2].T
+        )
         self.log_normalizer_student.copy_(self.normalizer_or(self.log_normalizer_student, student))
         self.log_normalizer_teacher.copy_(self.normalizer_or(self.log_normalizer_teacher, teacher))
 
@@ -79,8 +91,8 @@ class MemoryBank(PlainTensorModule):
             student: `(batch, embedding_dim)` unit embeddings of the student.
             teacher: the same of the teacher.
         """
-        index = gather_batches(sample_index)
-        embeddings = gather_batches(torch.stack([student, teacher], dim=1))
+        index = gather_batches(sample_index, self.largest_batch)
+        embeddings = gather_batches(torch.stack([student, teacher], dim=1), self.largest_batch)
         # Duplicates all write the value of the last one, so the order of the writes is of no consequence.
         ordered, order = torch.sort(index, stable=True)
         last = order[torch.searchsorted(ordered, index, right=True) - 1]
@@ -115,12 +127,3 @@ class MemoryBank(PlainTensorModule):
                 )
         for name, tensor in own.items():
             tensor.copy_(state[name])
-
-
-def gather_batches(tensor: Tensor) -> Tensor:
-    """Concatenate `(batch, ...)` of all processes in rank order; `tensor` itself in a run of one process."""
-    if not (dist.is_available() and dist.is_initialized()) or dist.get_world_size() == 1:
-        return tensor
-    gathered = tensor.new_empty((dist.get_world_size() * len(tensor), *tensor.shape[1:]))
-    dist.all_gather_into_tensor(gathered, tensor.contiguous())
-    return gathered

@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from exrep_hf.losses.gather import gather_batches
 from exrep_hf.losses.plain_tensors import PlainTensorModule
 
 # A random integer below this, modulo m, is uniform up to a relative error of m / 2^62.
@@ -20,6 +21,7 @@ class NegativeSampler(PlainTensorModule):
     Attributes:
         labels: class of every training image, `(num_samples,)` int64; -1 where unknown.
         registered: whether `register` gave the classes of all images.
+        largest_batch: as of `MemoryBank`.
     """
 
     labels: Tensor
@@ -30,6 +32,7 @@ class NegativeSampler(PlainTensorModule):
         super().__init__()
         self.labels = torch.full((num_samples,), -1, device="cpu")
         self.registered = False
+        self.largest_batch = 0
         self._order, self._sorted_labels = None, None
 
     def register(self, labels: Tensor) -> None:
@@ -74,8 +77,7 @@ class NegativeSampler(PlainTensorModule):
         if labels is None and rows is not None and self.registered:
             labels = self.labels[rows]
         elif labels is not None and rows is not None and not self.registered:
-            self.labels.index_copy_(0, rows, labels.long())
-            self._sort()
+            self.remember(rows, labels)
         random = torch.randint(_RANDOM_BOUND, (batch, num_negatives), device=self.labels.device)
         if labels is not None and self._order is not None and self._sorted_labels is not None:
             labels = labels.long()
@@ -88,6 +90,24 @@ class NegativeSampler(PlainTensorModule):
             draw = random % (len(self.labels) - 1)
             return draw + (draw >= rows.unsqueeze(1))
         return random % len(self.labels)
+
+    @torch.no_grad()
+    def remember(self, rows: Tensor, labels: Tensor) -> None:
+        """Note the classes of a batch, those of all processes on each of them.
+
+        Args:
+            rows: `(batch,)`.
+            labels: `(batch,)`.
+        """
+        rows, labels = gather_batches(torch.stack([rows, labels.long()], dim=1), self.largest_batch).unbind(1)
+        self.labels.index_copy_(0, rows, labels)
+        self._sort()
+
+    @torch.no_grad()
+    def load(self, labels: Tensor) -> None:
+        """Restore `labels`, in place."""
+        self.labels.copy_(labels)
+        self._sort()
 
     def _sort(self) -> None:
         self._sorted_labels, self._order = torch.sort(self.labels, stable=True)

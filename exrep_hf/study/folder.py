@@ -4,8 +4,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from transformers.trainer_utils import get_last_checkpoint
-
+from exrep_hf.checkpoints import last_whole_checkpoint
 from exrep_hf.report import RESULTS_NAME
 
 RUN_NAME = "run.json"
@@ -85,7 +84,7 @@ def checkpoint_to_resume(asked: str | None, folder: Path) -> str | None:
     if not wants_resume(asked):
         return None
     if str(asked).lower() == "true":
-        return get_last_checkpoint(str(folder)) if folder.is_dir() else None
+        return last_whole_checkpoint(folder)
     if not Path(str(asked)).is_dir():
         raise ValueError(
             f"`resume_from_checkpoint` is {asked!r}; expected `true` or the folder of a checkpoint, and there is none."

@@ -37,6 +37,7 @@ class CachedTeacher:
 
     Attributes:
         num_samples: number of images.
+        fingerprint: hash of the stored answers, 16 hexadecimal digits.
 
     Raises:
         ValueError: if the folder holds no stored answers, of another format, or not as many as it says.
@@ -50,6 +51,7 @@ class CachedTeacher:
         self.num_samples: int = manifest["num_samples"]
         self.num_labels: int = manifest["num_labels"]
         self.feature_dim: int = manifest["feature_dim"]
+        self.fingerprint: str = manifest["sha256"][:16]
         names = manifest["id2label"]
         self.id2label: dict[int, str] | None = None if names is None else {int(key): names[key] for key in names}
         self._answers = _read_answers(Path(folder), manifest)

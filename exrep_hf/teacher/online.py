@@ -1,5 +1,6 @@
 """A teacher that is asked at every step."""
 
+import hashlib
 import os
 from collections.abc import Mapping
 
@@ -11,6 +12,9 @@ from transformers.image_processing_utils import BaseImageProcessor
 from exrep_hf.data import Preprocessing
 from exrep_hf.models import FeatureReader, load_classifier
 from exrep_hf.outputs import TeacherOutput
+
+# Of each weight tensor: a large teacher is told from another without reading all of it.
+_HASHED_VALUES = 1024
 
 
 class OnlineTeacher:
@@ -50,6 +54,15 @@ class OnlineTeacher:
             ValueError: if there is no such model, naming what was asked for.
         """
         return cls(load_classifier(name_or_path, revision=revision))
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the names, shapes and first values of all weights, 16 hexadecimal digits."""
+        digest = hashlib.sha256()
+        for name, value in self.model.state_dict().items():
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.flatten()[:_HASHED_VALUES].cpu().double().numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:

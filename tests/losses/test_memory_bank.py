@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from exrep_hf.losses.memory_bank import MemoryBank, gather_batches
+from exrep_hf.losses.gather import gather_batches
+from exrep_hf.losses.memory_bank import MemoryBank
 
 
 def test_initial_tables() -> None:
@@ -90,21 +91,21 @@ def test_duplicates_write_one_value() -> None:
 def test_normalizers_are_set_once() -> None:
     """A Z that follows the batches changes the meaning of the loss in mid-training."""
     bank = MemoryBank(6, 4, 0.5)
-    bank.set_normalizers(torch.tensor(3.0), torch.tensor(4.0))
-    bank.set_normalizers(torch.tensor(-1.0), torch.tensor(-2.0))
+    bank.set_normalizers(torch.tensor(3.0), torch.tensor(4.0), batch=3)
+    bank.set_normalizers(torch.tensor(-1.0), torch.tensor(-2.0), batch=3)
     assert (bank.log_normalizer_student.item(), bank.log_normalizer_teacher.item()) == (3.0, 4.0)
 
 
 def test_gather_in_one_process() -> None:
     """Without a process group nothing may be asked of torch.distributed."""
     tensor = torch.arange(3)
-    assert gather_batches(tensor) is tensor
+    assert gather_batches(tensor, 0) is tensor
 
 
 def test_state_round_trip() -> None:
     """A bank that is lost on resume starts its contrast from noise again."""
     bank, other = MemoryBank(6, 4, 0.5), MemoryBank(6, 4, 0.5)
-    bank.set_normalizers(torch.tensor(3.0), torch.tensor(4.0))
+    bank.set_normalizers(torch.tensor(3.0), torch.tensor(4.0), batch=3)
     bank.student.add_(1)
     bank.teacher.add_(2)
     tables = other.student

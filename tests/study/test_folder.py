@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from exrep_hf.checkpoints import write_manifest
 from exrep_hf.study.folder import check_output_dir, checkpoint_to_resume, clear_output_dir
 
 
@@ -45,8 +46,10 @@ def test_inputs_inside_the_output_folder(tmp_path: Path, name: str) -> None:
 
 def test_checkpoint_to_resume(tmp_path: Path) -> None:
     """A named checkpoint is the one that is taken; `false` is not true."""
-    for step in (2, 10):
+    for step in (2, 10, 11):
         (tmp_path / f"checkpoint-{step}").mkdir()
+    for step in (2, 10):
+        write_manifest(tmp_path / f"checkpoint-{step}", {})
     named = str(tmp_path / "checkpoint-2")
     assert checkpoint_to_resume("true", tmp_path) == str(tmp_path / "checkpoint-10")
     assert checkpoint_to_resume("True", tmp_path / "none") is None

@@ -81,15 +81,17 @@ def make_rows() -> Callable[..., TensorRows]:
     return TensorRows
 
 
+def image_rows(count: int) -> datasets.Dataset:
+    """Images a little larger than the models want them, with classes in turn."""
+    pixels = np.random.default_rng(5).integers(0, 256, (count, SIZE + 4, SIZE + 6, 3), dtype=np.uint8)
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=CLASSES))
+    rows = {"image": [Image.fromarray(each) for each in pixels], "label": [row % CLASSES for row in range(count)]}
+    return datasets.Dataset.from_dict(rows, features=features)
+
+
 @pytest.fixture
 def make_images() -> Callable[[int], datasets.Dataset]:
-    def make(count: int) -> datasets.Dataset:
-        pixels = np.random.default_rng(5).integers(0, 256, (count, SIZE + 4, SIZE + 6, 3), dtype=np.uint8)
-        features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=CLASSES))
-        rows = {"image": [Image.fromarray(each) for each in pixels], "label": [row % CLASSES for row in range(count)]}
-        return datasets.Dataset.from_dict(rows, features=features)
-
-    return make
+    return image_rows
 
 
 @pytest.fixture

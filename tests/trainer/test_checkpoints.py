@@ -191,10 +191,10 @@ def test_resuming_with_other_images(
     checkpoint = str(tmp_path / "out" / "checkpoint-1")
     make_trainer(train_dataset=images, max_steps=1, save_strategy="steps", save_steps=1).train()
     fewer = make_trainer(train_dataset=images.select(range(11)), max_steps=2)
-    with pytest.raises(ValueError, match="does not fit this run: .*crd_bank.bank.student"):
+    with pytest.raises(ValueError, match="of another run .*training images: 12 in the checkpoint, 11 now"):
         fewer.train(resume_from_checkpoint=checkpoint)
     reversed_order = make_trainer(train_dataset=images.select(range(11, -1, -1)), max_steps=2)
-    with pytest.raises(ValueError, match="classes of the training images differ.*same images in the same order"):
+    with pytest.raises(ValueError, match="of another run .content of images: .* in the checkpoint, .* now"):
         reversed_order.train(resume_from_checkpoint=checkpoint)
 
 
@@ -205,12 +205,11 @@ def test_resuming_another_student(make_trainer: MakeTrainer, make_network: Any, 
         make_trainer(model=make_network(seed=3)).train(resume_from_checkpoint=True)
 
 
-@pytest.mark.parametrize("missing", ["distillation_state.safetensors", "model.safetensors"])
-def test_incomplete_checkpoint(missing: str, make_trainer: MakeTrainer, tmp_path: Path) -> None:
+def test_checkpoint_without_state(make_trainer: MakeTrainer) -> None:
     """A run that goes on without its bank looks resumed."""
-    make_trainer(max_steps=1, save_strategy="steps", save_steps=1).train()
-    (tmp_path / "out" / "checkpoint-1" / missing).unlink()
-    with pytest.raises(ValueError, match=f"has no '{missing}'; expected .* without `save_only_model`"):
+    make_trainer(max_steps=1, save_strategy="steps", save_steps=1, save_only_model=True).train()
+    missing = "has no 'distillation_state.safetensors'; expected .* without `save_only_model`"
+    with pytest.raises(ValueError, match=missing):
         make_trainer(max_steps=2).train(resume_from_checkpoint=True)
 
 

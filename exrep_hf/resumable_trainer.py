@@ -1,0 +1,94 @@
+"""A Trainer whose interrupted runs end as uninterrupted ones do."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, rotate_checkpoints
+
+from exrep_hf.checkpoints import check_same_run, discard, last_whole_checkpoint, read_manifest, write_manifest
+
+
+class ResumableTrainer(Trainer):
+    """Resumes from whole checkpoints alone, in the same run alone, with steps that draw what they would have drawn.
+
+    The Trainer writes a checkpoint file by file under its final name, takes the newest folder when resuming, whatever
+    is in it, and goes on with any data set or number of processes.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seeded_step, self._batch_of_step = -1, 0
+
+    def run_facts(self) -> dict[str, Any]:
+        """What a run has to share with the one whose checkpoint it goes on from, of JSON types."""
+        args = self.args
+        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return {"processes": args.world_size, "images_per_step": per_step, "seed": args.seed}
+
+    @property
+    def random_devices(self) -> list[torch.device]:
+        """Devices, beside the CPU, whose generator a step or an evaluation may move."""
+        return [self.args.device] if self.args.device.type == "cuda" else []
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train as the Trainer does; `True` takes the newest whole checkpoint of `output_dir`.
+
+        Raises:
+            ValueError: if the checkpoint is not whole or of another run, or if there is none.
+        """
+        self._seeded_step = -1
+        # Every process has to start from the same checkpoint, also where not all see the same files.
+        checkpoint = broadcast_object_list([self._whole_checkpoint(resume_from_checkpoint)])[0]
+        return super().train(checkpoint, trial, ignore_keys_for_eval)
+
+    def _whole_checkpoint(self, asked: str | bool | None) -> str | None:
+        if not asked:
+            return None
+        checkpoint = last_whole_checkpoint(str(self.args.output_dir)) if asked is True else str(asked)
+        if checkpoint is None:
+            raise ValueError(
+                f"`resume_from_checkpoint` is {asked}, but {self.args.output_dir!r} holds no whole checkpoint. Start "
+                "without it, or give the folder of a checkpoint."
+            )
+        check_same_run(checkpoint, read_manifest(Path(checkpoint)), self.run_facts())
+        return checkpoint
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Train on a batch; what is random in it depends on seed, step and process alone, and no generator moves."""
+        step = self.state.global_step
+        self._batch_of_step = self._batch_of_step + 1 if self._seeded_step == step else 0
+        self._seeded_step = step
+        entropy = [self.args.seed, step, self._batch_of_step, self.args.process_index]
+        with torch.random.fork_rng(self.random_devices):
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+            return super().training_step(model, inputs, num_items_in_batch)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint, declare it whole, and only then let older ones go."""
+        folder = self._get_output_dir(trial=trial)
+        checkpoint = Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            # Left by an interrupted run, whose files would count as this one's.
+            discard(checkpoint)
+        self.accelerator.wait_for_everyone()
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            write_manifest(checkpoint, self.run_facts())
+            rotate_checkpoints(folder, limit, best_model_checkpoint=self.state.best_model_checkpoint, use_mtime=True)

@@ -1,0 +1,98 @@
+"""Runs that are killed at random moments end as one that never was."""
+
+import json
+import multiprocessing
+import random
+import socket
+import time
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from exrep_hf.checkpoints import last_whole_checkpoint
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def start(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Starts the processes of a run from a server that has imported everything, so that a start takes little time."""
+    monkeypatch.syspath_prepend(str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.trainer.killed_run"])
+    from tests.trainer.killed_run import run
+
+    running: list[BaseProcess] = []
+
+    def start_run(folder: Path, processes: int) -> list[BaseProcess]:
+        folder.mkdir(exist_ok=True)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        started: list[BaseProcess] = [
+            context.Process(target=run, args=(str(folder), rank, processes, port)) for rank in range(processes)
+        ]
+        for process in started:
+            process.start()
+        running.extend(started)
+        return started
+
+    yield start_run
+    for process in running:
+        process.kill()
+
+
+def _finish(processes: list[BaseProcess]) -> None:
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == 0
+
+
+def _kill_once(folder: Path, processes: list[BaseProcess], chance: random.Random) -> bool:
+    """Kill a run somewhere in its training, as a scheduler does; whether it was still alive."""
+    marks = [folder / f"started-{rank}" for rank in range(len(processes))]
+    deadline = time.monotonic() + 60
+    while not all(mark.exists() for mark in marks):
+        assert time.monotonic() < deadline and all(process.is_alive() for process in processes)
+        time.sleep(0.005)
+    time.sleep(chance.uniform(0, 0.6))
+    alive = all(process.is_alive() for process in processes)
+    for process in processes:
+        process.kill()
+    for process in processes:
+        process.join()
+    for mark in marks:
+        mark.unlink()
+    return alive
+
+
+@pytest.mark.parametrize(("processes", "kills"), [(1, 20), (2, 4)])
+def test_killed_run_equals_one_that_was_not(processes: int, kills: int, start: Any, tmp_path: Path) -> None:
+    """Schedulers kill at any moment, also within a checkpoint; what is lost or drawn anew gives another student."""
+    _finish(start(tmp_path / "whole", processes))
+    chance, killed, folder, unfinished = random.Random(processes), 0, tmp_path / "killed", 0
+    steps = [0]
+    while killed < kills:
+        killed += _kill_once(folder, start(folder, processes), chance)
+        whole = last_whole_checkpoint(folder / "out")
+        assert whole is not None or steps[-1] == 0, "there was a whole checkpoint, and now there is none"
+        steps.append(0 if whole is None else int(whole.rpartition("-")[2]))
+        assert steps[-1] >= steps[-2]
+        unfinished += len(list((folder / "out").glob("checkpoint-*"))) - (whole is not None)
+    assert len(set(steps)) > 2, "all kills came before the first checkpoint, or after the last"
+    _finish(start(folder, processes))
+    print(f"{killed} kills, at steps {steps}; {unfinished} unfinished checkpoints were left behind")
+    for rank in range(processes):
+        expected, received = (
+            torch.load(tmp_path / name / f"state-{rank}.pt", weights_only=True) for name in ("whole", "killed")
+        )
+        assert expected.keys() == received.keys() and "crd_bank.bank.student" in expected
+        for name, value in expected.items():
+            assert torch.equal(value, received[name]), name
+    histories = [json.loads((tmp_path / name / "history-0.json").read_text()) for name in ("whole", "killed")]
+    assert len(histories[0]) == 40 and histories[0] == histories[1]
