@@ -63,6 +63,20 @@ class ResumableTrainer(Trainer):
         check_same_run(checkpoint, read_manifest(Path(checkpoint)), self.run_facts())
         return checkpoint
 
+    def _init_training_state(
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
+    ) -> tuple[int, int]:
+        """Find the place to go on from: behind the last epoch where all steps are done, or one more would be."""
+        place = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        return (num_train_epochs, 0) if self.state.global_step >= max_steps else place
+
     def training_step(
         self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
     ) -> Tensor:

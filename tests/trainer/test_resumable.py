@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from transformers import Trainer
 
 from exrep_hf import OnlineTeacher
@@ -58,6 +59,17 @@ def test_half_written_checkpoint_is_passed_over(
         resumed.train(resume_from_checkpoint=True)
     assert "Passed over: The checkpoint" in caplog.text and "checkpoint-3" in caplog.text
     assert [entry["step"] for entry in resumed.state.log_history if "loss" in entry] == [1, 2, 3, 4]
+
+
+def test_finished_run_takes_no_further_step(make_trainer: MakeTrainer, parameters: Any) -> None:
+    """A run killed after its last step, but before its student was saved, must not train on."""
+    whole = make_trainer(max_steps=2, **SAVING)
+    whole.train()
+    expected = {name: value.clone() for name, value in parameters(whole).items()}
+    resumed = make_trainer(max_steps=2, **SAVING)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 2
+    assert all(torch.equal(value, expected[name]) for name, value in parameters(resumed).items())
 
 
 def test_no_whole_checkpoint(make_trainer: MakeTrainer, tmp_path: Path) -> None:
