@@ -35,8 +35,8 @@ def check_processes(args: DistillationArguments) -> None:
     if asked is not None and asked > args.world_size:
         raise ValueError(
             f"`accelerate launch` was asked for {asked} processes and started {args.world_size}: with `--cpu` or "
-            "`distributed_type: MULTI_CPU` it starts one. Use `--multi_gpu`, with `--use_cpu true` among the settings "
-            "of the recipe (recipes/accelerate/cpu.yaml does so)."
+            "`distributed_type: MULTI_CPU` it starts one. Use `--multi_gpu` (or recipes/accelerate/ddp.yaml), and on "
+            "a CPU `--use_cpu true` behind the name of the script."
         )
 
 
@@ -90,6 +90,12 @@ def _check_deepspeed(config: dict[str, Any], args: DistillationArguments) -> Non
                 'the teacher need float32. Put `"torch_autocast": {"enabled": true, "dtype": "bfloat16"}` in its '
                 "place (recipes/accelerate/deepspeed_zero2_bf16.json does so)."
             )
+    zero = config.get("zero_optimization", {})
+    if zero.get("stage") == 3 and not zero.get("stage3_gather_16bit_weights_on_model_save", False):
+        raise ValueError(
+            "DeepSpeed's config has `zero_optimization.stage: 3` without `stage3_gather_16bit_weights_on_model_save: "
+            "true`: no student could be saved whole. Add it."
+        )
     if "optimizer" in config and args.critic_learning_rate is not None:
         raise ValueError(
             f"DeepSpeed's config has an `optimizer` block, which ignores `critic_learning_rate` "

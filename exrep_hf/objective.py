@@ -90,6 +90,11 @@ class DistillationObjective(nn.Module):
         """The student's configuration: integrations of the Trainer look for one."""
         return self.student.config
 
+    @property
+    def _no_split_modules(self) -> set[str]:
+        """The student's blocks, which FSDP wraps one by one."""
+        return set(self.student._no_split_modules or ())
+
     def train(self, mode: bool = True) -> "DistillationObjective":
         """Set training mode, leaving BatchNorm on its stored statistics with `freeze_batch_norm`."""
         super().train(mode)
@@ -191,26 +196,37 @@ class DistillationObjective(nn.Module):
             )
         return value is not None
 
-    def auxiliary_state(self) -> dict[str, Tensor]:
+    def auxiliary_state(self, parameters: bool = True) -> dict[str, Tensor]:
         """Everything a resumed run needs that is not the student: embeddings, projection, critic, bank, Z, classes.
 
         Classes of the training images are in it because they may have been learned as batches passed.
+
+        Args:
+            parameters: False leaves out what a backend that shards parameters saves itself.
         """
-        state = {name: value for name, value in self.state_dict().items() if not name.startswith(STUDENT_PREFIX)}
+        state = {}
+        if parameters:
+            state = {name: value for name, value in self.state_dict().items() if not name.startswith(STUDENT_PREFIX)}
         if self.crd is not None:
             state.update({BANK_PREFIX + name: value for name, value in self.crd.bank_state().items()})
             state[LABELS_NAME] = self.crd.negatives.labels
         return state
 
     @torch.no_grad()
-    def load_auxiliary_state(self, state: dict[str, Tensor]) -> None:
+    def load_auxiliary_state(self, state: dict[str, Tensor], parameters: bool = True) -> None:
         """Restore `auxiliary_state`.
+
+        Args:
+            state: what it gave.
+            parameters: as it was given there.
 
         Raises:
             ValueError: if the state belongs to other terms, sizes or training images than this objective has; nothing
                 is loaded then.
         """
-        own, other = ({name: value.shape for name, value in part.items()} for part in (self.auxiliary_state(), state))
+        own, other = (
+            {name: value.shape for name, value in part.items()} for part in (self.auxiliary_state(parameters), state)
+        )
         if own != other:
             differing = sorted(name for name in own.keys() | other.keys() if own.get(name) != other.get(name))
             raise ValueError(
@@ -229,6 +245,7 @@ class DistillationObjective(nn.Module):
             prefix = len(BANK_PREFIX)
             bank = {name[prefix:]: value for name, value in state.items() if name.startswith(BANK_PREFIX)}
             self.crd.load_bank_state(bank)
-        for name, value in self.state_dict().items():
-            if not name.startswith(STUDENT_PREFIX):
-                value.copy_(state[name])
+        if parameters:
+            for name, value in self.state_dict().items():
+                if not name.startswith(STUDENT_PREFIX):
+                    value.copy_(state[name])

@@ -31,6 +31,21 @@ class ResumableTrainer(Trainer):
         return {"processes": args.world_size, "images_per_step": per_step, "seed": args.seed}
 
     @property
+    def backend_saves_model(self) -> bool:
+        """Whether FSDP or DeepSpeed holds the parameters, and writes and reads all of the trained module."""
+        return self.is_fsdp_enabled or self.is_deepspeed_enabled
+
+    def whole_state_dict(self) -> dict[str, Tensor] | None:
+        """The trained module's state, put together where it is in parts; call it on all processes.
+
+        Returns:
+            Tensors by name; None on processes that need not hold it (with FSDP and ZeRO-3, all but the first).
+        """
+        wrapped = self.model_wrapped
+        prepared = self.backend_saves_model and wrapped is not None
+        return self.accelerator.get_state_dict(wrapped if prepared else self.model) or None
+
+    @property
     def random_devices(self) -> list[torch.device]:
         """Devices, beside the CPU, whose generator a step or an evaluation may move."""
         return [self.args.device] if self.args.device.type == "cuda" else []

@@ -317,18 +317,31 @@ class DistillationTrainer(ResumableTrainer):
             optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
         return optimizer
 
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the student whole: the Trainer writes no weights at all where FSDP saves in parts."""
+        if not (self.is_fsdp_enabled and "FULL" not in str(self.accelerator.state.fsdp_plugin.state_dict_type)):
+            super().save_model(output_dir, _internal_call)
+            return
+        self._save(output_dir, state_dict=self.whole_state_dict() or {})
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def whole_student_state(self) -> dict[str, Tensor] | None:
+        """The student's state, put together where FSDP or ZeRO-3 holds it in parts; call it on all processes.
+
+        Returns:
+            Tensors by the student's own names; None on processes that need not hold it.
+        """
+        state = self.whole_state_dict()
+        return None if state is None else _of_student(state)
+
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
         """Write the student and its image processor: what `from_pretrained` and `pipeline` load."""
         if not self.args.should_save:
             return
         folder = str(self.args.output_dir if output_dir is None else output_dir)
         state = self.distillation_objective.state_dict() if state_dict is None else state_dict
-        student_state = {
-            name.removeprefix(STUDENT_PREFIX): value
-            for name, value in state.items()
-            if name.startswith(STUDENT_PREFIX)
-        }
-        self.student.save_pretrained(folder, state_dict=student_state)
+        self.student.save_pretrained(folder, state_dict=_of_student(state))
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
@@ -343,23 +356,36 @@ class DistillationTrainer(ResumableTrainer):
             ) from error
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        self._load_student(resume_from_checkpoint)
+        if self.backend_saves_model:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self._load_student(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
-        self._load_student(str(self.state.best_model_checkpoint))
+        if self.backend_saves_model:
+            super()._load_best_model()
+        else:
+            self._load_student(str(self.state.best_model_checkpoint))
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.should_save:
-            state = {name: value.contiguous() for name, value in self.distillation_objective.auxiliary_state().items()}
+            state = self.distillation_objective.auxiliary_state(parameters=not self.backend_saves_model)
             target = os.path.join(output_dir, DISTILLATION_STATE_NAME)
-            save_file(state, target + ".tmp")
+            save_file({name: value.contiguous() for name, value in state.items()}, target + ".tmp")
             os.replace(target + ".tmp", target)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            self.distillation_objective.load_auxiliary_state(_load_tensors(checkpoint, DISTILLATION_STATE_NAME))
+            state = _load_tensors(checkpoint, DISTILLATION_STATE_NAME)
+            self.distillation_objective.load_auxiliary_state(state, parameters=not self.backend_saves_model)
         super()._load_optimizer_and_scheduler(checkpoint)
+
+
+def _of_student(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(STUDENT_PREFIX): value for name, value in state.items() if name.startswith(STUDENT_PREFIX)
+    }
 
 
 def _check_arguments(args: DistillationArguments, optimizers: tuple[Optimizer | None, Any]) -> None:

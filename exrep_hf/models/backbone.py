@@ -19,6 +19,7 @@ from transformers import TimmWrapperForImageClassification as TimmClassifier
 
 from .configuration_exrep import invert_labels
 from .feature_reader import FeatureReader
+from .whole_parameters import whole_parameters
 
 _TIMM = "timm/"
 
@@ -53,7 +54,8 @@ def load_classifier(
     if num_labels is None and id2label is not None:
         num_labels = len(id2label)
     try:
-        model, untrained = _load(name, revision) if pretrained else (_build(name, num_labels, revision), [])
+        with whole_parameters():
+            model, untrained = _load(name, revision) if pretrained else (_build(name, num_labels, revision), [])
     except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(_not_loaded(name, pretrained)) from error
     if untrained:

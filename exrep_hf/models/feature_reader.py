@@ -32,15 +32,21 @@ class FeatureReader:
         num_labels: number of classes.
 
     Raises:
-        ValueError: the model has no final classification layer.
+        ValueError: the model has no final classification layer, or its weights are elsewhere.
     """
 
     def __init__(self, model: nn.Module):
         self.num_labels = _num_labels(model)
         self.layer_name = _final_layer_name(model, self.num_labels)
         layer = model.get_submodule(self.layer_name)
+        weight = layer.get_parameter("weight")
+        if weight.numel() == 0:
+            raise ValueError(
+                f"The weights of {type(model).__name__} were split by DeepSpeed ZeRO-3 when it was loaded, and none "
+                "are left here. Load it before the training arguments are made, or give its name in its place."
+            )
         # Both kinds of layer store `(outputs, inputs, ...)`.
-        self.feature_dim = layer.get_parameter("weight").shape[1]
+        self.feature_dim = weight.shape[1]
         setattr(layer, _SEEN, None)
         if _keep_input not in layer._forward_pre_hooks.values():
             layer.register_forward_pre_hook(_keep_input)

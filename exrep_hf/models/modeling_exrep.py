@@ -14,6 +14,7 @@ from .backbone import image_shape, load_classifier, make_plain
 from .configuration_exrep import Distiller, ExRepConfig
 from .feature_reader import FeatureReader
 from .input_distiller import LightDistiller, PaperDistiller, initialize_layer
+from .whole_parameters import whole_parameters
 
 
 @dataclass
@@ -159,7 +160,8 @@ class ExRepForImageClassification(PreTrainedModel):
             num_labels=num_labels,
             id2label=id2label,
         )
-        model = cls(config)
+        with whole_parameters():
+            model = cls(config)
         model.classifier = backbone
         model._reader = FeatureReader(backbone)
         if model.input_distiller is not None:

@@ -1,56 +1,100 @@
-"""What each process of `test_distributed.py` runs: five steps of a student whose results it writes to a folder."""
+"""What each process of `test_distributed.py` runs: a student under all terms, whose results it writes to a folder."""
 
+import argparse
 import json
-import sys
 from pathlib import Path
+from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.utils import DistributedType
 from conftest import PREPROCESSING, TensorRows, network
-from torch.nn.parallel import DistributedDataParallel
+from torch import Tensor
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher
+from exrep_hf.losses.negatives import NegativeSampler
+
+ROWS = 64
 
 
-def run(folder: Path, batch_size: int) -> None:
+def given_negatives(self: NegativeSampler, rows: Tensor | None, labels: Any, batch: int, number: int) -> Tensor:
+    """Negatives that depend on the image alone, and not on which process has it."""
+    first = torch.zeros(batch, dtype=torch.int64) if rows is None else rows
+    return (7 * first.unsqueeze(1) + 3 * torch.arange(number) + 1) % len(self.labels)
+
+
+def pretend_gpus() -> None:
+    """Let accelerate shard on CPUs: it enables FSDP for types of accelerators alone."""
+    PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
+    PartialState._shared_state["device"] = torch.device("cpu")
+
+
+def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> None:
+    """Train, evaluate, save; write facts, and the student as it is in memory where it is whole there."""
     torch.set_num_threads(1)
+    NegativeSampler.draw = given_negatives  # type: ignore[method-assign, assignment]
+    changes: dict[str, Any] = {
+        "max_steps": 20,
+        "optim": "sgd",
+        "learning_rate": 0.02,
+        "save_strategy": "no",
+    } | settings
+    args = DistillationArguments(
+        output_dir=str(folder / "out"),
+        report_to="none",
+        disable_tqdm=True,
+        logging_steps=1,
+        train_sampling_strategy="sequential",
+        per_device_eval_batch_size=4,
+        num_negatives=16,
+        embedding_dim=8,
+        critic_hidden_dim=8,
+        critic_learning_rate=0.01,
+        crd_weight=0.1,
+        **changes,
+    )
+    assert args.world_size
+    if on_gpus:
+        pretend_gpus()
     torch.manual_seed(2)
     student = ExRepForImageClassification.from_backbone(network(seed=3), distiller_channels=4, image_size=16)
     trainer = DistillationTrainer(
         student,
         OnlineTeacher(network(seed=1, width=12)),
-        DistillationArguments(
-            output_dir=str(folder / "out"),
-            use_cpu=True,
-            report_to="none",
-            disable_tqdm=True,
-            logging_steps=1,
-            save_strategy="no",
-            max_steps=5,
-            per_device_train_batch_size=batch_size,
-            per_device_eval_batch_size=4,
-            train_sampling_strategy="sequential",
-            optim="sgd",
-            learning_rate=0.02,
-            crd_weight=0.0,
-            adversarial_weight=0.0,
-        ),
-        TensorRows(64),
+        args,
+        TensorRows(ROWS),
         processing_class=PREPROCESSING.to_image_processor(),
     )
-    trainer.train()
+    trainer.train(resume_from_checkpoint=resume or None)
     # 11 images can't be divided evenly, and the loader then repeats some of them.
     metrics = {"even": trainer.evaluate(TensorRows(16)), "uneven": trainer.evaluate(TensorRows(11))}
+    trainer.save_model(str(folder / "student"))
+    crd = trainer.distillation_objective.crd
+    assert crd is not None
     rank = trainer.args.process_index
+    wrapper = trainer.model_wrapped
     facts = {
         "world_size": trainer.args.world_size,
         "distributed_type": str(trainer.accelerator.distributed_type),
-        "wrapped": isinstance(trainer.model_wrapped, DistributedDataParallel),
+        "wrapper": [cls.__name__ for cls in type(wrapper).__mro__],
         "history": [entry for entry in trainer.state.log_history if "loss" in entry],
         "metrics": metrics,
+        "sent_buffers": sorted(name for name, _ in trainer.distillation_objective.named_buffers() if "bank" in name),
     }
+    torch.save(crd.bank_state(), folder / f"bank-{rank}.pt")
+    whole = trainer.whole_student_state()
+    if whole is not None:
+        torch.save(whole, folder / f"student-{rank}.pt")
     (folder / f"facts-{rank}.json").write_text(json.dumps(facts))
-    torch.save(trainer.student.state_dict(), folder / f"student-{rank}.pt")
+    # Threads of gloo that are still there when Python ends abort the process now and then.
+    PartialState().destroy_process_group()
 
 
 if __name__ == "__main__":
-    run(Path(sys.argv[1]), int(sys.argv[2]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--settings", type=json.loads, default={})
+    parser.add_argument("--pretend_gpus", action="store_true")
+    parser.add_argument("--resume", action="store_true")
+    given = parser.parse_args()
+    run(given.folder, given.settings, given.resume, given.pretend_gpus)
