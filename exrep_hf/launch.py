@@ -9,6 +9,7 @@ import psutil
 from accelerate import Accelerator
 from accelerate.commands.config.config_args import load_config_from_file
 from accelerate.commands.launch import launch_command_parser
+from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
 from exrep_hf.arguments import DistillationArguments
@@ -58,6 +59,12 @@ def asked_of_launcher() -> int | None:
             return getattr(load_config_from_file(asked.config_file), "num_processes", None)
         return asked.num_processes
     return None
+
+
+def allow_another_accelerator() -> None:
+    """Let a process make one trainer after another: accelerate takes a DeepSpeed plugin once alone."""
+    if _is_set("ACCELERATE_USE_DEEPSPEED"):
+        AcceleratorState._reset_state()
 
 
 def check_backend(accelerator: Accelerator, args: DistillationArguments) -> None:

@@ -1,5 +1,7 @@
 """A Trainer whose interrupted runs end as uninterrupted ones do."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +9,11 @@ import numpy as np
 import torch
 from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
+from torch.utils.data import DataLoader
 from transformers import Trainer
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, TrainOutput, rotate_checkpoints
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, rotate_checkpoints
 
+from exrep_hf.batch_statistics import broadcast_batch_statistics
 from exrep_hf.checkpoints import check_same_run, discard, last_whole_checkpoint, read_manifest, write_manifest
 
 
@@ -44,6 +48,33 @@ class ResumableTrainer(Trainer):
         wrapped = self.model_wrapped
         prepared = self.backend_saves_model and wrapped is not None
         return self.accelerator.get_state_dict(wrapped if prepared else self.model) or None
+
+    @contextlib.contextmanager
+    def _whole_model_left_whole(self) -> Iterator[None]:
+        """Evaluate a model that no backend has split as it is: ZeRO-1 and 2 refuse to, FSDP2 wants an optimizer."""
+        flags = self.is_deepspeed_enabled, self.is_fsdp_enabled
+        if not self.accelerator._models:
+            self.is_deepspeed_enabled = self.is_fsdp_enabled = False
+        try:
+            yield
+        finally:
+            self.is_deepspeed_enabled, self.is_fsdp_enabled = flags
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Evaluate as the Trainer does, on every backend, also before training; no generator moves."""
+        # Negatives are drawn in evaluation too: always the same ones, and training goes on as if it had not been.
+        with torch.random.fork_rng(self.random_devices), self._whole_model_left_whole():
+            torch.manual_seed(self.args.seed)
+            return super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
 
     @property
     def random_devices(self) -> list[torch.device]:
@@ -102,7 +133,10 @@ class ResumableTrainer(Trainer):
         entropy = [self.args.seed, step, self._batch_of_step, self.args.process_index]
         with torch.random.fork_rng(self.random_devices):
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
-            return super().training_step(model, inputs, num_items_in_batch)
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.backend_saves_model and self.args.world_size > 1:
+            broadcast_batch_statistics(model)
+        return loss
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint, declare it whole, and only then let older ones go."""

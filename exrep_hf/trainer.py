@@ -9,7 +9,6 @@ from typing import Any
 
 import datasets
 import torch
-from safetensors.torch import load_file, save_file
 from timm.utils import AverageMeter
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -17,27 +16,24 @@ from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback, set_seed
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import EvalLoopOutput, TrainOutput
-from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import Augmentation, Mixing, check_same_classes, collate_distillation
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.data.seeded import EpochCallback, SeededDataset
-from exrep_hf.launch import check_backend, check_processes
+from exrep_hf.launch import allow_another_accelerator, check_backend, check_processes
 from exrep_hf.metrics import classification_metrics
 from exrep_hf.models import ExRepForImageClassification
-from exrep_hf.objective import STUDENT_PREFIX, DistillationObjective
+from exrep_hf.objective import DistillationObjective
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.preparation import DataPreparation, student_preprocessing
-from exrep_hf.resumable_trainer import ResumableTrainer
+from exrep_hf.student_trainer import StudentTrainer
 from exrep_hf.teacher import TeacherSource, as_teacher, check_apart
 
 logger = logging.getLogger(__name__)
 
-DISTILLATION_STATE_NAME = "distillation_state.safetensors"
 
-
-class DistillationTrainer(ResumableTrainer):
+class DistillationTrainer(StudentTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -130,6 +126,7 @@ class DistillationTrainer(ResumableTrainer):
         )
         if objective.crd is not None and labels is not None and args.queue_length is None:
             objective.crd.set_labels(torch.as_tensor(labels))
+        allow_another_accelerator()
         super().__init__(
             model=objective,
             args=args,
@@ -145,16 +142,6 @@ class DistillationTrainer(ResumableTrainer):
         check_backend(self.accelerator, self.args)
         self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
         self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
-
-    @property
-    def distillation_objective(self) -> DistillationObjective:
-        """The trained module without the wrappers of DDP, FSDP or torch.compile."""
-        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
-
-    @property
-    def student(self) -> ExRepForImageClassification:
-        """The model that is published."""
-        return self.distillation_objective.student
 
     @property
     def _answers_are_stored(self) -> bool:
@@ -272,12 +259,7 @@ class DistillationTrainer(ResumableTrainer):
     ) -> EvalLoopOutput:
         """Add the components and the agreement with the teacher to the metrics."""
         self._eval_meters.clear()
-        # Negatives are drawn in evaluation too: always the same ones, and training goes on as if it had not been.
-        with torch.random.fork_rng(self.random_devices):
-            torch.manual_seed(self.args.seed)
-            output = super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix=metric_key_prefix
-            )
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
         assert output.metrics is not None
         for name, meter in self._eval_meters.items():
             output.metrics[f"{metric_key_prefix}_{name}"] = float(meter.avg)
@@ -317,76 +299,6 @@ class DistillationTrainer(ResumableTrainer):
             optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
         return optimizer
 
-    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """Write the student whole: the Trainer writes no weights at all where FSDP saves in parts."""
-        if not (self.is_fsdp_enabled and "FULL" not in str(self.accelerator.state.fsdp_plugin.state_dict_type)):
-            super().save_model(output_dir, _internal_call)
-            return
-        self._save(output_dir, state_dict=self.whole_state_dict() or {})
-        if self.args.push_to_hub and not _internal_call:
-            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
-
-    def whole_student_state(self) -> dict[str, Tensor] | None:
-        """The student's state, put together where FSDP or ZeRO-3 holds it in parts; call it on all processes.
-
-        Returns:
-            Tensors by the student's own names; None on processes that need not hold it.
-        """
-        state = self.whole_state_dict()
-        return None if state is None else _of_student(state)
-
-    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
-        """Write the student and its image processor: what `from_pretrained` and `pipeline` load."""
-        if not self.args.should_save:
-            return
-        folder = str(self.args.output_dir if output_dir is None else output_dir)
-        state = self.distillation_objective.state_dict() if state_dict is None else state_dict
-        self.student.save_pretrained(folder, state_dict=_of_student(state))
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
-
-    def _load_student(self, checkpoint: str) -> None:
-        state = _load_tensors(checkpoint, SAFE_WEIGHTS_NAME)
-        try:
-            self.student.load_state_dict(state)
-        except RuntimeError as error:
-            raise ValueError(
-                f"The student in {checkpoint!r} is another network than this run's ({error}). Resume with the student "
-                "and distiller that the checkpoint was written with."
-            ) from error
-
-    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        if self.backend_saves_model:
-            super()._load_from_checkpoint(resume_from_checkpoint, model)
-        else:
-            self._load_student(resume_from_checkpoint)
-
-    def _load_best_model(self) -> None:
-        if self.backend_saves_model:
-            super()._load_best_model()
-        else:
-            self._load_student(str(self.state.best_model_checkpoint))
-
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
-        if self.args.should_save:
-            state = self.distillation_objective.auxiliary_state(parameters=not self.backend_saves_model)
-            target = os.path.join(output_dir, DISTILLATION_STATE_NAME)
-            save_file({name: value.contiguous() for name, value in state.items()}, target + ".tmp")
-            os.replace(target + ".tmp", target)
-
-    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
-        if checkpoint is not None:
-            state = _load_tensors(checkpoint, DISTILLATION_STATE_NAME)
-            self.distillation_objective.load_auxiliary_state(state, parameters=not self.backend_saves_model)
-        super()._load_optimizer_and_scheduler(checkpoint)
-
-
-def _of_student(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(STUDENT_PREFIX): value for name, value in state.items() if name.startswith(STUDENT_PREFIX)
-    }
-
 
 def _check_arguments(args: DistillationArguments, optimizers: tuple[Optimizer | None, Any]) -> None:
     if optimizers[0] is not None and args.critic_learning_rate is not None:
@@ -403,13 +315,3 @@ def _check_batches(args: DistillationArguments, dataset: Any) -> None:
             f"`train_dataset` has {len(dataset)} images, fewer than one batch of {images}, and `dataloader_drop_last` "
             "leaves incomplete batches out. Lower `per_device_train_batch_size`, or let incomplete batches in."
         )
-
-
-def _load_tensors(checkpoint: str, name: str) -> dict[str, Tensor]:
-    path = os.path.join(checkpoint, name)
-    if not os.path.isfile(path):
-        raise ValueError(
-            f"The checkpoint {checkpoint!r} has no {name!r}; expected what `DistillationTrainer` writes without "
-            "`save_only_model`. Resume from another checkpoint."
-        )
-    return load_file(path)

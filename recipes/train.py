@@ -10,6 +10,8 @@ Settings come from the YAML and from flags; flags win. `--help` explains each of
 import sys
 from pathlib import Path
 
+from accelerate import PartialState
+
 from exrep_hf.cli import parse_settings
 from exrep_hf.study import Study
 
@@ -18,6 +20,8 @@ def main() -> None:
     """Read the settings and run the study."""
     recipes = Path(__file__).parent
     Study(parse_settings(sys.argv[1:], recipes / "digits.yaml", recipes / "presets" / "exrep.yaml")).run()
+    # Threads of a backend that are still there when Python ends abort the process now and then.
+    PartialState().destroy_process_group()
 
 
 if __name__ == "__main__":

@@ -11,8 +11,9 @@ ROOT = Path(__file__).parent.parent
 LAYERS = [
     {"outputs", "arguments"},
     {"models", "losses", "data"},
-    {"objective", "teacher", "metrics", "distiller_augment", "checkpoints", "launch"},
+    {"objective", "teacher", "metrics", "distiller_augment", "checkpoints", "launch", "batch_statistics"},
     {"preparation", "resumable_trainer"},
+    {"student_trainer"},
     {"trainer"},
     {"evaluation", "report"},
     {"hub"},

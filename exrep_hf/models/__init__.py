@@ -7,6 +7,7 @@ from .configuration_exrep import ExRepConfig
 from .feature_reader import FeatureReader
 from .input_distiller import LightDistiller, PaperDistiller
 from .modeling_exrep import ExRepForImageClassification, StudentOutput
+from .whole_parameters import whole_parameters
 
 AutoConfig.register(ExRepConfig.model_type, ExRepConfig, exist_ok=True)
 AutoModelForImageClassification.register(ExRepConfig, ExRepForImageClassification, exist_ok=True)
@@ -21,4 +22,5 @@ __all__ = [
     "load_classifier",
     "set_input_size",
     "set_labels",
+    "whole_parameters",
 ]

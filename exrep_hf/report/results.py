@@ -1,6 +1,7 @@
 """`results.json`: what a run was and what came out; cards, tables and pictures are made from it alone."""
 
 import dataclasses
+import functools
 import json
 import os
 import platform
@@ -10,8 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.models import whole_parameters
 
 RESULTS_NAME = "results.json"
 PACKAGES = ("exrep_hf", "torch", "transformers", "accelerate", "datasets", "timm", "evaluate", "huggingface-hub")
@@ -39,11 +43,24 @@ def public_settings(
     settings: ModelArguments | DataArguments | StudyArguments | DistillationArguments,
 ) -> dict[str, Any]:
     """Settings that differ from their defaults, without paths and tokens."""
-    defaults = DistillationArguments("-") if isinstance(settings, DistillationArguments) else type(settings)()
-    values, usual = _as_dict(settings), _as_dict(defaults)
+    usual = _training_defaults() if isinstance(settings, DistillationArguments) else _as_dict(type(settings)())
+    values = _as_dict(settings)
     return {
         name: _public(value) for name, value in values.items() if name not in _UNPUBLISHED and value != usual.get(name)
     }
+
+
+@functools.cache
+def _training_defaults() -> dict[str, Any]:
+    # Arguments set up accelerate for themselves: without this, a run would go on with the set-up of the defaults.
+    kept = [(state, dict(state._shared_state)) for state in (PartialState, AcceleratorState)]
+    try:
+        with whole_parameters():
+            return DistillationArguments("-").to_dict()
+    finally:
+        for state, content in kept:
+            state._shared_state.clear()
+            state._shared_state.update(content)
 
 
 def _as_dict(settings: Any) -> dict[str, Any]:

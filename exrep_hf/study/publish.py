@@ -26,10 +26,11 @@ def publish_student(
     """
     removable = arm.is_plain and trainer.student.input_distiller is not None
     trainer.save_model(str(folder / WITH_DISTILLER_NAME if removable else folder), _internal_call=True)
+    student = trainer.whole_student()
     if not trainer.is_world_process_zero():
         return
     if arm.is_plain:
-        trainer.student.without_distiller().save_pretrained(folder)
+        student.without_distiller().save_pretrained(folder)
         preprocessing.to_image_processor().save_pretrained(folder)
     plot_losses(record["history"], folder / LOSS_PICTURE, f"{arm.name}, seed {record['seed']}")
     dataset: Any = trainer.eval_dataset
@@ -38,7 +39,7 @@ def publish_student(
     batch = {name: value.to(trainer.args.device) for name, value in batch.items()}
     answer = trainer.ask_teacher(batch, training=False).logits
     plot_residuals(
-        trainer.student,
+        student,
         None if answer is None else answer.argmax(-1).tolist(),
         batch["pixel_values"],
         batch["labels"].tolist() if "labels" in batch else None,

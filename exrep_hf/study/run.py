@@ -80,7 +80,7 @@ def distil(
         "history": [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
     }
     if trainer.student.input_distiller is not None:
-        plain = Student(trainer.student.without_distiller(), start.processor)
+        plain = Student(trainer.whole_student().without_distiller(), start.processor)
         record["without_distiller"] = {"after": judge(plain, images, teacher, arm)}
     return record, trainer
 

@@ -85,7 +85,8 @@ def train_with_labels(
         processing_class=student.processor,
     )
     trainer.train()
-    student.classifier.eval()
+    student.classifier = trainer.whole_student().classifier.eval()
+    _lay_out(student.classifier, model_args)
 
 
 def load_network(

@@ -236,7 +236,7 @@ def test_failed_save_leaves_the_state_that_was_there(
         Path(path).write_bytes(b"half")
         raise OSError("disk full")
 
-    monkeypatch.setattr("exrep_hf.trainer.save_file", fail)
+    monkeypatch.setattr("exrep_hf.student_trainer.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         trainer._save_optimizer_and_scheduler(str(tmp_path))
     state = load_file(tmp_path / "distillation_state.safetensors")
