@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
         crd_weight=0.1,
         **changes,
     )
-    assert args.world_size
+    (folder / f"process-{args.process_index}").write_text(str(os.getpid()))
     if on_gpus:
         pretend_gpus()
     torch.manual_seed(2)
