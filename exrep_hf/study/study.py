@@ -121,8 +121,11 @@ class Study:
             if not self.resuming:
                 clear_output_dir(self.folder)
             # Also where a run that is to be resumed had not begun: it proves whose folder this is.
-            if not (self.folder / SETTINGS_NAME).is_file():
-                write_json(self._configuration(), self.folder / SETTINGS_NAME)
+            settings_file = self.folder / SETTINGS_NAME
+            if settings_file.is_file():
+                _check_settings(settings_file, self._configuration())
+            else:
+                write_json(self._configuration(), settings_file)
         PartialState().wait_for_everyone()
         self._tell(f"teacher {settings.model.teacher}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if teacher is not None and settings.model.teacher_steps and not was_trained:
@@ -223,6 +226,16 @@ class Study:
         PartialState().print(f"[{time.perf_counter() - self.began:4.0f} s] {message}", flush=True)
 
 
+def _check_settings(path: Path, now: dict[str, Any]) -> None:
+    """Make sure that a study is continued as it was begun; other arms and more seeds may be added.
+
+    Raises:
+        ValueError: if it was begun with other settings.
+    """
+    then = json.loads(path.read_text(encoding="utf-8"))
+    _refuse_differences("study", path.parent, {name: then[name] for name in then if name != "study"}, now)
+
+
 def _read_run(path: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
     """The record of a finished run.
 
@@ -230,19 +243,30 @@ def _read_run(path: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Any]
         ValueError: if it was run with other settings than the arm has now.
     """
     record = json.loads(path.read_text(encoding="utf-8"))
-    then, now = record["settings"], json.loads(json.dumps(settings))
+    _refuse_differences("finished run", path.parent, record["settings"], settings)
+    return record
+
+
+# What may differ between a run and its continuation, because no weight depends on it.
+_OF_NO_EFFECT = frozenset(
+    {"logging_steps", "logging_first_step", "save_strategy", "save_steps", "save_total_limit", "eval_strategy"}
+    | {"eval_steps", "per_device_eval_batch_size", "dataloader_num_workers", "ddp_backend", "ddp_timeout"}
+)
+
+
+def _refuse_differences(what: str, folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    now = json.loads(json.dumps(now))
     differing = [
         f"`{name}` {then[part].get(name, 'by default')} then, {now[part].get(name, 'by default')} now"
-        for part in now
-        for name in sorted(then[part].keys() | now[part].keys())
+        for part in then
+        for name in sorted((then[part].keys() | now[part].keys()) - _OF_NO_EFFECT)
         if then[part].get(name) != now[part].get(name)
     ]
     if differing:
         raise ValueError(
-            f"The finished run in {str(path.parent)!r} had other settings: {'; '.join(differing)}. Continue with the "
-            "settings it had, remove that folder, or give another `output_dir`."
+            f"The {what} in {str(folder)!r} had other settings: {'; '.join(differing)}. Continue with the settings it "
+            "had, remove that folder, or give another `output_dir`."
         )
-    return record
 
 
 def _source(teacher: Student | None) -> OnlineTeacher | None:

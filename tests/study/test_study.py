@@ -152,6 +152,17 @@ def test_finished_runs_of_other_settings_are_refused(finished: tuple[Path, dict[
     assert (copied / "results.json").read_bytes() == before
 
 
+def test_an_unfinished_study_of_other_settings_is_refused(
+    finished: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    """Its teacher would be of one study and its runs of another."""
+    copied = tmp_path / "digits"
+    shutil.copytree(finished[0], copied)
+    shutil.rmtree(copied / "arms")
+    with pytest.raises(ValueError, match="The study in .* had other settings: `teacher_steps` 6 then, 7 now"):
+        run_study(copied, resume_from_checkpoint="true", teacher_steps=7)
+
+
 def test_a_student_without_distiller_is_published_plain(tmp_path: Path) -> None:
     """Nobody should need this package to load an ordinary classifier; and one run needs no folders of runs."""
     folder = tmp_path / "plain"

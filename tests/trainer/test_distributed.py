@@ -253,3 +253,20 @@ def test_a_dead_process_ends_the_run(rank: int, tmp_path: Path) -> None:
     _, said = launch.communicate(timeout=60)
     assert time.monotonic() - died < 60 and launch.returncode != 0
     assert f"rank      : {rank} (local_rank: {rank})" in said and "SIGKILL" in said
+
+
+@pytest.mark.parametrize("backend", ["ddp", pytest.param("deepspeed_zero3", marks=needs_deepspeed)])
+def test_recipe(backend: str, tmp_path: Path) -> None:
+    """A study makes one trainer after the other, and takes each student out of its backend for the next stage."""
+    short = "--max_steps 4 --teacher_steps 3 --student_steps 2 --num_seeds 1 --logging_steps 2 --max_eval_samples 50"
+    device = "--ddp_backend gloo" if backend.startswith("deepspeed") else "--use_cpu true"
+    given = (
+        f"--config recipes/digits.yaml --per_device_train_batch_size 32 {short} {device} --output_dir {tmp_path}/out"
+    )
+    started = [*command(backend, ROOT / "recipes" / "train.py"), *given.split()]
+    done = subprocess.run(started, env=environment(), capture_output=True, text=True, timeout=400, cwd=ROOT)
+    assert done.returncode == 0, done.stderr[-4000:]
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert results["processes"] == 2 and set(results["arms"]) == {"ce", "kd", "exrep"}
+    model = ExRepForImageClassification.from_pretrained(tmp_path / "out")
+    assert all(parameter.numel() for parameter in model.parameters())
