@@ -149,6 +149,18 @@ def test_resumed_run_equals_an_uninterrupted_one(backend: str, tmp_path: Path) -
         assert all(torch.equal(received[name], value) for name, value in expected.items())
 
 
+def test_resumed_with_another_number_of_processes(one: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """The bank's rows belong to images, so that the run of one process goes on where that of two was."""
+    run("ddp", tmp_path, per_device_train_batch_size=4, save_strategy="steps", save_steps=8)
+    for path in tmp_path.glob("out/checkpoint-[12][60]/checkpoint_manifest.json"):
+        path.unlink()
+    (resumed,) = run(None, tmp_path, "--resume", per_device_train_batch_size=8)
+    assert [step["step"] for step in resumed["history"]] == list(range(1, 21))
+    for step, expected in zip(resumed["history"], one[1]["history"], strict=True):
+        for name in LOSSES:
+            assert step[name] == pytest.approx(expected[name], rel=1e-5), (step["step"], name)
+
+
 def test_accumulated_gradients(tmp_path: Path) -> None:
     """Terms without a bank: 2 processes of 2 accumulated batches of 2 are one batch of 8."""
     settings: dict[str, Any] = {"crd_weight": 0.0, "max_steps": 20}

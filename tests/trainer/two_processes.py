@@ -36,6 +36,7 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
     NegativeSampler.draw = given_negatives  # type: ignore[method-assign, assignment]
     changes: dict[str, Any] = {
         "max_steps": 20,
+        "crd_weight": 0.1,
         "optim": "sgd",
         "learning_rate": 0.02,
         "save_strategy": "no",
@@ -51,7 +52,6 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
         embedding_dim=8,
         critic_hidden_dim=8,
         critic_learning_rate=0.01,
-        crd_weight=0.1,
         **changes,
     )
     (folder / f"process-{args.process_index}").write_text(str(os.getpid()))
@@ -71,7 +71,6 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
     metrics = {"even": trainer.evaluate(TensorRows(16)), "uneven": trainer.evaluate(TensorRows(11))}
     trainer.save_model(str(folder / "student"))
     crd = trainer.distillation_objective.crd
-    assert crd is not None
     rank = trainer.args.process_index
     wrapper = trainer.model_wrapped
     facts = {
@@ -82,7 +81,7 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
         "metrics": metrics,
         "sent_buffers": sorted(name for name, _ in trainer.distillation_objective.named_buffers() if "bank" in name),
     }
-    torch.save(crd.bank_state(), folder / f"bank-{rank}.pt")
+    torch.save({} if crd is None else crd.bank_state(), folder / f"bank-{rank}.pt")
     whole = trainer.whole_student_state()
     if whole is not None:
         torch.save(whole, folder / f"student-{rank}.pt")
