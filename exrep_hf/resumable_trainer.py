@@ -1,6 +1,7 @@
 """A Trainer whose interrupted runs end as uninterrupted ones do."""
 
 import contextlib
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -138,6 +139,26 @@ class ResumableTrainer(Trainer):
             broadcast_batch_statistics(model)
         return loss
 
+    def logging_window(self) -> dict[str, Any]:
+        """What this process has gathered since the last log, of JSON types."""
+        return {"loss": self._tr_loss.item(), "last_logged": self._globalstep_last_logged}
+
+    def restore_logging_window(self, window: dict[str, Any]) -> None:
+        """Go on with what `logging_window` gave, so that the next log is a mean over all of its steps."""
+        self._tr_loss.fill_(window["loss"])
+        self._globalstep_last_logged = window["last_logged"]
+        # The loss of the whole training is one of the steps since it was resumed.
+        self._total_loss_scalar -= window["loss"]
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        _window_file(output_dir, self.args.process_index).write_text(json.dumps(self.logging_window()))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if checkpoint is not None and (path := _window_file(checkpoint, self.args.process_index)).is_file():
+            self.restore_logging_window(json.loads(path.read_text()))
+
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint, declare it whole, and only then let older ones go."""
         folder = self._get_output_dir(trial=trial)
@@ -155,3 +176,7 @@ class ResumableTrainer(Trainer):
         if self.args.should_save:
             write_manifest(checkpoint, self.run_facts())
             rotate_checkpoints(folder, limit, best_model_checkpoint=self.state.best_model_checkpoint, use_mtime=True)
+
+
+def _window_file(checkpoint: str, process: int) -> Path:
+    return Path(checkpoint) / f"logging_window_{process}.json"

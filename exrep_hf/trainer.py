@@ -273,6 +273,19 @@ class DistillationTrainer(StudentTrainer):
             self._train_meters.clear()
         super().log(logs, start_time)
 
+    def logging_window(self) -> dict[str, Any]:
+        """Add the components: their sums and counts."""
+        sums = {name: [float(meter.sum), meter.count] for name, meter in self._train_meters.items()}
+        return super().logging_window() | {"components": sums}
+
+    def restore_logging_window(self, window: dict[str, Any]) -> None:
+        """Restore the components too."""
+        super().restore_logging_window(window)
+        for name, (total, count) in window["components"].items():
+            meter = self._train_meters[name]
+            meter.sum, meter.count = torch.tensor(total, device=self.args.device), count  # type: ignore[assignment]
+            meter.avg = meter.sum / count
+
     # Optimizer, saving, loading
 
     def run_facts(self) -> dict[str, Any]:
