@@ -35,14 +35,19 @@ def check_processes(args: DistillationArguments) -> None:
     asked = asked_of_launcher()
     if asked is not None and asked > args.world_size:
         raise ValueError(
-            f"`accelerate launch` was asked for {asked} processes and started {args.world_size}: with `--cpu` or "
-            "`distributed_type: MULTI_CPU` it starts one. Use `--multi_gpu` (or recipes/accelerate/ddp.yaml), and on "
-            "a CPU `--use_cpu true` behind the name of the script."
+            f"`accelerate launch` was asked for {asked} processes and {args.world_size} train together: with `--cpu` "
+            "or `distributed_type: MULTI_CPU` it starts one, and with `pdsh` those of one node. Use `--multi_gpu` (or "
+            "recipes/accelerate/ddp.yaml), and on a CPU `--use_cpu true` behind the name of the script."
         )
 
 
 def asked_of_launcher() -> int | None:
-    """The number of processes in the command line or config of the `accelerate launch` that started this process."""
+    """The number of processes in the command line or config of the `accelerate launch` that started this process.
+
+    `EXREP_NUM_PROCESSES` stands for it where launchers stand between them, as on several nodes.
+    """
+    if "EXREP_NUM_PROCESSES" in os.environ:
+        return int(os.environ["EXREP_NUM_PROCESSES"])
     try:
         parent = psutil.Process().parent()
         command = [] if parent is None else parent.cmdline()
@@ -81,7 +86,7 @@ def check_backend(accelerator: Accelerator, args: DistillationArguments) -> None
                 + (
                     "It shards on accelerators such as GPUs alone; on a CPU use DDP or DeepSpeed."
                     if wanted == DistributedType.FSDP
-                    else "`use_cpu` turns DeepSpeed off: leave it out, and give `--ddp_backend gloo` on a CPU."
+                    else "Start with `accelerate launch --use_deepspeed`, and on a CPU with `--ddp_backend gloo`."
                 )
             )
     if running == DistributedType.DEEPSPEED:

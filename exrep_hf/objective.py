@@ -60,15 +60,16 @@ class DistillationObjective(nn.Module):
             )
         student_dim = student.feature_dim
         if args.crd_weight:
-            if num_samples is None:
+            if num_samples is None and args.queue_length is None:
                 raise ValueError(
                     "`crd_weight` is above 0 but the number of training images is unknown: the memory bank has one "
-                    "row an image. Pass a training data set with a length, or set `crd_weight` to 0."
+                    "row an image. Pass a training data set with a length, give `queue_length`, or set `crd_weight` "
+                    "to 0."
                 )
             self.crd = CRDLoss(
                 student_dim,
                 teacher_dim or 0,
-                num_samples,
+                num_samples or args.queue_length or 0,
                 embedding_dim=args.embedding_dim,
                 num_negatives=args.num_negatives,
                 temperature=args.crd_temperature,
@@ -179,7 +180,8 @@ class DistillationObjective(nn.Module):
         terms: dict[str, tuple[float, Tensor]] = {}
         if not self._given(teacher_features, "teacher_features", "crd_weight` or `adversarial_weight"):
             return terms
-        if self.crd is not None and self._given(sample_index, "sample_index", "crd_weight"):
+        has_row = self.args.queue_length or self.crd is None or self._given(sample_index, "sample_index", "crd_weight")
+        if self.crd is not None and has_row:
             value = self.crd(features, teacher_features, sample_index, labels=labels)
             terms["loss_crd"] = (self.args.crd_weight, value)
         if self.adversarial is not None:

@@ -28,6 +28,8 @@ class ResumableTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._seeded_step, self._batch_of_step = -1, 0
+        self._facts: dict[str, Any] = {}
+        self._writes_checkpoint = False
 
     def run_facts(self) -> dict[str, Any]:
         """What a run has to share with the one whose checkpoint it goes on from, of JSON types."""
@@ -54,12 +56,20 @@ class ResumableTrainer(Trainer):
     def _whole_model_left_whole(self) -> Iterator[None]:
         """Evaluate a model that no backend has split as it is: ZeRO-1 and 2 refuse to, FSDP2 wants an optimizer."""
         flags = self.is_deepspeed_enabled, self.is_fsdp_enabled
-        if not self.accelerator._models:
+        untouched = not self.accelerator._models
+        if untouched:
             self.is_deepspeed_enabled = self.is_fsdp_enabled = False
+            assert isinstance(self.model, nn.Module)
+            nn.Module.to(self.model, self.args.device)
         try:
             yield
         finally:
             self.is_deepspeed_enabled, self.is_fsdp_enabled = flags
+            if untouched:
+                # As it was before: accelerate would take it for wrapped, and train it on each process alone.
+                self.accelerator._models.clear()
+                self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+                vars(self.model).pop("_is_accelerate_prepared", None)
 
     def evaluation_loop(
         self,
@@ -94,8 +104,17 @@ class ResumableTrainer(Trainer):
             ValueError: if the checkpoint is not whole or of another run, or if there is none.
         """
         self._seeded_step = -1
-        # Every process has to start from the same checkpoint, also where not all see the same files.
-        checkpoint = broadcast_object_list([self._whole_checkpoint(resume_from_checkpoint)])[0]
+        # Here, on all processes: data that can't be read must not stop one of them at its first checkpoint.
+        self._facts = self.run_facts()
+        checkpoint, refusal = None, None
+        if self.is_world_process_zero():
+            try:
+                checkpoint = self._whole_checkpoint(resume_from_checkpoint)
+            except ValueError as error:
+                refusal = str(error)
+        checkpoint, refusal = broadcast_object_list([checkpoint, refusal])
+        if refusal is not None:
+            raise ValueError(refusal)
         return super().train(checkpoint, trial, ignore_keys_for_eval)
 
     def _whole_checkpoint(self, asked: str | bool | None) -> str | None:
@@ -107,7 +126,7 @@ class ResumableTrainer(Trainer):
                 f"`resume_from_checkpoint` is {asked}, but {self.args.output_dir!r} holds no whole checkpoint. Start "
                 "without it, or give the folder of a checkpoint."
             )
-        check_same_run(checkpoint, read_manifest(Path(checkpoint)), self.run_facts())
+        check_same_run(checkpoint, read_manifest(Path(checkpoint)), self._facts)
         return checkpoint
 
     def _init_training_state(
@@ -135,13 +154,14 @@ class ResumableTrainer(Trainer):
         with torch.random.fork_rng(self.random_devices):
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
             loss = super().training_step(model, inputs, num_items_in_batch)
-        if self.backend_saves_model and self.args.world_size > 1:
+        if self.args.world_size > 1:
             broadcast_batch_statistics(model)
         return loss
 
     def logging_window(self) -> dict[str, Any]:
         """What this process has gathered since the last log, of JSON types."""
-        return {"loss": self._tr_loss.item(), "last_logged": self._globalstep_last_logged}
+        window = {"loss": self._tr_loss.item(), "last_logged": self._globalstep_last_logged}
+        return window | {"processes": self.args.world_size}
 
     def restore_logging_window(self, window: dict[str, Any]) -> None:
         """Go on with what `logging_window` gave, so that the next log is a mean over all of its steps."""
@@ -157,7 +177,15 @@ class ResumableTrainer(Trainer):
     def _load_rng_state(self, checkpoint: str | None) -> None:
         super()._load_rng_state(checkpoint)
         if checkpoint is not None and (path := _window_file(checkpoint, self.args.process_index)).is_file():
-            self.restore_logging_window(json.loads(path.read_text()))
+            window = json.loads(path.read_text())
+            # What other processes had gathered is a mean over other images.
+            if window["processes"] == self.args.world_size:
+                self.restore_logging_window(window)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # The Trainer's call comes before the checkpoint is whole.
+        if not self._writes_checkpoint:
+            super()._push_from_checkpoint(checkpoint_folder)
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint, declare it whole, and only then let older ones go."""
@@ -168,13 +196,19 @@ class ResumableTrainer(Trainer):
             discard(checkpoint)
         self.accelerator.wait_for_everyone()
         limit, self.args.save_total_limit = self.args.save_total_limit, None
+        self._writes_checkpoint = True
         try:
             super()._save_checkpoint(model, trial)
         finally:
             self.args.save_total_limit = limit
+            self._writes_checkpoint = False
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
-            write_manifest(checkpoint, self.run_facts())
+            write_manifest(checkpoint, self._facts)
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(checkpoint))
+        if self.args.should_save:
             rotate_checkpoints(folder, limit, best_model_checkpoint=self.state.best_model_checkpoint, use_mtime=True)
 
 

@@ -1,14 +1,17 @@
 """A Trainer whose trained module holds more than the model that is saved."""
 
 import os
+from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.image_processing_utils import BaseImageProcessor
+from transformers.trainer_utils import TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.losses.plain_tensors import PlainTensorModule
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
 from exrep_hf.objective import STUDENT_PREFIX, DistillationObjective
 from exrep_hf.resumable_trainer import ResumableTrainer
@@ -31,6 +34,18 @@ class StudentTrainer(ResumableTrainer):
     def student(self) -> ExRepForImageClassification:
         """The model that is published."""
         return self.distillation_objective.student
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train as the Trainer does, with the memory bank on the device: FSDP moves parameters and buffers alone."""
+        for module in self.distillation_objective.modules():
+            if isinstance(module, PlainTensorModule):
+                module.to(self.args.device)
+        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the student whole: the Trainer writes no weights at all where FSDP saves in parts."""

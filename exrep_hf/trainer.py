@@ -107,7 +107,8 @@ class DistillationTrainer(StudentTrainer):
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()
         self._data = DataPreparation(preprocessing, self.teacher, model.config)
-        by_index = bool(args.crd_weight or (args.needs_teacher and self._answers_are_stored))
+        has_bank = args.crd_weight and args.queue_length is None
+        by_index = bool(has_bank or (args.needs_teacher and self._answers_are_stored))
         needed = ["sample_index"] * by_index + ["labels"] * bool(args.ce_weight)
         seed = args.seed if args.data_seed is None else args.data_seed
         train_dataset = self._data.for_training(train_dataset, augmentation, needed, seed)

@@ -31,7 +31,7 @@ def test_processes_that_train_alone(args: DistillationArguments, monkeypatch: py
 
 def test_fewer_processes_than_asked_for(args: DistillationArguments, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launch, "asked_of_launcher", lambda: 2)
-    with pytest.raises(ValueError, match="asked for 2 processes and started 1.*--multi_gpu"):
+    with pytest.raises(ValueError, match="asked for 2 processes and 1 train together.*--multi_gpu"):
         launch.check_processes(args)
 
 
@@ -64,13 +64,21 @@ def test_what_the_launcher_was_asked_for(
     assert launch.asked_of_launcher() == asked
 
 
+def test_what_a_job_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXREP_NUM_PROCESSES", "16")
+    assert launch.asked_of_launcher() == 16
+
+
 def _accelerator(running: DistributedType, config: dict[str, Any] | None = None) -> Any:
     return SimpleNamespace(distributed_type=running, deepspeed_plugin=SimpleNamespace(deepspeed_config=config))
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
-    [("FSDP", "FSDP was asked for, but accelerate runs MULTI_CPU"), ("DEEPSPEED", "DEEPSPEED was asked for.*use_cpu")],
+    [
+        ("FSDP", "FSDP was asked for, but accelerate runs MULTI_CPU"),
+        ("DEEPSPEED", "DEEPSPEED was asked for.*--ddp_backend gloo"),
+    ],
 )
 def test_another_backend(name: str, said: str, args: DistillationArguments, monkeypatch: pytest.MonkeyPatch) -> None:
     launch.check_backend(_accelerator(DistributedType.MULTI_CPU), args)

@@ -187,3 +187,17 @@ def test_wrong_auxiliary_state_changes_nothing(tmp_path: Path) -> None:
     objective.crd.set_labels(torch.arange(10) % 3)
     with pytest.raises(ValueError, match="classes of the training images differ"):
         objective.load_auxiliary_state(state)
+
+
+def test_queue_needs_neither_rows_nor_their_number(tmp_path: Path, batch: dict[str, Tensor]) -> None:
+    """A queue is for data whose bank does not fit, or whose number of images is not known."""
+    objective = make_objective(tmp_path, queue_length=20, per_device_train_batch_size=4)
+    streamed = DistillationObjective(objective.student, objective.args, teacher_dim=7, num_samples=None).train()
+    del batch["sample_index"]
+    output = streamed(**batch)
+    assert output.losses["loss_crd"] > 0 and streamed.crd is not None
+    assert streamed.crd.negatives.labels[:4].tolist() == batch["labels"].tolist()
+    with pytest.raises(ValueError, match="`queue_length` is 3, and each batch of all processes has 4 images"):
+        make_objective(tmp_path, queue_length=3, per_device_train_batch_size=4)
+    with pytest.raises(ValueError, match="number of training images is unknown.*give `queue_length`"):
+        DistillationObjective(objective.student, make_objective(tmp_path).args, teacher_dim=7, num_samples=None)

@@ -4,7 +4,6 @@ import hashlib
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from exrep_hf.data.datasets import DistillationDataset
@@ -31,14 +30,16 @@ def fingerprint(dataset: Any) -> str | None:
         return None
     digest = hashlib.sha256(str(len(dataset)).encode())
     inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
+    # Seeds of the items follow the epoch, and a run is resumed in any of them.
+    steady = SeededDataset(inner, dataset.seed if isinstance(dataset, SeededDataset) else 0)
     labels = getattr(inner, "labels", None)
     if labels is not None:
-        digest.update(np.asarray(torch.as_tensor(labels)).astype(np.int64).tobytes())
+        digest.update(repr(labels.tolist() if isinstance(labels, Tensor) else list(labels)).encode())
     for row in np.linspace(0, len(dataset) - 1, min(_IMAGES, len(dataset))).astype(int).tolist():
         if isinstance(inner, DistillationDataset):
             digest.update(np.asarray(inner.rows[row][inner.image_column]).tobytes())
         else:
-            first, second = _item(dataset, row), _item(dataset, row)
+            first, second = _item(steady, row), _item(steady, row)
             digest.update(first if first == second else b"")
     return digest.hexdigest()[:16]
 
@@ -46,4 +47,4 @@ def fingerprint(dataset: Any) -> str | None:
 def _item(dataset: Any, row: int) -> bytes:
     item = dataset[row]
     tensors = {name: value for name, value in sorted(item.items()) if isinstance(value, Tensor)}
-    return b"".join(name.encode() + value.cpu().contiguous().numpy().tobytes() for name, value in tensors.items())
+    return b"".join(name.encode() + value.cpu().double().numpy().tobytes() for name, value in tensors.items())

@@ -83,9 +83,10 @@ class NegativeSampler(PlainTensorModule):
             labels = labels.long()
             start = torch.searchsorted(self._sorted_labels, labels).unsqueeze(1)
             size = torch.searchsorted(self._sorted_labels, labels, right=True).unsqueeze(1) - start
-            # While all known images are of one class there is nothing else to draw from: keep within the table.
-            draw = random % (len(self._order) - size).clamp(min=1)
-            return self._order[(draw + size * (draw >= start)).clamp(max=len(self._order) - 1)]
+            others = len(self._order) - size
+            # While all known images are of one class there is nothing else to draw from: take any row.
+            draw = random % torch.where(others > 0, others, len(self._order))
+            return self._order[draw + size * ((draw >= start) & (others > 0))]
         if rows is not None:
             draw = random % (len(self.labels) - 1)
             return draw + (draw >= rows.unsqueeze(1))

@@ -10,6 +10,7 @@ from exrep_hf.report import RESULTS_NAME
 RUN_NAME = "run.json"
 SETTINGS_NAME = "settings.json"
 TEACHER_NAME = "teacher"
+STUDENTS_NAME = "students"
 ARMS_NAME = "arms"
 # Proof that the folder is a run's own.
 PROOFS = (SETTINGS_NAME, RESULTS_NAME)
@@ -19,6 +20,7 @@ WRITTEN = (
     RUN_NAME,
     ARMS_NAME,
     TEACHER_NAME,
+    STUDENTS_NAME,
     "checkpoint-*",
     "README.md",
     "config.json",

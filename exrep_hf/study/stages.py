@@ -146,8 +146,10 @@ def load_teacher(model_args: ModelArguments, data: StudyData, kept: Path | None)
     )
 
 
-def load_student(model_args: ModelArguments, data: StudyData) -> Student:
-    """Load the student as it is before `student_steps`."""
+def load_student(model_args: ModelArguments, data: StudyData, kept: Path | None = None) -> Student:
+    """Load the student as it is before `student_steps`, or the one that this study trained before and kept."""
+    if kept is not None:
+        return load_network(str(kept), None, False, True, data, model_args)
     assert model_args.student is not None
     return load_network(
         model_args.student,
@@ -163,6 +165,7 @@ def save_network(student: Student, folder: Path) -> None:
     """Write a classifier and its image processor, on the main process: whole or not at all."""
     if PartialState().is_main_process:
         temporary = folder.with_name(folder.name + ".tmp")
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         student.classifier.save_pretrained(temporary)
         student.processor.save_pretrained(temporary)
         temporary.rename(folder)

@@ -18,6 +18,7 @@ from exrep_hf.study.folder import (
     ARMS_NAME,
     RUN_NAME,
     SETTINGS_NAME,
+    STUDENTS_NAME,
     TEACHER_NAME,
     check_output_dir,
     checkpoint_to_resume,
@@ -63,7 +64,7 @@ class Study:
             raise ValueError(
                 "`push_to_hub` is set, but a study pushes nothing by itself: its controls would be pushed over its "
                 f"student. Leave it out, and afterwards run `hf upload USER/NAME {settings.training.output_dir} "
-                "--exclude 'arms/*' 'teacher/*' 'checkpoint-*'`."
+                "--exclude 'arms/*' 'teacher/*' 'students/*' 'checkpoint-*'`."
             )
         self.settings = settings
         self.folder = Path(str(settings.training.output_dir))
@@ -145,11 +146,14 @@ class Study:
         self._tell(
             f"seed {seed}: student {model_args.student}, {len(public)} public images{_steps(model_args.student_steps)}"
         )
-        start = load_student(model_args, data)
+        kept = self.folder / STUDENTS_NAME / f"seed{seed}"
+        was_trained = self.resuming and kept.is_dir()
+        start = load_student(model_args, data, kept if was_trained else None)
         folders = {arm.name: self._run_folder(arm.name, seed) for arm in self.arms}
         finished = {name for name, folder in folders.items() if self.resuming and (folder / RUN_NAME).is_file()}
-        if model_args.student_steps and len(finished) < len(self.arms):
+        if model_args.student_steps and len(finished) < len(self.arms) and not was_trained:
             train_with_labels(start, public, data, self.settings.training, model_args, model_args.student_steps)
+            save_network(start, kept)
         source = _source(teacher)
         before: Metrics | None = None
         of_teacher: Metrics | None = None
@@ -223,7 +227,8 @@ class Study:
         return sorted(path.name + "/" * path.is_dir() for path in self.folder.iterdir())
 
     def _tell(self, message: str) -> None:
-        PartialState().print(f"[{time.perf_counter() - self.began:4.0f} s] {message}", flush=True)
+        if PartialState().is_main_process:
+            print(f"[{time.perf_counter() - self.began:4.0f} s] {message}", flush=True)
 
 
 def _check_settings(path: Path, now: dict[str, Any]) -> None:
@@ -250,7 +255,8 @@ def _read_run(path: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Any]
 # What may differ between a run and its continuation, because no weight depends on it.
 _OF_NO_EFFECT = frozenset(
     {"logging_steps", "logging_first_step", "save_strategy", "save_steps", "save_total_limit", "eval_strategy"}
-    | {"eval_steps", "per_device_eval_batch_size", "dataloader_num_workers", "ddp_backend", "ddp_timeout"}
+    | {"eval_steps", "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_persistent_workers"}
+    | {"dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_backend", "ddp_timeout", "log_level"}
 )
 
 

@@ -124,8 +124,10 @@ def measure(processes: int, args: argparse.Namespace, argv: Sequence[str], folde
         launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
         launcher += ["--main_process_port", "0"]
     worker = [*argv, "--work", str(folder), "--started", str(time.time())]
-    threads = {} if args.gpu else {"OMP_NUM_THREADS": "1"}
-    subprocess.run([*launcher, __file__, *worker], check=True, env=os.environ | threads)
+    changed = {} if args.gpu else {"OMP_NUM_THREADS": "1"}
+    if args.gpu and processes == 1:
+        changed["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    subprocess.run([*launcher, __file__, *worker], check=True, env=os.environ | changed)
     return json.loads((folder / f"{processes}.json").read_text(encoding="utf-8"))
 
 

@@ -118,3 +118,11 @@ def test_registered_labels_are_a_copy() -> None:
     sampler.register(labels)
     labels.zero_()
     assert torch.equal(sampler.labels, LABELS)
+
+
+def test_one_class_alone() -> None:
+    """While all known rows are of one class, any of them is drawn, and not one alone."""
+    sampler = NegativeSampler(6)
+    sampler.load(torch.zeros(6, dtype=torch.int64))
+    drawn = sampler.draw(None, torch.zeros(2, dtype=torch.int64), 2, 200)
+    assert set(drawn.flatten().tolist()) == set(range(6))

@@ -152,6 +152,19 @@ def test_finished_runs_of_other_settings_are_refused(finished: tuple[Path, dict[
     assert (copied / "results.json").read_bytes() == before
 
 
+def test_starting_students_are_kept(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """Trained anew after an interruption, they may differ by rounding, and the arms would have different starts."""
+    copied = tmp_path / "digits"
+    shutil.copytree(finished[0], copied)
+    kept = copied / "students" / "seed42" / "model.safetensors"
+    written = kept.stat().st_mtime_ns
+    shutil.rmtree(copied / "arms" / "kd-seed42")
+    before = json.loads((copied / "arms" / "ce-seed42" / "run.json").read_text())["before"]
+    run_study(copied, resume_from_checkpoint="true")
+    assert kept.stat().st_mtime_ns == written
+    assert json.loads((copied / "arms" / "kd-seed42" / "run.json").read_text())["before"] == before
+
+
 def test_an_unfinished_study_of_other_settings_is_refused(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

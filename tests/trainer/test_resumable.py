@@ -166,3 +166,47 @@ def test_another_number_of_processes_is_said(make_trainer: MakeTrainer, tmp_path
     with caplog.at_level(logging.WARNING, "exrep_hf.checkpoints"):
         make_trainer(**SAVING).train(resume_from_checkpoint=True)
     assert "was written by 2 processes and goes on with 1" in caplog.text
+
+
+def test_data_that_vary_with_the_epoch_are_the_same(make_trainer: MakeTrainer, make_rows: Any) -> None:
+    """Crops of a later epoch must not make the data set of a resumed run another one."""
+
+    class Noisy(type(make_rows(1))):  # type: ignore[misc]
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            item = super().__getitem__(index)
+            return item | {"pixel_values": item["pixel_values"] + torch.randn(3, 16, 16)}
+
+    # Three steps an epoch: the checkpoint is of the second.
+    make_trainer(train_dataset=Noisy(12), max_steps=5, save_strategy="steps", save_steps=5).train()
+    resumed = make_trainer(train_dataset=Noisy(12), max_steps=6)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 6
+
+
+def test_evaluating_first_changes_nothing(make_trainer: MakeTrainer, make_rows: Any, parameters: Any) -> None:
+    """What accelerate prepares for an evaluation it would not wrap for training afterwards."""
+    plain, evaluated = make_trainer(eval_dataset=make_rows(8)), make_trainer(eval_dataset=make_rows(8))
+    for _ in range(2):
+        evaluated.evaluate()
+    assert evaluated.accelerator._models == [] and not hasattr(evaluated.model, "_is_accelerate_prepared")
+    plain.train()
+    evaluated.train()
+    expected = parameters(plain)
+    assert all(torch.equal(value, expected[name]) for name, value in parameters(evaluated).items())
+
+
+def test_pushed_checkpoint_is_whole(
+    make_trainer: MakeTrainer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The Trainer pushes before the last file is written."""
+    pushed = []
+
+    def push(self: Trainer, checkpoint: str) -> None:
+        pushed.append((Path(checkpoint).name, (Path(checkpoint) / MANIFEST).is_file()))
+
+    monkeypatch.setattr(Trainer, "_push_from_checkpoint", push)
+    monkeypatch.setattr(Trainer, "init_hf_repo", lambda self, token=None: None)
+    trainer = make_trainer(max_steps=2, **SAVING)
+    trainer.args.push_to_hub = True
+    trainer.train()
+    assert pushed == [("checkpoint-1", True), ("checkpoint-2", True)]

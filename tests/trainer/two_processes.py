@@ -66,6 +66,9 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
         TensorRows(ROWS),
         processing_class=PREPROCESSING.to_image_processor(),
     )
+    # Before training too: what is prepared for an evaluation must not be what is trained.
+    for _ in range(2):
+        trainer.evaluate(TensorRows(16))
     trainer.train(resume_from_checkpoint=resume or None)
     # 11 images can't be divided evenly, and the loader then repeats some of them.
     metrics = {"even": trainer.evaluate(TensorRows(16)), "uneven": trainer.evaluate(TensorRows(11))}
