@@ -265,6 +265,10 @@ class DistillationArguments(TrainingArguments):
     logging_nan_inf_filter: bool = field(
         default=False, metadata={"help": "Leave NaN losses out of the log; costs a device synchronisation a step."}
     )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False,
+        metadata={"help": "Search for parameters without a gradient at each step: for students that leave some out."},
+    )
 
     def __post_init__(self) -> None:
         self.check()

@@ -49,7 +49,6 @@ def run(folder: str, rank: int, processes: int, port: int) -> None:
             embedding_dim=8,
             critic_hidden_dim=8,
             distiller_share=0.5,
-            ddp_find_unused_parameters=True,
         ),
         # 22 images: the last batch of an epoch is not full.
         image_rows(22),
