@@ -125,7 +125,8 @@ def test_help(capsys: pytest.CaptureFixture[str], config: Path) -> None:
 
 def test_every_recipe_is_read_by_the_real_parser(tmp_path: Path) -> None:
     """A shipped YAML with a misspelt key would fail only at its user's."""
-    configs = sorted(RECIPES.rglob("*.yaml"))
+    # Those of accelerate are not ours to read.
+    configs = [path for path in sorted(RECIPES.rglob("*.yaml")) if path.parent.name != "accelerate"]
     presets = [path for path in configs if path.parent.name == "presets"]
     assert len(presets) == 4 and len(configs) > len(presets)
     for path in configs:

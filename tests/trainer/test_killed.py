@@ -61,14 +61,18 @@ def _wait(processes: list[BaseProcess], happened: Callable[[], bool]) -> None:
         time.sleep(0.002)
 
 
-def _kill_once(folder: Path, processes: list[BaseProcess], chance: random.Random, step_seconds: float) -> bool:
+def _kill_once(
+    folder: Path, processes: list[BaseProcess], chance: random.Random, step_seconds: float, number: int
+) -> bool:
     """Kill a run somewhere in its training, as a scheduler does; whether it was still alive."""
     marks = [folder / f"started-{rank}" for rank in range(len(processes))]
     _wait(processes, lambda: all(mark.exists() for mark in marks))
-    # A third each: anywhere, while a checkpoint is written, and when one has become whole.
-    for pattern in chance.choice(([], ["checkpoint-*"], ["checkpoint-*/checkpoint_manifest.json"])):
-        before = _found(folder, pattern)
-        _wait(processes, lambda: bool(_found(folder, pattern) - before))  # noqa: B023
+    # In turn: when a checkpoint has become whole, while one is written, and anywhere.
+    patterns = ("checkpoint-*/checkpoint_manifest.json", "checkpoint-*", None)
+    pattern = patterns[number % len(patterns)]
+    if pattern is not None:
+        before = set((folder / "out").glob(pattern))
+        _wait(processes, lambda: bool(set((folder / "out").glob(pattern)) - before))
     time.sleep(chance.uniform(0, step_seconds))
     alive = all(process.is_alive() for process in processes)
     for process in processes:
@@ -78,10 +82,6 @@ def _kill_once(folder: Path, processes: list[BaseProcess], chance: random.Random
     for mark in marks:
         mark.unlink()
     return alive
-
-
-def _found(folder: Path, pattern: str) -> set[Path]:
-    return set((folder / "out").glob(pattern))
 
 
 @pytest.mark.parametrize(("processes", "kills"), [(1, 20), (2, 5)])
@@ -95,7 +95,7 @@ def test_killed_run_equals_one_that_was_not(processes: int, kills: int, start: A
     chance, killed, folder, unfinished = random.Random(processes), 0, tmp_path / "killed", 0
     steps = [0]
     while killed < kills and steps[-1] < 40:
-        killed += _kill_once(folder, start(folder, processes), chance, step_seconds)
+        killed += _kill_once(folder, start(folder, processes), chance, step_seconds, len(steps) - 1)
         whole = last_whole_checkpoint(folder / "out")
         assert whole is not None or steps[-1] == 0, "there was a whole checkpoint, and now there is none"
         steps.append(0 if whole is None else int(whole.rpartition("-")[2]))
