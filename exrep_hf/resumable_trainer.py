@@ -66,7 +66,8 @@ class ResumableTrainer(Trainer):
         finally:
             self.is_deepspeed_enabled, self.is_fsdp_enabled = flags
             if untouched:
-                # As it was before: accelerate would take it for wrapped, and train it on each process alone.
+                # As it was before: it would count as wrapped, and be trained on each process alone.
+                self.model_wrapped = self.model  # type: ignore[assignment]
                 self.accelerator._models.clear()
                 self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
                 vars(self.model).pop("_is_accelerate_prepared", None)

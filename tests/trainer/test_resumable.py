@@ -183,11 +183,15 @@ def test_data_that_vary_with_the_epoch_are_the_same(make_trainer: MakeTrainer, m
     assert resumed.state.global_step == 6
 
 
-def test_evaluating_first_changes_nothing(make_trainer: MakeTrainer, make_rows: Any, parameters: Any) -> None:
+@pytest.mark.parametrize("changes", [{}, {"bf16": True}, {"torch_compile": True, "torch_compile_backend": "eager"}])
+def test_evaluating_first_changes_nothing(
+    changes: dict[str, Any], make_trainer: MakeTrainer, make_rows: Any, parameters: Any
+) -> None:
     """What accelerate prepares for an evaluation it would not wrap for training afterwards."""
-    plain, evaluated = make_trainer(eval_dataset=make_rows(8)), make_trainer(eval_dataset=make_rows(8))
+    plain, evaluated = (make_trainer(eval_dataset=make_rows(8), **changes) for _ in range(2))
     for _ in range(2):
         evaluated.evaluate()
+    assert evaluated.model_wrapped is evaluated.model
     assert evaluated.accelerator._models == [] and not hasattr(evaluated.model, "_is_accelerate_prepared")
     plain.train()
     evaluated.train()
