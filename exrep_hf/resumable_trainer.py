@@ -93,6 +93,12 @@ class ResumableTrainer(Trainer):
         """Devices, beside the CPU, whose generator a step or an evaluation may move."""
         return [self.args.device] if self.args.device.type == "cuda" else []
 
+    def prepare_training(self) -> None:
+        """What each call of `train` begins with, on all processes."""
+        self._seeded_step = -1
+        # Here, on all processes: data that can't be read must not stop one of them at its first checkpoint.
+        self._facts = self.run_facts()
+
     def train(
         self,
         resume_from_checkpoint: str | bool | None = None,
@@ -104,9 +110,7 @@ class ResumableTrainer(Trainer):
         Raises:
             ValueError: if the checkpoint is not whole or of another run, or if there is none.
         """
-        self._seeded_step = -1
-        # Here, on all processes: data that can't be read must not stop one of them at its first checkpoint.
-        self._facts = self.run_facts()
+        self.prepare_training()
         checkpoint, refusal = None, None
         if self.is_world_process_zero():
             try:

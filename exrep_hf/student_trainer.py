@@ -1,13 +1,11 @@
 """A Trainer whose trained module holds more than the model that is saved."""
 
 import os
-from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.trainer_utils import TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.arguments import DistillationArguments
@@ -35,17 +33,12 @@ class StudentTrainer(ResumableTrainer):
         """The model that is published."""
         return self.distillation_objective.student
 
-    def train(
-        self,
-        resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
-        ignore_keys_for_eval: list[str] | None = None,
-    ) -> TrainOutput:
-        """Train as the Trainer does, with the memory bank on the device: FSDP moves parameters and buffers alone."""
+    def prepare_training(self) -> None:
+        """Put the memory bank on the device too: FSDP moves parameters and buffers alone."""
+        super().prepare_training()
         for module in self.distillation_objective.modules():
             if isinstance(module, PlainTensorModule):
                 module.to(self.args.device)
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the student whole: the Trainer writes no weights at all where FSDP saves in parts."""

@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback, set_seed
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput
+from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import Augmentation, Mixing, check_same_classes, collate_distillation
@@ -173,15 +173,10 @@ class DistillationTrainer(StudentTrainer):
 
     # One step
 
-    def train(
-        self,
-        resume_from_checkpoint: str | bool | None = None,
-        trial: Any = None,
-        ignore_keys_for_eval: list[str] | None = None,
-    ) -> TrainOutput:
-        """Train as the Trainer does, starting with an empty logging window."""
+    def prepare_training(self) -> None:
+        """Start with an empty logging window."""
+        super().prepare_training()
         self._train_meters.clear()
-        return super().train(resume_from_checkpoint, trial, ignore_keys_for_eval)
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
         """Get the teacher's answer; an empty one where it is not needed or can't be had."""
