@@ -32,6 +32,20 @@ class ModelArguments:
         default=0,
         metadata={"help": "Train the teacher with labels on public and private images for this many steps first."},
     )
+    teacher_cache: str | None = field(
+        default=None,
+        metadata={
+            "help": "A teacher's stored answers, in the place of the teacher itself: a folder that "
+            "`recipes/cache_teacher.py` wrote, or a data set on the Hub."
+        },
+    )
+    teacher_cache_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a `teacher_cache` on the Hub."}
+    )
+    verify: Literal["sample", "full"] = field(
+        default="sample",
+        metadata={"help": "How stored answers are checked: sizes and some checksums, or `full`: every checksum."},
+    )
     student: str | None = field(
         default=None, metadata={"help": "Student: Hub name, `timm/...`, or local folder of a classifier."}
     )
@@ -86,6 +100,12 @@ class ModelArguments:
         _require(self.image_size is None or self.image_size >= 8, "image_size", self.image_size, "≥ 8 pixels")
         choices = ("light", "paper", "none")
         _require(self.distiller in choices, "distiller", self.distiller, f"one of {choices}")
+        _require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")
+        if self.teacher_cache is not None and self.teacher_steps:
+            raise ValueError(
+                f"`teacher_cache` is {self.teacher_cache!r} and `teacher_steps` is {self.teacher_steps}; expected one "
+                "of them: a teacher whose answers are stored has been trained. Set `--teacher_steps 0`."
+            )
         for who in ("teacher", "student"):
             if getattr(self, f"{who}_from_scratch") and not getattr(self, f"{who}_steps"):
                 raise ValueError(
@@ -238,6 +258,13 @@ class DistillationArguments(TrainingArguments):
         default=0.0,
         metadata={"help": "α of CutMix, 0 for none; the teacher is asked about the mixed image (timm's name)."},
     )
+    views: int | None = field(
+        default=None,
+        metadata={
+            "help": "Give each image this many random views, mixtures included, and show epoch e view e mod `views`; "
+            "without it each epoch has new ones."
+        },
+    )
     distiller_share: float = field(
         default=1.0,
         metadata={
@@ -291,6 +318,7 @@ class DistillationArguments(TrainingArguments):
         _require(self.queue_length is None or self.queue_length >= 2, "queue_length", self.queue_length, "≥ 2 rows")
         for name in ("mixup", "cutmix"):
             _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "an α ≥ 0 (0 turns it off)")
+        _require(self.views is None or self.views >= 1, "views", self.views, "≥ 1")
         _require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")
         smoothing = self.label_smoothing_factor
         _require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")

@@ -12,6 +12,7 @@ from exrep_hf.data import (
     Augmentation,
     DistillationDataset,
     Preprocessing,
+    ViewPolicy,
     ViewTransform,
     check_class_order,
     check_items,
@@ -22,6 +23,7 @@ from exrep_hf.data import (
 from exrep_hf.data.items import is_map_style
 from exrep_hf.data.labels import HasClasses
 from exrep_hf.data.seeded import SeededDataset
+from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
 
 logger = logging.getLogger(__name__)
@@ -44,23 +46,30 @@ class DataPreparation:
         self.classes = classes
         self.num_labels = classes.num_labels or 0
 
-    def for_training(self, dataset: Any, augmentation: Augmentation | None, needed: Sequence[str], seed: int) -> Any:
+    def for_training(self, dataset: Any, views: ViewPolicy, replayed: bool, needed: Sequence[str]) -> Any:
         """Prepare a training data set; a map-style one comes back as a `SeededDataset`.
 
         Args:
             dataset: as `DistillationTrainer` takes it.
-            augmentation: of images; None for the evaluation transform.
+            views: seed and augmentation of images; where they are replayed, also their number and mixtures.
+            replayed: whether there are only the policy's views; if not, each epoch has new ones.
             needed: keys that items have to hold, beside `pixel_values`.
-            seed: of the items' randomness.
 
         Raises:
             ValueError: for data that don't fit the models or the teacher's stored answers.
         """
-        dataset = self._with_transform(dataset, augmentation)
+        dataset = self._with_transform(dataset, views.augmentation, replayed)
         if is_map_style(dataset):
-            dataset = SeededDataset(dataset, seed)
+            dataset = SeededDataset(dataset, views.seed)
         check_items(dataset, needed, self.num_labels)
-        self._check_stored_answers(dataset, augmentation)
+        if replayed and dataset is not None:
+            if not isinstance(dataset, SeededDataset):
+                raise ValueError(
+                    f"`train_dataset` is a {type(dataset).__name__}, which only yields its items one by one; "
+                    "views can be made again only of rows that can be asked for. Pass a map-style data set, or leave "
+                    "out `views` and stored answers."
+                )
+            dataset = ReplayedDataset(dataset.dataset, views, self.num_labels if "labels" in needed else None)
         return dataset
 
     def for_evaluation(self, dataset: Any) -> Any:
@@ -71,11 +80,11 @@ class DataPreparation:
         """
         if isinstance(dataset, dict):
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
-        dataset = self._with_transform(dataset, None)
+        dataset = self._with_transform(dataset, None, False)
         check_items(dataset, (), self.num_labels, name="eval_dataset")
         return dataset
 
-    def _with_transform(self, dataset: Any, augmentation: Augmentation | None) -> Any:
+    def _with_transform(self, dataset: Any, augmentation: Augmentation | None, replayed: bool) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
             return dataset
@@ -95,23 +104,13 @@ class DataPreparation:
                 "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` "
                 "with its image processor as the teacher."
             )
-        transform = ViewTransform(self.preprocessing, teacher_preprocessing, augmentation)
+        reference = None
+        if replayed and self.teacher is not None:
+            # Stored answers are for views that were made for the teacher alone.
+            stored = self.teacher.stored_preprocessing if isinstance(self.teacher, CachedTeacher) else None
+            reference = stored or teacher_preprocessing
+        transform = ViewTransform(self.preprocessing, teacher_preprocessing, augmentation, reference)
         return DistillationDataset(dataset, transform, image_column, label_column)
-
-    def _check_stored_answers(self, dataset: Any, augmentation: Augmentation | None) -> None:
-        if self.teacher is None or not self.teacher.training_images_only:
-            return
-        if augmentation is not None:
-            raise ValueError(
-                "`augmentation` was given with a teacher whose answers are stored: they are for images without "
-                "augmentation. Leave `augmentation` out, or use an `OnlineTeacher`."
-            )
-        stored = self.teacher.num_samples if isinstance(self.teacher, CachedTeacher) else None
-        if stored is not None and is_map_style(dataset) and len(dataset) != stored:
-            raise ValueError(
-                f"The teacher's answers are stored for {stored} images and `train_dataset` has {len(dataset)}; "
-                "expected the same images. Store the answers for this data set."
-            )
 
 
 def student_preprocessing(model: PreTrainedModel, processor: BaseImageProcessor | None) -> Preprocessing | None:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer
@@ -16,6 +15,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, Tr
 
 from exrep_hf.batch_statistics import broadcast_batch_statistics
 from exrep_hf.checkpoints import check_same_run, discard, last_whole_checkpoint, read_manifest, write_manifest
+from exrep_hf.main_process import decided_by_main
 
 
 class ResumableTrainer(Trainer):
@@ -111,15 +111,7 @@ class ResumableTrainer(Trainer):
             ValueError: if the checkpoint is not whole or of another run, or if there is none.
         """
         self.prepare_training()
-        checkpoint, refusal = None, None
-        if self.is_world_process_zero():
-            try:
-                checkpoint = self._whole_checkpoint(resume_from_checkpoint)
-            except ValueError as error:
-                refusal = str(error)
-        checkpoint, refusal = broadcast_object_list([checkpoint, refusal])
-        if refusal is not None:
-            raise ValueError(refusal)
+        checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
         return super().train(checkpoint, trial, ignore_keys_for_eval)
 
     def _whole_checkpoint(self, asked: str | bool | None) -> str | None:

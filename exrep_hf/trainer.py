@@ -18,7 +18,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.data import Augmentation, Mixing, check_same_classes, collate_distillation
+from exrep_hf.data import Augmentation, Mixing, ViewPolicy, check_same_classes, collate_distillation
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.data.seeded import EpochCallback, SeededDataset
 from exrep_hf.launch import allow_another_accelerator, check_backend, check_processes
@@ -28,7 +28,7 @@ from exrep_hf.objective import DistillationObjective
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.preparation import DataPreparation, student_preprocessing
 from exrep_hf.student_trainer import StudentTrainer
-from exrep_hf.teacher import TeacherSource, as_teacher, check_apart
+from exrep_hf.teacher import CachedTeacher, TeacherSource, as_teacher, check_apart, stored_views
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class DistillationTrainer(StudentTrainer):
             other classes from the first step on. Items of a row and epoch are the same in every run of a seed.
         eval_dataset: the same; labels may be missing. A dict of data sets is evaluated one by one.
         augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student; None trains
-            on the evaluation transform.
+            on the evaluation transform. Where the teacher's answers are stored, it has to be what they are for.
         processing_class: the student's image processor; found from the model where not given. Data sets of tensors
             do without.
         data_collator: `collate_distillation` where not given.
@@ -97,12 +97,14 @@ class DistillationTrainer(StudentTrainer):
         if self.teacher is not None:
             check_same_classes(model.config, self.teacher)
             check_apart(model, self.teacher)
-        self._mixing = Mixing(args.mixup, args.cutmix)
-        if self._mixing and self._answers_are_stored and args.needs_teacher:
-            raise ValueError(
-                f"`mixup` is {args.mixup} and `cutmix` is {args.cutmix} with a teacher whose answers are stored: they "
-                "are for images that are not mixed. Set both to 0, or use an `OnlineTeacher`."
-            )
+        seed = args.seed if args.data_seed is None else args.data_seed
+        mixing = Mixing(args.mixup, args.cutmix)
+        wanted = ViewPolicy(args.views or 1, seed, augmentation, mixing)
+        views, replayed = wanted, args.views is not None
+        if self.teacher is not None and args.needs_teacher and self._answers_are_stored:
+            views, replayed = stored_views(self.teacher, wanted, number_given=replayed), True
+        # Views that are to be made again are mixed one by one, by the data set; others batch by batch.
+        self._mixing = Mixing() if replayed else mixing
         preprocessing = student_preprocessing(model, processing_class)
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()
@@ -110,8 +112,11 @@ class DistillationTrainer(StudentTrainer):
         has_bank = args.crd_weight and args.queue_length is None
         by_index = bool(has_bank or (args.needs_teacher and self._answers_are_stored))
         needed = ["sample_index"] * by_index + ["labels"] * bool(args.ce_weight)
-        seed = args.seed if args.data_seed is None else args.data_seed
-        train_dataset = self._data.for_training(train_dataset, augmentation, needed, seed)
+        train_dataset = self._data.for_training(train_dataset, views, replayed, needed)
+        if args.needs_teacher and isinstance(self.teacher, CachedTeacher):
+            self.teacher = self.teacher.at_temperature(args.temperature)
+            if train_dataset is not None:
+                self.teacher.check_images(train_dataset)
         _check_batches(args, train_dataset)
         labels, callbacks = None, list(callbacks or ())
         if isinstance(train_dataset, SeededDataset):

@@ -11,12 +11,14 @@ from exrep_hf.data.mixing import Mixing
 from exrep_hf.data.preprocessing import Preprocessing
 from exrep_hf.data.splits import split_public_private, train_val_split
 from exrep_hf.data.transforms import Augmentation, ViewTransform
+from exrep_hf.data.views import ViewPolicy
 
 __all__ = [
     "Augmentation",
     "DistillationDataset",
     "Mixing",
     "Preprocessing",
+    "ViewPolicy",
     "ViewTransform",
     "check_class_order",
     "check_images",

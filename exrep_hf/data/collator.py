@@ -6,7 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-KEYS = ("pixel_values", "teacher_pixel_values", "labels", "sample_index", "teacher_logits", "teacher_features")
+KEYS = (
+    *("pixel_values", "teacher_pixel_values", "labels", "sample_index", "view"),
+    *("teacher_logits", "teacher_features"),
+)
 
 
 def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
@@ -14,10 +17,10 @@ def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor
 
     Args:
         items: dicts with `pixel_values` and any of `teacher_pixel_values`, `labels` (or `label`), `sample_index`,
-            `teacher_logits`, `teacher_features`; other keys are left out.
+            `view`, `teacher_logits`, `teacher_features`; other keys are left out.
 
     Returns:
-        a tensor `(batch, ...)` for each key; labels and indices are int64.
+        a tensor `(batch, ...)` for each key; labels and indices are int64, shares of classes float32.
 
     Raises:
         ValueError: if an item has no `pixel_values`, or items disagree in keys or shapes.
@@ -39,7 +42,10 @@ def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor
 
 
 def _stacked(key: str, values: list[Any]) -> Tensor:
-    dtype = torch.int64 if key in ("labels", "sample_index") else None
+    # Labels of mixed images are shares of the classes.
+    shares = isinstance(values[0], Tensor) and values[0].is_floating_point() and values[0].ndim == 1
+    whole = key in ("labels", "sample_index", "view") and not shares
+    dtype = torch.int64 if whole else None
     try:
         if isinstance(values[0], Tensor):
             return torch.stack(values).to(dtype or values[0].dtype)

@@ -74,18 +74,11 @@ class Mixing:
         images = batch["pixel_values"]
         # Small tensors, so that the masks of whole images are made where the images are.
         partner = torch.randperm(len(images)).to(images.device)
-        own_share, box = (drawn.to(images.device) for drawn in self._draw(len(images)))
-        for name in IMAGES:
-            if name in batch:
-                mixed[name] = _mix(batch[name], partner, own_share, box)
-        if "labels" in batch:
-            check_label_batch(batch["labels"], num_labels)
-            labels = F.one_hot(batch["labels"].long(), num_labels).float()
-            covered = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
-            mixed["labels"] = torch.lerp(labels[partner], labels, (own_share * (1 - covered))[:, None])
-        return mixed
+        own_share, box = (drawn.to(images.device) for drawn in self.draw(len(images)))
+        others = {name: batch[name][partner] for name in (*IMAGES, "labels") if name in batch}
+        return mixed | mix_pairs(batch, others, own_share, box, num_labels)
 
-    def _draw(self, count: int) -> tuple[Tensor, Tensor]:
+    def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """Each image's share in a blend `(count,)`, and box (top, left, bottom, right) as parts of the image."""
         own_share, box = torch.ones(count), torch.zeros(count, 4)
         cut = torch.rand(count) < 0.5 if self.mixup and self.cutmix else torch.full((count,), bool(self.cutmix))
@@ -103,7 +96,36 @@ def _beta(alpha: float, count: int) -> Tensor:
     return torch.distributions.Beta(alpha, alpha).sample((count,))
 
 
-def _mix(images: Tensor, partner: Tensor, own_share: Tensor, box: Tensor) -> Tensor:
+def mix_pairs(
+    batch: Mapping[str, Tensor], others: Mapping[str, Tensor], own_share: Tensor, box: Tensor, num_labels: int | None
+) -> dict[str, Tensor]:
+    """Mix images, and labels to shares of the classes, with their partners.
+
+    Args:
+        batch: `pixel_values` `(batch, channels, height, width)`, and `teacher_pixel_values` and `labels` `(batch,)`
+            where there are any.
+        others: the same of each image's partner.
+        own_share: of `Mixing.draw`, `(batch,)`.
+        box: of `Mixing.draw`, `(batch, 4)`.
+        num_labels: number of classes; None leaves labels out.
+
+    Raises:
+        ValueError: for a label that is no class.
+    """
+    mixed = {name: _mix(batch[name], others[name], own_share, box) for name in IMAGES if name in batch}
+    if "labels" in batch and num_labels is not None:
+        own, other = (_one_hot(part["labels"], num_labels) for part in (batch, others))
+        covered = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
+        mixed["labels"] = torch.lerp(other, own, (own_share * (1 - covered))[:, None])
+    return mixed
+
+
+def _one_hot(labels: Tensor, num_labels: int) -> Tensor:
+    check_label_batch(labels, num_labels)
+    return F.one_hot(labels.long(), num_labels).float()
+
+
+def _mix(images: Tensor, others: Tensor, own_share: Tensor, box: Tensor) -> Tensor:
     height, width = images.shape[-2:]
     rows, columns = ((torch.arange(size, device=images.device) + 0.5) / size for size in (height, width))
     top, left, bottom, right = (edge[:, None] for edge in box.T)
@@ -111,4 +133,4 @@ def _mix(images: Tensor, partner: Tensor, own_share: Tensor, box: Tensor) -> Ten
         :, None, None
     ]
     share = torch.where(inside, 0.0, own_share[:, None, None, None]).to(images.dtype)
-    return torch.lerp(images[partner], images, share)
+    return torch.lerp(others, images, share)

@@ -1,5 +1,6 @@
 """Items whose randomness depends on seed, epoch and row alone."""
 
+import contextlib
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -46,27 +47,43 @@ class SeededDataset(Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Returns several items, each made under its own seed."""
+        return self.items_of(indices, int(self._epoch))
+
+    def items_of(self, indices: Sequence[int], number: int) -> list[Any]:
+        """Returns several items, each made under the seed of this row and number (of an epoch or a view)."""
         # Lazy: an item's randomness happens when it is asked for, under the seed set just before.
         if isinstance(self.dataset, DistillationDataset):
             items = self.dataset.iterate(indices)
         else:
             items = (self.dataset[index] for index in indices)
-        # torch's CPU generator alone: `torch.manual_seed` would also reset those of accelerators.
-        generator = torch.default_generator
-        before = random.getstate(), np.random.get_state(), generator.get_state()
-        try:
-            return [self._under_own_seed(items, index) for index in indices]
-        finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])
-            generator.set_state(before[2])
+        made = []
+        with generators_kept():
+            for index in indices:
+                seed_generators([self.seed, number, index])
+                made.append(next(items))
+        return made
 
-    def _under_own_seed(self, items: Iterator[Any], index: int) -> Any:
-        seed = int(np.random.SeedSequence([self.seed, int(self._epoch), index]).generate_state(1)[0])
-        random.seed(seed)
-        np.random.seed(seed)
-        torch.default_generator.manual_seed(seed)
-        return next(items)
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """Leave the CPU's generators of torch, NumPy and `random` as they were."""
+    # torch's CPU generator alone: `torch.manual_seed` would also reset those of accelerators.
+    generator = torch.default_generator
+    before = random.getstate(), np.random.get_state(), generator.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        generator.set_state(before[2])
+
+
+def seed_generators(entropy: Sequence[int]) -> None:
+    """Seed the CPU's generators of torch, NumPy and `random` from some numbers ≥ 0."""
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
 
 
 class EpochCallback(TrainerCallback):

@@ -78,7 +78,9 @@ class ViewTransform:
     Args:
         student: how the student wants its images.
         teacher: how the teacher wants its images; `None`: as the student.
-        augmentation: `None` for evaluation, or for teacher outputs that were computed once and stored.
+        augmentation: `None` for evaluation.
+        reference: the model at whose size `auto_augment` acts; the one with the larger input where not given. Views
+            that are made again elsewhere, for one of the two alone, need the same.
     """
 
     def __init__(
@@ -86,17 +88,19 @@ class ViewTransform:
         student: Preprocessing,
         teacher: Preprocessing | None = None,
         augmentation: Augmentation | None = None,
+        reference: Preprocessing | None = None,
     ) -> None:
         self.student = student
         self.teacher = None if teacher == student else teacher
         self.augmentation = augmentation
         # The larger of the two: the smaller input is then made from it, never the other way round.
-        self._largest = max((student, teacher or student), key=lambda model: model.height * model.width)
+        larger = max((student, teacher or student), key=lambda model: model.height * model.width)
+        self._reference = reference or larger
         self._policy = None
         if augmentation is not None and augmentation.auto_augment is not None:
-            mean = self._largest.mean * (3 // len(self._largest.mean))
-            size = min(self._largest.height, self._largest.width)
-            resampling = RESAMPLING[self._largest.interpolation]
+            mean = self._reference.mean * (3 // len(self._reference.mean))
+            size = min(self._reference.height, self._reference.width)
+            resampling = RESAMPLING[self._reference.interpolation]
             self._policy = policy_transform(augmentation.auto_augment, size, mean, resampling)
 
     def __call__(self, image: Image.Image) -> dict[str, Tensor]:
@@ -125,6 +129,6 @@ class ViewTransform:
         if self._policy is None:
             return view
         # timm's policies shift by pixels of the model's input, so they come after the resize.
-        target = (self._largest.width, self._largest.height)
-        view = view.convert("RGB").resize(target, RESAMPLING[self._largest.interpolation])
+        target = (self._reference.width, self._reference.height)
+        view = view.convert("RGB").resize(target, RESAMPLING[self._reference.interpolation])
         return self._policy(view)

@@ -47,7 +47,8 @@ def summary_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
         return (name, percent(outcome["accuracy"]), *shares, _count(cost["parameters"]), _count(cost["macs"]))
 
     rows = []
-    if teacher is not None:
+    # Of stored answers it may not be known what their teacher reaches on these images.
+    if teacher is not None and teacher["accuracy"] is not None:
         measured = {"accuracy": {"mean": teacher["accuracy"], "std": None}}
         rows.append(row("teacher", measured, teacher["cost"]))
     rows.append(row("student before", {"accuracy": student["accuracy"]}, student["cost"]))

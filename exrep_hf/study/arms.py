@@ -21,6 +21,7 @@ SHARED_SETTINGS = frozenset(
         "output_dir",
         "seed",
         "teacher",
+        "teacher_cache",
         "student",
         "teacher_steps",
         "student_steps",

@@ -8,6 +8,7 @@ from typing import Any
 
 from datasets import Dataset
 
+from exrep_hf.arguments import DistillationArguments
 from exrep_hf.evaluation import data_gap_recovered, gap_recovered
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.data import StudyData, augmentation_of
@@ -19,12 +20,12 @@ from exrep_hf.trainer import DistillationTrainer
 Metrics = dict[str, float]
 
 
-def judge(student: Student, images: Dataset, teacher: TeacherSource | None, arm: Arm) -> Metrics:
+def judge(student: Student, images: Dataset, teacher: TeacherSource | None, args: DistillationArguments) -> Metrics:
     """Evaluate a plain classifier: accuracy, loss with the labels, and agreement with the teacher."""
     trainer = DistillationTrainer(
         student.classifier,
         teacher=teacher,
-        args=labels_only(arm.args),
+        args=labels_only(args),
         eval_dataset=images,
         processing_class=student.processor,
     )
@@ -81,7 +82,7 @@ def distil(
     }
     if trainer.student.input_distiller is not None:
         plain = Student(trainer.whole_student().without_distiller(), start.processor)
-        record["without_distiller"] = {"after": judge(plain, images, teacher, arm)}
+        record["without_distiller"] = {"after": judge(plain, images, teacher, arm.args)}
     return record, trainer
 
 

@@ -38,6 +38,7 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
     changed.ce_weight = 1.0
     changed.kd_weight = changed.crd_weight = changed.adversarial_weight = 0.0
     changed.mixup = changed.cutmix = 0.0
+    changed.views = None
     changed.save_strategy = SaveStrategy.NO
     changed.eval_strategy = IntervalStrategy.NO
     changed.load_best_model_at_end = changed.push_to_hub = False
@@ -134,7 +135,7 @@ def load_teacher(model_args: ModelArguments, data: StudyData, kept: Path | None)
     """Load the teacher, or the one that this study trained before and kept in a folder."""
     if kept is not None:
         return load_network(str(kept), None, False, True, data, model_args)
-    if model_args.teacher is None:
+    if model_args.teacher is None or model_args.teacher_cache is not None:
         return None
     return load_network(
         model_args.teacher,

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from datasets import Dataset
 from transformers import set_seed
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.hub import make_model_card
 from exrep_hf.report import RESULTS_NAME, device_name, public_settings, software_versions, summary_table, write_json
-from exrep_hf.study.arms import make_arms
+from exrep_hf.study.arms import Arm, make_arms
 from exrep_hf.study.data import StudyData, load_study_data
 from exrep_hf.study.folder import (
     ARMS_NAME,
@@ -36,7 +37,8 @@ from exrep_hf.study.results import (
 )
 from exrep_hf.study.run import Metrics, add_gaps, distil, judge, make_trainer, placed
 from exrep_hf.study.stages import Student, load_student, load_teacher, save_network, train_with_labels
-from exrep_hf.teacher import OnlineTeacher
+from exrep_hf.study.stored_teacher import open_cache, stored_metrics, summarise_stored_teacher
+from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
 
 
 @dataclass
@@ -74,6 +76,7 @@ class Study:
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
         asked = settings.training.resume_from_checkpoint
         self.resuming = wants_resume(asked)
+        self.cache: CachedTeacher | None = None
         if self._several and self.resuming and str(asked).lower() != "true":
             raise ValueError(
                 f"`resume_from_checkpoint` is {asked!r}; expected `true`: a study of several runs goes on where each "
@@ -82,7 +85,8 @@ class Study:
         checkpoint_to_resume(asked, self.folder)
         self.began = time.perf_counter()
         if PartialState().is_main_process:
-            inputs = (settings.model.teacher, settings.model.student, settings.data.dataset)
+            models = (settings.model.teacher, settings.model.teacher_cache, settings.model.student)
+            inputs = (*models, settings.data.dataset)
             check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
         PartialState().wait_for_everyone()
 
@@ -96,6 +100,7 @@ class Study:
         data = load_study_data(settings.data, settings.training.dataloader_num_workers or None)
         self._tell(f"{settings.data.dataset}: {len(data.train)} training images, {len(data.test)} test images")
         set_seed(settings.training.seed)
+        self.cache = open_cache(settings.model)
         teacher = self._prepare_teacher(data)
         records: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in self.arms}
         for seed in self.seeds:
@@ -117,7 +122,7 @@ class Study:
         start = load_student(settings.model, data)
         _, images = data.parts(self.seeds[0])
         for arm in self.arms:
-            make_trainer(arm, start, images, data, self.seeds[0], _source(teacher))
+            make_trainer(arm, start, images, data, self.seeds[0], self._source(teacher))
         if PartialState().is_main_process:
             if not self.resuming:
                 clear_output_dir(self.folder)
@@ -128,7 +133,8 @@ class Study:
             else:
                 write_json(self._configuration(), settings_file)
         PartialState().wait_for_everyone()
-        self._tell(f"teacher {settings.model.teacher}{_steps(0 if was_trained else settings.model.teacher_steps)}")
+        named = settings.model.teacher if self.cache is None else f"by its answers in {settings.model.teacher_cache}"
+        self._tell(f"teacher {named}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if teacher is not None and settings.model.teacher_steps and not was_trained:
             train_with_labels(
                 teacher, data.train, data, settings.training, settings.model, settings.model.teacher_steps
@@ -154,7 +160,7 @@ class Study:
         if model_args.student_steps and len(finished) < len(self.arms) and not was_trained:
             train_with_labels(start, public, data, self.settings.training, model_args, model_args.student_steps)
             save_network(start, kept)
-        source = _source(teacher)
+        source = self._source(teacher)
         before: Metrics | None = None
         of_teacher: Metrics | None = None
         for arm in self.arms:
@@ -164,8 +170,8 @@ class Study:
                 records[arm.name].append(_read_run(folder / RUN_NAME, self.arm_settings[arm.name]))
                 continue
             if before is None:
-                before = judge(start, images, source, arm)
-                of_teacher = None if teacher is None else judge(teacher, images, None, arm)
+                before = judge(start, images, source, arm.args)
+                of_teacher = self._judge_teacher(teacher, images, arm)
             self._tell(f"seed {seed}: {arm.name}")
             set_seed(seed)
             record, trainer = distil(placed(arm, folder, seed), start, images, data, source)
@@ -197,15 +203,28 @@ class Study:
             "processes": PartialState().num_processes,
             "seeds": self.seeds,
             "dataset": describe_data(data, self.seeds[0]),
-            "teacher": teacher
-            and summarise_teacher(
-                settings.model.teacher, settings.model.teacher_from_scratch, runs, network_cost(teacher)
-            ),
+            "teacher": self._summarise_teacher(teacher, runs),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
             "published": {"arm": main.name, "seed": self.seeds[0], **published["after"]},
             "wall_time_seconds": time.perf_counter() - self.began,
         }
+
+    def _source(self, teacher: Student | None) -> TeacherSource | None:
+        return self.cache if teacher is None else OnlineTeacher(teacher.classifier, teacher.processor)
+
+    def _judge_teacher(self, teacher: Student | None, images: Dataset, arm: Arm) -> Metrics | None:
+        if self.cache is not None:
+            return stored_metrics(self.cache, self.settings.data.evaluate_on, len(images))
+        return None if teacher is None else judge(teacher, images, None, arm.args)
+
+    def _summarise_teacher(self, teacher: Student | None, runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+        if self.cache is not None:
+            return summarise_stored_teacher(self.cache, runs)
+        model_args = self.settings.model
+        if teacher is None:
+            return None
+        return summarise_teacher(model_args.teacher, model_args.teacher_from_scratch, runs, network_cost(teacher))
 
     def _configuration(self) -> dict[str, Any]:
         settings = self.settings
@@ -273,10 +292,6 @@ def _refuse_differences(what: str, folder: Path, then: dict[str, Any], now: dict
             f"The {what} in {str(folder)!r} had other settings: {'; '.join(differing)}. Continue with the settings it "
             "had, remove that folder, or give another `output_dir`."
         )
-
-
-def _source(teacher: Student | None) -> OnlineTeacher | None:
-    return None if teacher is None else OnlineTeacher(teacher.classifier, teacher.processor)
 
 
 def _steps(steps: int) -> str:

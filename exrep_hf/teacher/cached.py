@@ -1,205 +1,271 @@
 """A teacher whose answers were computed once and stored."""
 
+import copy
 import dataclasses
-import hashlib
-import json
-import shutil
-from collections.abc import Mapping
+import importlib.metadata
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import datasets
 import torch
-from accelerate import PartialState
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
-from tqdm.auto import tqdm
+from torch.utils.data import Dataset
 
-from exrep_hf.data import DistillationDataset, Preprocessing, collate_distillation
+from exrep_hf.data import (
+    DistillationDataset,
+    Preprocessing,
+    ViewPolicy,
+    ViewTransform,
+    find_columns,
+)
+from exrep_hf.data.fingerprint import fingerprint
+from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.outputs import TeacherOutput
+from exrep_hf.teacher.cache import Plan, Provenance, Storage, StoredAnswers, write_answers
+from exrep_hf.teacher.cache.files import AnswerFiles
+from exrep_hf.teacher.cache.top_k import rebuild_logits
 from exrep_hf.teacher.source import TeacherSource
 
-FORMAT_VERSION = 1
-MANIFEST_NAME = "manifest.json"
-ANSWERS_NAME = "answers.safetensors"
-DTYPES = {"float16": torch.float16, "float32": torch.float32}
+# What computes answers and pixels; of other packages they don't depend.
+_PACKAGES = ("torch", "transformers", "timm", "torchvision", "pillow")
 
 
 class CachedTeacher:
-    """Logits and features of every training image in its evaluation view, read from a folder that `write` made.
+    """Logits and features of every view of every training image, read from what `write` stored.
 
-    Answers are found by `sample_index`, so batches have to hold it, and images must not be augmented: the answers
-    would be for other views. The file is mapped into memory, not read; only the rows of a batch are touched.
+    Answers are found by `sample_index` and `view`, so batches have to hold them; `DistillationTrainer` sees to it that
+    the student gets the views that the answers are for. Only the rows of a batch are read.
 
     Args:
-        folder: what `write` made.
+        name_or_path: a folder that `write` or `recipes/cache_teacher.py` made, or the name of a data set on the Hub.
+            From there each view is downloaded when it is first needed.
+        revision: branch, tag or commit on the Hub.
+        verify: `sample` checks sizes and some checksums, `full` every checksum.
+        temperature: at which the logits will be used; only answers stored with `top_k` depend on it.
 
     Attributes:
         num_samples: number of images.
+        num_labels: number of classes.
+        feature_dim: width of the features.
+        views: which views there are.
+        stored_preprocessing: how the teacher wanted its images.
         fingerprint: hash of the stored answers, 16 hexadecimal digits.
 
     Raises:
-        ValueError: if the folder holds no stored answers, of another format, or not as many as it says.
+        ValueError: if there are no stored answers, of another format, or damaged ones, naming the files.
     """
 
     training_images_only = True
     preprocessing: Preprocessing | None = None
 
-    def __init__(self, folder: str | Path) -> None:
-        manifest = _read_manifest(Path(folder))
-        self.num_samples: int = manifest["num_samples"]
-        self.num_labels: int = manifest["num_labels"]
-        self.feature_dim: int = manifest["feature_dim"]
-        self.fingerprint: str = manifest["sha256"][:16]
-        names = manifest["id2label"]
+    def __init__(
+        self,
+        name_or_path: str | Path,
+        revision: str | None = None,
+        verify: str = "sample",
+        temperature: float = 1.0,
+    ) -> None:
+        files = AnswerFiles(name_or_path, revision, verify)
+        self.manifest = files.manifest
+        plan = self.manifest.plan
+        self.num_samples: int = plan.dataset["num_samples"]
+        self.num_labels: int = plan.teacher["num_labels"]
+        self.feature_dim: int = plan.teacher["feature_dim"]
+        names = plan.teacher["id2label"]
         self.id2label: dict[int, str] | None = None if names is None else {int(key): names[key] for key in names}
-        self._answers = _read_answers(Path(folder), manifest)
+        self.views = ViewPolicy.from_dict(plan.views)
+        self.stored_preprocessing = _preprocessing(plan.preprocessing)
+        self.fingerprint = self.manifest.fingerprint
+        self.temperature = temperature
+        self._answers = StoredAnswers(files)
+
+    def at_temperature(self, temperature: float) -> "CachedTeacher":
+        """The same answers, for use at another temperature."""
+        changed = copy.copy(self)
+        changed.temperature = temperature
+        return changed
 
     def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
-        """Answer the images of `sample_index`.
+        """Answer the images of `sample_index` in their `view` (which may be missing where there is only one).
 
         Returns:
             Logits `(batch, num_labels)` and features `(batch, feature_dim)`, float32, on the batch's device.
 
         Raises:
-            ValueError: if the batch has no `sample_index`, or one outside the stored images.
+            ValueError: if the batch lacks them, or holds others than those that are stored.
         """
         if "sample_index" not in batch:
             raise ValueError(
                 f"The batch has no `sample_index`, only {sorted(batch)}, and stored answers are found by it. Let the "
                 "data set's items hold it, or use an `OnlineTeacher`."
             )
-        device = batch["sample_index"].device
-        index = batch["sample_index"].cpu()
-        low, high = int(index.min()), int(index.max())
-        if low < 0 or high >= self.num_samples:
+        device, index = batch["sample_index"].device, batch["sample_index"].cpu()
+        view = batch["view"].cpu() if "view" in batch else torch.zeros_like(index)
+        if "view" not in batch and self.views.views > 1:
             raise ValueError(
-                f"`sample_index` is {low if low < 0 else high}; expected 0 to {self.num_samples - 1}, the images with "
-                "stored answers. Train on the data set that `CachedTeacher.write` got."
+                f"The batch has no `view`, only {sorted(batch)}, and answers are stored for {self.views.views} views. "
+                "Let `DistillationTrainer` make the batches."
             )
-        rows = {name: table[index].to(device).float() for name, table in self._answers.items()}
-        return TeacherOutput(logits=rows["logits"], features=rows["features"])
+        _check_range("sample_index", index, self.num_samples, "the images with stored answers")
+        _check_range("view", view, self.views.views, "the stored views")
+        tables = self._answers.rows(index.numpy(), view.numpy())
+        if "logits" in tables:
+            logits = tables["logits"].float()
+        else:
+            logits = rebuild_logits(
+                tables["top_logits"], tables["top_classes"], tables["remainder"], self.num_labels, self.temperature
+            )
+        return TeacherOutput(logits=logits.to(device), features=tables["features"].float().to(device))
+
+    def check_images(self, dataset: Any) -> None:
+        """Make sure that a training data set is the one that the answers are for.
+
+        Raises:
+            ValueError: if it is another, with both fingerprints.
+        """
+        stored, found = self.manifest.plan.dataset, fingerprint(dataset)
+        if len(dataset) != self.num_samples or found != stored["fingerprint"]:
+            raise ValueError(
+                f"The teacher's answers are stored for another data set: {stored['name'] or 'one'} with "
+                f"{self.num_samples} images, fingerprint {stored['fingerprint']}; `train_dataset` has {len(dataset)}, "
+                f"fingerprint {found}. Expected the same images and labels in the same order. Store the answers for "
+                "this data set."
+            )
 
     @classmethod
     def write(
         cls,
         teacher: TeacherSource,
-        dataset: Dataset,
+        dataset: Dataset | datasets.Dataset,
         folder: str | Path,
-        batch_size: int = 64,
-        dtype: torch.dtype = torch.float16,
+        views: ViewPolicy | None = None,
+        storage: Storage | None = None,
+        provenance: Provenance | None = None,
+        rebuild: bool = False,
+        num_workers: int = 0,
+        expected_top1: float | None = None,
+        measure: Callable[[], dict[str, Any]] | None = None,
     ) -> "CachedTeacher":
-        """Ask a teacher about every image, in order, and store what it says.
+        """Ask a teacher about every view of every image, on all processes, and store what it says.
 
-        The folder appears under its name when all is written.
+        Interrupted at any moment and called again, it goes on from the last whole file, to the same bytes. A finished
+        folder is only checked.
 
         Args:
             teacher: whom to ask.
-            dataset: map-style, without augmentation; items as for training. A `sample_index` has to be the row.
-            folder: a new folder.
-            batch_size: images asked about at a time.
-            dtype: `torch.float16` or `torch.float32`, of the stored answers.
+            dataset: what will be trained on: an HF `Dataset` of images, or a map-style data set whose items are dicts
+                of tensors, with `sample_index` where there is one equal to the row.
+            folder: a new folder, or one of the same answers.
+            views: which views; the evaluation view of each image where not given.
+            storage: how they are stored.
+            provenance: names and licences.
+            rebuild: write damaged files of a finished folder anew.
+            num_workers: processes that prepare images.
+            expected_top1: share of the images that the teacher should get right; under half of it is warned about.
+            measure: gives what else the manifest's summary holds; called on all processes, if there is work.
 
         Returns:
             A reader of the folder.
 
         Raises:
-            ValueError: if the folder exists, the data set augments or numbers its images otherwise, or an answer is
-                outside the range of `dtype`.
+            ValueError: if the folder is of other answers, is being written, or is damaged; if the data set augments
+                otherwise or numbers its images otherwise; or if an answer is outside the range of the type.
+            OSError: if the disk is full.
         """
-        folder = Path(folder)
-        if folder.exists():
-            raise ValueError(f"{str(folder)!r} exists; expected a new folder. Give another, or remove it.")
-        names = {value: name for name, value in DTYPES.items()}
-        if dtype not in names:
-            raise ValueError(f"`dtype` is {dtype}; expected torch.float16 or torch.float32.")
-        if isinstance(dataset, DistillationDataset) and dataset.transform.augmentation is not None:
+        views, storage, provenance = views or ViewPolicy(), storage or Storage(), provenance or Provenance()
+        if storage.top_k is not None and storage.top_k >= teacher.num_labels:
             raise ValueError(
-                "The data set augments its images; expected their evaluation view, which stored answers are for. "
-                "Build it with a `ViewTransform` without augmentation."
+                f"`top_k` is {storage.top_k}; expected fewer than the teacher's {teacher.num_labels} classes. "
+                "Leave it out to store all logits."
             )
-        answers = _ask(teacher, dataset, batch_size, dtype)
-        unfinished = folder.with_name(f".{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        save_file(answers, unfinished / ANSWERS_NAME)
-        digest = hashlib.sha256()
-        with open(unfinished / ANSWERS_NAME, "rb") as file:
-            while chunk := file.read(2**20):
-                digest.update(chunk)
+        replayed = _as_seen_by(teacher, dataset, views)
+        weights = getattr(teacher, "weights_sha256", None)
         preprocessing = teacher.preprocessing
-        manifest = {
-            "format_version": FORMAT_VERSION,
-            "num_samples": len(answers["logits"]),
-            "num_labels": answers["logits"].shape[1],
-            "feature_dim": answers["features"].shape[1],
-            "dtype": names[dtype],
-            "id2label": teacher.id2label,
-            "preprocessing": None if preprocessing is None else dataclasses.asdict(preprocessing),
-            "sha256": digest.hexdigest(),
-        }
-        (unfinished / MANIFEST_NAME).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-        unfinished.rename(folder)
+        plan = Plan(
+            teacher={
+                "name": provenance.teacher,
+                "revision": provenance.teacher_revision,
+                "license": provenance.teacher_license,
+                "weights_sha256": weights,
+                "num_labels": teacher.num_labels,
+                "feature_dim": teacher.feature_dim,
+                "id2label": teacher.id2label and {str(key): name for key, name in teacher.id2label.items()},
+            },
+            preprocessing=None if preprocessing is None else dataclasses.asdict(preprocessing),
+            dataset={
+                "name": provenance.dataset,
+                "license": provenance.dataset_license,
+                "fingerprint": fingerprint(replayed),
+                "num_samples": len(replayed),
+            },
+            views=views.as_dict(),
+            storage=dataclasses.asdict(storage),
+            versions={name: importlib.metadata.version(name) for name in _PACKAGES},
+        )
+        write_answers(teacher, replayed, Path(folder), plan, rebuild, num_workers, expected_top1, measure)
         return cls(folder)
 
 
-def _ask(teacher: TeacherSource, dataset: Dataset, batch_size: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    """The teacher's answers `(num_samples, ...)`, by name."""
-    device = PartialState().device
-    loader = DataLoader(dataset, batch_size=batch_size, collate_fn=collate_distillation)
-    parts: dict[str, list[Tensor]] = {"logits": [], "features": []}
-    row = 0
-    for batch in tqdm(loader, desc="Asking the teacher", unit="batch"):
-        expected = torch.arange(row, row + len(batch["pixel_values"]))
-        if not torch.equal(batch.get("sample_index", expected), expected):
+def stored_views(teacher: TeacherSource, wanted: ViewPolicy, number_given: bool) -> ViewPolicy:
+    """The views that a teacher's stored answers are for, which have to be those that a run wants.
+
+    Args:
+        teacher: one whose answers are stored.
+        wanted: the run's views; its seed does not count.
+        number_given: whether the run says how many there are.
+
+    Raises:
+        ValueError: if the run wants other views, with both values.
+    """
+    stored = teacher.views if isinstance(teacher, CachedTeacher) else ViewPolicy(seed=wanted.seed)
+    pairs = {
+        "views": (stored.views, wanted.views if number_given else stored.views),
+        "augmentation": (stored.augmentation, wanted.augmentation),
+        "mixup": (stored.mixing.mixup, wanted.mixing.mixup),
+        "cutmix": (stored.mixing.cutmix, wanted.mixing.cutmix),
+    }
+    different = [f"`{name}` {there} stored, {here} now" for name, (there, here) in pairs.items() if there != here]
+    if different:
+        raise ValueError(
+            f"The teacher's answers are stored for other views than are trained on: {'; '.join(different)}. Train on "
+            "the stored views, store the answers for these, or use an `OnlineTeacher`."
+        )
+    return stored
+
+
+def _as_seen_by(teacher: TeacherSource, dataset: Any, views: ViewPolicy) -> ReplayedDataset:
+    """The views of a data set, as the teacher wants them."""
+    if isinstance(dataset, datasets.Dataset):
+        if teacher.preprocessing is None:
             raise ValueError(
-                f"The images from row {row} on have other `sample_index` than their rows; answers are stored by row. "
-                "Pass the data set that is trained on, not a part or another order of it."
+                "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` "
+                "with its image processor."
             )
-        row += len(expected)
-        answer = teacher({name: tensor.to(device) for name, tensor in batch.items()})
-        for name, rows in parts.items():
-            stored = answer[name].to("cpu", dtype)
-            if not bool(stored.isfinite().all()):
-                raise ValueError(
-                    f"The teacher's {name} for rows {int(expected[0])} to {int(expected[-1])} hold values outside the "
-                    f"range of {dtype}. Store them with `dtype=torch.float32`, if the teacher's answers are finite."
-                )
-            rows.append(stored)
-    return {name: torch.cat(rows) for name, rows in parts.items()}
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest = json.loads((folder / MANIFEST_NAME).read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
+        image_column, label_column = find_columns(dataset)
+        transform = ViewTransform(teacher.preprocessing, None, views.augmentation)
+        dataset = DistillationDataset(dataset, transform, image_column, label_column)
+    elif isinstance(dataset, DistillationDataset) and dataset.transform.augmentation != views.augmentation:
         raise ValueError(
-            f"{str(folder)!r} holds no stored answers of a teacher ({error}); expected a folder that "
-            "`CachedTeacher.write` made."
-        ) from error
-    if manifest.get("format_version") != FORMAT_VERSION:
-        raise ValueError(
-            f"The stored answers in {str(folder)!r} have format version {manifest.get('format_version')}; expected "
-            f"{FORMAT_VERSION}. Write them again, or use the release that wrote them."
+            f"The data set augments its images by {dataset.transform.augmentation}; expected {views.augmentation}, as "
+            "`views` says. Pass the HF `Dataset` itself."
         )
-    return manifest
+    return ReplayedDataset(dataset, views, teacher.num_labels)
 
 
-def _read_answers(folder: Path, manifest: dict[str, Any]) -> dict[str, Tensor]:
-    try:
-        answers = load_file(folder / ANSWERS_NAME)
-    except (OSError, SafetensorError) as error:
+def _check_range(name: str, values: Tensor, count: int, meaning: str) -> None:
+    low, high = int(values.min()), int(values.max())
+    if low < 0 or high >= count:
         raise ValueError(
-            f"The stored answers in {str(folder)!r} can't be read ({error}). Write them again with "
-            "`CachedTeacher.write`."
-        ) from error
-    widths = {"logits": manifest["num_labels"], "features": manifest["feature_dim"]}
-    expected = {name: ((manifest["num_samples"], width), DTYPES[manifest["dtype"]]) for name, width in widths.items()}
-    found = {name: (tuple(table.shape), table.dtype) for name, table in answers.items()}
-    if found != expected:
-        raise ValueError(
-            f"The stored answers in {str(folder)!r} are {found}; its manifest says {expected}. Write them again with "
-            "`CachedTeacher.write`."
+            f"`{name}` is {low if low < 0 else high}; expected 0 to {count - 1}: {meaning}. Train on the data set "
+            "that the answers were stored for."
         )
-    return answers
+
+
+def _preprocessing(content: Mapping[str, Any] | None) -> Preprocessing | None:
+    if content is None:
+        return None
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
+    }
+    return Preprocessing(**values)

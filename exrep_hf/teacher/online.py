@@ -64,6 +64,15 @@ class OnlineTeacher:
             digest.update(value.flatten()[:_HASHED_VALUES].cpu().double().numpy().tobytes())
         return digest.hexdigest()[:16]
 
+    @property
+    def weights_sha256(self) -> str:
+        """SHA-256 of the names, shapes and all values of the weights."""
+        digest = hashlib.sha256()
+        for name, value in self.model.state_dict().items():
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return digest.hexdigest()
+
     @torch.no_grad()
     def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
         """Answer `teacher_pixel_values` where the batch has them, else `pixel_values`.

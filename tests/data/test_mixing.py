@@ -96,7 +96,7 @@ def test_against_a_plain_loop() -> None:
                 own = 0.0 if inside else float(share[number])
                 other = images[partner[number], :, row, column]
                 expected[number, :, row, column] = own * images[number, :, row, column] + (1 - own) * other
-    torch.testing.assert_close(_mix(images, partner, share, box), expected)
+    torch.testing.assert_close(_mix(images, images[partner], share, box), expected)
 
 
 def test_off_and_without_labels() -> None:

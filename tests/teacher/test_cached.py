@@ -1,33 +1,38 @@
-"""Stored answers: written once, found by row."""
+"""Stored answers: written once, found by row and view."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import datasets
+import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 from transformers import ResNetForImageClassification
 
-from exrep_hf.data import Augmentation, DistillationDataset, Preprocessing, ViewTransform
+from exrep_hf.data import Augmentation, DistillationDataset, Mixing, Preprocessing, ViewPolicy, ViewTransform
+from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
+from exrep_hf.teacher.cache import Provenance, Storage
+from exrep_hf.teacher.cached import stored_views
 
 
 class Rows(Dataset):
-    def __init__(self, count: int = 10, first: int = 0) -> None:
+    def __init__(self, count: int = 10, first: int = 0, noise: float = 0.0) -> None:
         self.images = torch.randn(count, 3, 16, 16, generator=torch.Generator().manual_seed(1))
-        self.first = first
+        self.first, self.noise = first, noise
 
     def __len__(self) -> int:
         return len(self.images)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        return {"pixel_values": self.images[index], "sample_index": index + self.first}
+        image = self.images[index] + self.noise * torch.randn(3, 16, 16)
+        return {"pixel_values": image, "sample_index": index + self.first, "labels": index % 3}
 
 
 @pytest.fixture
@@ -35,18 +40,20 @@ def teacher(network: ResNetForImageClassification, preprocessing: Preprocessing)
     return OnlineTeacher(network, preprocessing.to_image_processor())
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
-def test_answers_are_those_of_the_teacher(dtype: torch.dtype, teacher: OnlineTeacher, tmp_path: Path) -> None:
-    """Rows off by one, or out of order, teach each image another image's answer."""
+@pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-6), ("float16", 1e-3), ("bfloat16", 1e-2)])
+def test_answers_are_those_of_the_teacher(
+    dtype: str, tolerance: float, teacher: OnlineTeacher, tmp_path: Path
+) -> None:
+    """Rows off by one, or out of order, teach each image another image's answer; batches of 3 end with files of 4."""
     rows = Rows()
-    written = CachedTeacher.write(teacher, rows, tmp_path / "a" / "answers", batch_size=3, dtype=dtype)
-    index = torch.tensor([7, 0, 7, 9])
+    storage = Storage(dtype, rows_per_shard=4, batch_size=3)
+    written = CachedTeacher.write(teacher, rows, tmp_path / "a" / "answers", storage=storage)
+    index = torch.tensor([7, 0, 7, 9, 4])
     expected = teacher({"pixel_values": rows.images[index]})
     for cached in (written, CachedTeacher(str(tmp_path / "a" / "answers"))):
         answer = cached({"sample_index": index})
         for name in ("logits", "features"):
             assert answer[name].dtype == torch.float32
-            tolerance = 1e-6 if dtype == torch.float32 else 1e-3
             torch.testing.assert_close(answer[name], expected[name], rtol=tolerance, atol=tolerance)
             assert not torch.equal(answer[name][0], answer[name][1])
     assert isinstance(written, TeacherSource) and written.training_images_only and written.preprocessing is None
@@ -54,42 +61,104 @@ def test_answers_are_those_of_the_teacher(dtype: torch.dtype, teacher: OnlineTea
     assert written.id2label == {0: "a", 1: "b", 2: "c"}
 
 
-def test_what_is_written(teacher: OnlineTeacher, preprocessing: Preprocessing, tmp_path: Path) -> None:
-    """The manifest says what the answers are answers to, and the sum of the file as `sha256sum` prints it."""
-    CachedTeacher.write(teacher, Rows(), tmp_path / "answers")
-    assert [path.name for path in tmp_path.iterdir()] == ["answers"]
+def test_answers_of_several_views(teacher: OnlineTeacher, tmp_path: Path) -> None:
+    """Each view has answers of its own, for the pixels that the data set gives for it."""
+    rows, views = Rows(noise=1.0), ViewPolicy(3, 8, None, Mixing(mixup=1.0))
+    cached = CachedTeacher.write(teacher, rows, tmp_path / "answers", views, Storage("float32", rows_per_shard=4))
+    replayed = ReplayedDataset(rows, views)
+    for view in (2, 0, 1):
+        replayed.set_epoch(view)
+        for row in (9, 0):
+            expected = teacher({"pixel_values": replayed[row]["pixel_values"][None]})
+            answer = cached({"sample_index": torch.tensor([row]), "view": torch.tensor([view])})
+            torch.testing.assert_close(answer["logits"], expected["logits"])
+    mixed = cached({"sample_index": torch.tensor([3, 3]), "view": torch.tensor([1, 2])})["logits"]
+    assert not torch.allclose(mixed[0], mixed[1])
+    with pytest.raises(ValueError, match=r"no `view`, only \['sample_index'\], and answers are stored for 3 views"):
+        cached({"sample_index": torch.tensor([3])})
+    with pytest.raises(ValueError, match="`view` is 3; expected 0 to 2"):
+        cached({"sample_index": torch.tensor([3]), "view": torch.tensor([3])})
+
+
+def test_top_k(teacher: OnlineTeacher, tmp_path: Path) -> None:
+    """The softmax at the temperature asked for is the teacher's own on the classes kept."""
+    rows = Rows()
+    cached = CachedTeacher.write(teacher, rows, tmp_path / "answers", storage=Storage("float32", top_k=1))
+    expected = teacher({"pixel_values": rows.images})["logits"]
+    best = expected.argmax(-1, keepdim=True)
+    for temperature in (1.0, 4.0):
+        answer = cached.at_temperature(temperature)({"sample_index": torch.arange(10)})["logits"]
+        found = (answer / temperature).softmax(-1)
+        torch.testing.assert_close(found.gather(1, best), (expected / temperature).softmax(-1).gather(1, best))
+    assert cached.temperature == 1.0
+    with pytest.raises(ValueError, match="`top_k` is 3; expected fewer than the teacher's 3 classes"):
+        CachedTeacher.write(teacher, rows, tmp_path / "more", storage=Storage(top_k=3))
+    assert not (tmp_path / "more").exists()
+
+
+def test_what_the_manifest_says(teacher: OnlineTeacher, preprocessing: Preprocessing, tmp_path: Path) -> None:
+    rows = Rows()
+    provenance = Provenance("me/teacher", "v1", "mit", "me/images", "cc0-1.0")
+    views = ViewPolicy(2, 3, None, Mixing(cutmix=0.5))
+    CachedTeacher.write(teacher, rows, tmp_path / "answers", views, Storage(rows_per_shard=6), provenance)
     manifest = json.loads((tmp_path / "answers" / "manifest.json").read_text())
-    answers = (tmp_path / "answers" / "answers.safetensors").read_bytes()
-    resized = {"height": 16, "width": 16, "resize": preprocessing.resize, "interpolation": "bilinear"}
-    assert manifest == {
-        "format_version": 1,
-        "num_samples": 10,
+    assert manifest["teacher"] == {
+        "name": "me/teacher",
+        "revision": "v1",
+        "license": "mit",
+        "weights_sha256": teacher.weights_sha256,
         "num_labels": 3,
         "feature_dim": 6,
-        "dtype": "float16",
         "id2label": {"0": "a", "1": "b", "2": "c"},
-        "preprocessing": manifest["preprocessing"] | resized,
-        "sha256": hashlib.sha256(answers).hexdigest(),
     }
-    assert manifest["preprocessing"]["mean"] == [0.5] * 3 and manifest["preprocessing"]["std"] == [0.25] * 3
+    assert manifest["preprocessing"]["interpolation"] == "bilinear" and manifest["preprocessing"]["mean"] == [0.5] * 3
+    assert manifest["dataset"]["num_samples"] == 10 and manifest["dataset"]["name"] == "me/images"
+    assert manifest["views"] == {
+        "views": 2,
+        "seed": 3,
+        "augmentation": None,
+        "mixing": {"mixup": 0.0, "cutmix": 0.5},
+    }
+    assert [*manifest["shards"]] == [
+        f"view-000{view}/shard-0000{number}.safetensors" for view in (0, 1) for number in (0, 1)
+    ]
+    assert {"torch", "timm", "pillow"} <= manifest["versions"].keys()
+
+
+def test_top1_of_the_summary(teacher: OnlineTeacher, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Counted while answers are stored, from what is stored; a warning where nearly all labels are missed."""
+    rows = Rows(600)
+    right = teacher({"pixel_values": rows.images})["logits"].argmax(-1) == torch.arange(600) % 3
+    cached = CachedTeacher.write(teacher, rows, tmp_path / "a", storage=Storage(rows_per_shard=250), expected_top1=0.5)
+    assert cached.manifest.summary == {"labelled": 600, "top1": pytest.approx(right.float().mean().item())}
+    assert not caplog.messages
+    CachedTeacher.write(teacher, rows, tmp_path / "b", expected_top1=0.95)
+    assert "less than half of the expected 95.0 %: are the labels in its order" in caplog.text
+
+
+class OtherOrder(Rows):
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**super().__getitem__(index), "sample_index": len(self) - 1 - index}
 
 
 def test_refused_to_write(teacher: OnlineTeacher, preprocessing: Preprocessing, tmp_path: Path) -> None:
     """Each of these would store answers that belong to something else."""
-    folder = tmp_path / "answers"
-    with pytest.raises(ValueError, match="`dtype` is torch.bfloat16; expected torch.float16 or torch.float32"):
-        CachedTeacher.write(teacher, Rows(), folder, dtype=torch.bfloat16)
+    with pytest.raises(ValueError, match="`dtype` is 'int8'; expected one of float16, bfloat16, float32"):
+        Storage("int8")
+    with pytest.raises(ValueError, match="`rows_per_shard` is 0; expected at least 1"):
+        Storage(rows_per_shard=0)
     with pytest.raises(ValueError, match="from row 0 on have other `sample_index` than their rows"):
-        CachedTeacher.write(teacher, Rows(first=1), folder)
+        CachedTeacher.write(teacher, OtherOrder(), tmp_path / "a")
     augmented = DistillationDataset.__new__(DistillationDataset)
     augmented.transform = ViewTransform(preprocessing, augmentation=Augmentation())
-    with pytest.raises(ValueError, match="augments its images; expected their evaluation view"):
-        CachedTeacher.write(teacher, augmented, folder)
-    assert not list(tmp_path.iterdir())
-    folder.mkdir()
-    with pytest.raises(ValueError, match="answers' exists; expected a new folder"):
-        CachedTeacher.write(teacher, Rows(), folder)
-    assert not list(folder.iterdir())
+    with pytest.raises(ValueError, match="The data set augments its images by Augmentation.*; expected None"):
+        CachedTeacher.write(teacher, augmented, tmp_path / "b")
+    bare = OnlineTeacher(teacher.model)
+    bare.preprocessing = None
+    pixels = [Image.fromarray(np.zeros((16, 16, 3), np.uint8))]
+    images = datasets.Dataset.from_dict({"image": pixels}, features=datasets.Features(image=datasets.Image()))
+    with pytest.raises(ValueError, match="How the teacher wants its images is not known"):
+        CachedTeacher.write(bare, images, tmp_path / "c")
 
 
 class Loud:
@@ -107,48 +176,11 @@ class Loud:
 
 def test_answers_beyond_half_precision(tmp_path: Path) -> None:
     """An infinity in the store is a NaN in the loss, epochs later."""
-    with pytest.raises(ValueError, match="logits for rows 0 to 3 .* outside the range of torch.float16.*float32"):
-        CachedTeacher.write(Loud(), Rows(), tmp_path / "answers", batch_size=4)
-    assert not list(tmp_path.iterdir())
-    loud = CachedTeacher.write(Loud(), Rows(), tmp_path / "answers", dtype=torch.float32)
-    assert loud({"sample_index": torch.tensor([3])})["logits"].item() == 1e5
-
-
-def test_interrupted_write_leaves_no_folder(teacher: OnlineTeacher, tmp_path: Path) -> None:
-    """Half of the answers under the final name would be taken for all of them; a next try must work."""
-    (tmp_path / ".answers.unfinished").mkdir()
-    (tmp_path / ".answers.unfinished" / "rest").write_text("")
-    with pytest.raises(ValueError, match="holds no stored answers"):
-        CachedTeacher(tmp_path / "answers")
-    CachedTeacher.write(teacher, Rows(), tmp_path / "answers")
-    assert {path.name for path in (tmp_path / "answers").iterdir()} == {"manifest.json", "answers.safetensors"}
-
-
-def test_refused_to_read(teacher: OnlineTeacher, tmp_path: Path) -> None:
-    """A damaged or foreign folder must be told from a good one before training."""
-    folder = tmp_path / "answers"
-    with pytest.raises(ValueError, match="answers' holds no stored answers of a teacher .*`CachedTeacher.write` made"):
-        CachedTeacher(folder)
-    CachedTeacher.write(teacher, Rows(), folder)
-    manifest = (folder / "manifest.json").read_text()
-    answers = (folder / "answers.safetensors").read_bytes()
-
-    def read(changed: dict[str, Any], content: bytes = answers) -> None:
-        (folder / "manifest.json").write_text(json.dumps(json.loads(manifest) | changed))
-        (folder / "answers.safetensors").write_bytes(content)
-        CachedTeacher(folder)
-
-    read({})
-    with pytest.raises(ValueError, match="format version 2; expected 1"):
-        read({"format_version": 2})
-    for changed in ({"num_samples": 11}, {"num_labels": 4}, {"feature_dim": 5}, {"dtype": "float32"}):
-        with pytest.raises(ValueError, match="its manifest says"):
-            read(changed)
-    with pytest.raises(ValueError, match="can't be read .*Write them again"):
-        read({}, answers[:-8])
-    save_file({"logits": torch.zeros(10, 3)}, tmp_path / "other.safetensors")
-    with pytest.raises(ValueError, match="its manifest says"):
-        read({}, (tmp_path / "other.safetensors").read_bytes())
+    storage = Storage(batch_size=4)
+    with pytest.raises(ValueError, match="logits for rows 0 to 3 .* outside the range of torch.float16.*`float32`"):
+        CachedTeacher.write(Loud(), Rows(), tmp_path / "answers", storage=storage)
+    loud = CachedTeacher.write(Loud(), Rows(), tmp_path / "other", storage=Storage("bfloat16"))
+    assert loud({"sample_index": torch.tensor([3])})["logits"].item() == pytest.approx(1e5, rel=1e-2)
 
 
 def test_batches_that_cant_be_answered(teacher: OnlineTeacher, tmp_path: Path) -> None:
@@ -159,3 +191,44 @@ def test_batches_that_cant_be_answered(teacher: OnlineTeacher, tmp_path: Path) -
     for wrong in (-1, 10):
         with pytest.raises(ValueError, match=f"`sample_index` is {wrong}; expected 0 to 9"):
             cached({"sample_index": torch.tensor([0, wrong])})
+
+
+def test_other_images_are_refused(teacher: OnlineTeacher, tmp_path: Path) -> None:
+    cached = CachedTeacher.write(teacher, Rows(), tmp_path / "answers")
+    cached.check_images(Rows())
+    for other in (Rows(9), Rows(11)):
+        with pytest.raises(
+            ValueError, match="stored for another data set: one with 10 images, fingerprint [0-9a-f]+; "
+        ):
+            cached.check_images(other)
+    changed = Rows()
+    changed.images[0] += 1
+    with pytest.raises(ValueError, match="`train_dataset` has 10, fingerprint"):
+        cached.check_images(changed)
+
+
+def test_other_views_are_refused(teacher: OnlineTeacher, tmp_path: Path) -> None:
+    """Both values are named; the seed is the stored one, whatever the run's."""
+    stored = ViewPolicy(2, 3, None, Mixing(mixup=0.5))
+    cached = CachedTeacher.write(teacher, Rows(), tmp_path / "answers", stored)
+    assert stored_views(cached, ViewPolicy(1, 99, None, Mixing(mixup=0.5)), number_given=False) == stored
+    for wanted, difference in (
+        (ViewPolicy(1, 3, None, Mixing(mixup=0.5)), "`views` 2 stored, 1 now"),
+        (ViewPolicy(2, 3, None, Mixing(mixup=1.0)), "`mixup` 0.5 stored, 1.0 now"),
+        (ViewPolicy(2, 3, None, Mixing(mixup=0.5, cutmix=0.1)), "`cutmix` 0.0 stored, 0.1 now"),
+        (ViewPolicy(2, 3, Augmentation(), Mixing(mixup=0.5)), "`augmentation` None stored, Augmentation"),
+    ):
+        with pytest.raises(ValueError, match=difference):
+            stored_views(cached, wanted, number_given=True)
+
+
+def test_nothing_there(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(
+        ValueError, match="empty' holds no stored answers of a teacher .*`CachedTeacher.write` finished"
+    ):
+        CachedTeacher(tmp_path / "empty")
+    with pytest.raises(ValueError, match="A revision, 'v1', was given for the folder"):
+        CachedTeacher(tmp_path / "empty", revision="v1")
+    with pytest.raises(ValueError, match="`verify` is 'all'; expected `sample` or `full`"):
+        CachedTeacher(tmp_path / "empty", verify="all")

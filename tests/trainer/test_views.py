@@ -95,7 +95,7 @@ def test_labels_are_left_alone_without_a_label_term(make_trainer: MakeTrainer) -
 def test_no_mixtures_with_stored_answers(make_trainer: MakeTrainer, watched: Watched) -> None:
     """Stored answers are for whole images: found before training, not never."""
     watched.training_images_only = True
-    with pytest.raises(ValueError, match="`mixup` is 0.5 and `cutmix` is 0.0 with a teacher whose answers are stored"):
+    with pytest.raises(ValueError, match="stored for other views than are trained on: `mixup` 0.0 stored, 0.5 now"):
         make_trainer(teacher=watched, mixup=0.5, crd_weight=0.0)
     make_trainer(teacher=watched)
 

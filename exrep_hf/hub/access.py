@@ -1,0 +1,37 @@
+"""Whether one may write to a repository, asked before hours of work."""
+
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, HTTPError
+
+_REMEDIES = {
+    401: "The token is missing or not valid: run `hf auth login`, or set HF_TOKEN",
+    403: "The token may not write there: take a repository of your own, or a token with write access",
+    404: "There is no such repository that the token may see",
+}
+
+
+def ensure_repository(repo_id: str, repo_type: str, private: bool | None, token: str | None) -> str:
+    """Make a repository where there is none, and check that the token may write to it.
+
+    Args:
+        repo_id: `user/name`.
+        repo_type: `model` or `dataset`.
+        private: of a new one; None: as the account's settings say.
+        token: the user's; None: the one that is logged in.
+
+    Returns:
+        The full name: a bare `name` gets the user's.
+
+    Raises:
+        ValueError: if the Hub can't be reached, or doesn't allow it, saying what to do.
+    """
+    api = HfApi(token=token)
+    try:
+        # For a repository of others this succeeds as long as it exists: hence the second question.
+        full = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True).repo_id
+        api.auth_check(full, repo_type=repo_type, write=True)
+    except (HTTPError, OSError, ValueError) as error:
+        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+        remedy = _REMEDIES.get(status or 0, "Check the name and the connection")
+        raise ValueError(f"Nothing can be pushed to the {repo_type} {repo_id!r}: {remedy} ({error}).") from error
+    return full

@@ -1,0 +1,36 @@
+"""What a network's card says about it."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import ModelCard
+from huggingface_hub.errors import HTTPError  # of the client that this release uses
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PublishedFacts:
+    """Licence and top-1 accuracy, in [0, 1]; None where a card doesn't tell."""
+
+    license: str | None = None
+    top1: float | None = None
+
+
+def published_facts(name_or_path: str) -> PublishedFacts:
+    """Read the card of a model, on the Hub or in a folder; one that can't be read tells nothing."""
+    path = Path(name_or_path).expanduser()
+    try:
+        card = ModelCard.load(path / "README.md" if path.is_dir() else name_or_path)
+    except (HTTPError, OSError, ValueError) as error:
+        logger.info("No card of %s: %s", name_or_path, error)
+        return PublishedFacts()
+    claims = [
+        float(result.metric_value)
+        for result in card.data.eval_results or ()
+        if result.metric_type == "accuracy" and isinstance(result.metric_value, int | float)
+    ]
+    # Some cards give percent.
+    top1 = None if not claims else claims[0] / 100 if claims[0] > 1 else claims[0]
+    return PublishedFacts(card.data.license, top1)

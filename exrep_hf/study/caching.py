@@ -1,0 +1,146 @@
+"""A teacher's answers about what a study would train on, stored and shared."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import PartialState
+from transformers import set_seed
+
+from exrep_hf.arguments import DataArguments, ModelArguments
+from exrep_hf.caching_arguments import CachingArguments
+from exrep_hf.data import Mixing, ViewPolicy
+from exrep_hf.hub.access import ensure_repository
+from exrep_hf.hub.cache_repository import push_answers
+from exrep_hf.hub.published_facts import PublishedFacts, published_facts
+from exrep_hf.launch import check_processes
+from exrep_hf.main_process import decided_by_main
+from exrep_hf.report import public_name
+from exrep_hf.study.data import StudyData, augmentation_of, load_study_data
+from exrep_hf.study.results import network_cost
+from exrep_hf.study.run import judge
+from exrep_hf.study.stages import Student, load_teacher
+from exrep_hf.teacher import CachedTeacher, OnlineTeacher
+from exrep_hf.teacher.cache import Provenance, Storage
+
+_AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
+
+
+@dataclass
+class CachingSettings:
+    """All settings of storing answers."""
+
+    model: ModelArguments
+    data: DataArguments
+    caching: CachingArguments
+
+
+def cache_teacher(settings: CachingSettings) -> CachedTeacher:
+    """Store a teacher's answers about the images and views that these settings would train on; push them if asked.
+
+    Returns:
+        A reader of what is stored.
+
+    Raises:
+        ValueError: for settings, data or a folder that don't fit.
+        OSError: if the disk is full, or the upload failed.
+    """
+    model_args, data_args, args = settings.model, settings.data, settings.caching
+    check_processes(args)
+    views = _views(data_args, args)
+    _check_teacher(model_args)
+    folder, repo_id = Path(str(args.output_dir)), args.push_to_hub
+    if repo_id is not None:
+        name = repo_id
+        repo_id = decided_by_main(lambda: ensure_repository(name, "dataset", args.hub_private_repo, args.hub_token))
+    data = load_study_data(data_args, args.dataloader_num_workers or None)
+    set_seed(args.seed)
+    teacher = load_teacher(model_args, data, None)
+    assert teacher is not None
+    facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
+    images = data.training_images(args.seed, data_args)
+    plural = "s" if views.views > 1 else ""
+    _tell(f"{model_args.teacher}: {views.views} view{plural} of each of {len(images)} images of {data_args.dataset}")
+    cache = CachedTeacher.write(
+        OnlineTeacher(teacher.classifier, teacher.processor),
+        images,
+        folder,
+        views,
+        Storage(
+            args.dtype, args.top_k, args.rows_per_shard, args.eval_batch_size, _AUTOCAST.get(args.mixed_precision)
+        ),
+        _provenance(model_args, data_args, args, facts),
+        args.rebuild,
+        args.dataloader_num_workers,
+        facts.top1 if args.expect_top1 is None else args.expect_top1,
+        lambda: _measure(teacher, data, settings),
+    )
+    _tell(_in_words(cache, folder))
+    if repo_id is not None and PartialState().is_main_process:
+        commit = push_answers(cache, folder, repo_id, args.hub_token)
+        _tell(f"pushed to the data set {repo_id}, commit {commit}")
+    PartialState().wait_for_everyone()
+    return cache
+
+
+def _check_teacher(model_args: ModelArguments) -> None:
+    if model_args.teacher_steps:
+        raise ValueError(
+            f"`teacher_steps` is {model_args.teacher_steps}; expected a teacher that has been trained. Train it by "
+            "`recipes/train.py` with these settings, and pass the `teacher` folder of its output: `--teacher "
+            "OUT/teacher --teacher_steps 0 --teacher_from_scratch false`."
+        )
+    if model_args.teacher_cache is not None:
+        raise ValueError(f"`teacher_cache` is {model_args.teacher_cache!r}; expected a teacher to ask. Leave it out.")
+
+
+def _views(data_args: DataArguments, args: CachingArguments) -> ViewPolicy:
+    seed = args.seed if args.data_seed is None else args.data_seed
+    views = ViewPolicy(args.views or 1, seed, augmentation_of(data_args), Mixing(args.mixup, args.cutmix))
+    if views.views > 1 and views.augmentation is None and not views.mixing:
+        raise ValueError(
+            f"`views` is {views.views} with `no_aug` and without mixing: all views of an image are the same. Leave "
+            "`views` out, or augment."
+        )
+    return views
+
+
+def _provenance(
+    model_args: ModelArguments, data_args: DataArguments, args: CachingArguments, facts: PublishedFacts
+) -> Provenance:
+    return Provenance(
+        public_name(model_args.teacher),
+        model_args.teacher_revision,
+        args.teacher_license or facts.license,
+        public_name(data_args.dataset),
+        args.dataset_license,
+    )
+
+
+def _measure(teacher: Student, data: StudyData, settings: CachingSettings) -> dict[str, Any]:
+    """What a study needs to know about its teacher without having it: its metrics on the test images, and its cost."""
+    _, images = data.parts(settings.caching.seed)
+    metrics = judge(teacher, images, None, settings.caching)
+    cost = network_cost(teacher)
+    # A figure of the machine, which would differ from call to call.
+    cost.pop("images_per_second")
+    evaluation = {"evaluated_on": settings.data.evaluate_on, "num_evaluated": len(images), "metrics": metrics}
+    _tell(f"top-1 {metrics['accuracy']:.3f} on {len(images)} images of the {settings.data.evaluate_on} split")
+    return {"evaluation": evaluation, "cost": cost}
+
+
+def _in_words(cache: CachedTeacher, folder: Path) -> str:
+    shards, summary = cache.manifest.shards, cache.manifest.summary
+    size = sum(entry["bytes"] for entry in shards.values())
+    answers = cache.num_samples * cache.views.views
+    told = (
+        f"{answers} answers, {size / 1e6:.1f} MB ({size / answers:.0f} bytes each) in {len(shards)} files of {folder}"
+    )
+    if summary["top1"] is None:
+        return told
+    return f"{told}; the teacher's top-1 on these views: {summary['top1']:.3f} of {summary['labelled']}"
+
+
+def _tell(message: str) -> None:
+    if PartialState().is_main_process:
+        print(message, flush=True)

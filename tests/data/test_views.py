@@ -1,0 +1,134 @@
+"""Views that come out the same wherever they are made."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from exrep_hf.data import Augmentation, Mixing, ViewPolicy, collate_distillation
+from exrep_hf.data.seeded import SeededDataset
+from exrep_hf.data.views import ReplayedDataset
+
+ROWS = 7
+
+
+class Noisy(Dataset):
+    """Images whose pixels are their row, with noise from the global generator."""
+
+    def __len__(self) -> int:
+        return ROWS
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        image = torch.full((1, 8, 8), float(index)) + 0.1 * torch.rand(1, 8, 8)
+        return {
+            "pixel_values": image,
+            "teacher_pixel_values": image[:, ::2, ::2],
+            "label": index % 3,
+            "sample_index": index,
+        }
+
+
+UNMIXED = Mixing()
+
+
+def replayed(views: int, mixing: Mixing = UNMIXED, seed: int = 5, num_labels: int | None = None) -> ReplayedDataset:
+    return ReplayedDataset(Noisy(), ViewPolicy(views, seed, None, mixing), num_labels)
+
+
+def pixels(dataset: ReplayedDataset, epoch: int, rows: list[int]) -> list[torch.Tensor]:
+    dataset.set_epoch(epoch)
+    return [item["pixel_values"] for item in dataset.__getitems__(rows)]
+
+
+@pytest.mark.parametrize("mixing", [Mixing(), Mixing(mixup=1.0, cutmix=1.0)])
+def test_an_item_depends_on_row_and_view_alone(mixing: Mixing) -> None:
+    """A student must see what its teacher was asked about, in any order and batch, in any later epoch."""
+    rows = list(range(ROWS))
+    first = replayed(2, mixing)
+    expected = {view: pixels(first, view, rows) for view in (0, 1)}
+    other = replayed(2, mixing)
+    torch.manual_seed(77)
+    for epoch in (3, 0, 1, 4):
+        shuffled = torch.randperm(ROWS).tolist()
+        for row, image in zip(shuffled, pixels(other, epoch, shuffled), strict=True):
+            assert torch.equal(image, expected[epoch % 2][row])
+        assert [item["view"] for item in other.__getitems__([0, 3])] == [epoch % 2] * 2
+    assert not any(torch.equal(*pair) for pair in zip(expected[0], expected[1], strict=True))
+    assert not torch.equal(pixels(replayed(2, mixing, seed=6), 0, [2])[0], expected[0][2])
+
+
+def test_views_are_the_epochs_that_a_run_without_views_begins_with() -> None:
+    """Where nothing is mixed, `views` changes what comes again, and nothing else."""
+    dataset, plain = replayed(2), SeededDataset(Noisy(), seed=5)
+    for epoch in (0, 1):
+        plain.set_epoch(epoch)
+        assert torch.equal(pixels(dataset, epoch, [4])[0], plain[4]["pixel_values"])
+
+
+def test_mixtures_against_a_plain_loop() -> None:
+    """Partner, share and box of each image are drawn once for its view, and images are those of that view."""
+    mixing = Mixing(mixup=1.0)
+    dataset = replayed(3, mixing, num_labels=3)
+    dataset.set_epoch(1)
+    single = replayed(3)
+    single.set_epoch(1)
+    partners = set()
+    for row in range(ROWS):
+        item = dataset[row]
+        seed = int(np.random.SeedSequence([5, 1, row, 1]).generate_state(1)[0])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            partner = int(torch.randint(ROWS, ()))
+            share = torch.distributions.Beta(1.0, 1.0).sample((1,)).item()
+        own, other = single[row], single[partner]
+        for name in ("pixel_values", "teacher_pixel_values"):
+            torch.testing.assert_close(item[name], share * own[name] + (1 - share) * other[name])
+        labels = torch.zeros(3)
+        labels[row % 3] += share
+        labels[partner % 3] += 1 - share
+        torch.testing.assert_close(item["labels"], labels)
+        assert item["sample_index"] == row and "label" not in item
+        partners.add(partner)
+    assert len(partners) > 2
+
+
+def test_labels_of_mixtures_may_be_left_out() -> None:
+    """Distillation without labels must not ask for classes that there are not."""
+    item = replayed(1, Mixing(cutmix=1.0))[3]
+    assert item.keys() == {"pixel_values", "teacher_pixel_values", "sample_index", "view"}
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_batches(workers: int) -> None:
+    """Shares of classes stay shares on their way through the collator, in worker processes too."""
+    dataset = replayed(2, Mixing(mixup=1.0), num_labels=3)
+    dataset.set_epoch(1)
+    loader = DataLoader(dataset, batch_size=ROWS, collate_fn=collate_distillation, num_workers=workers)
+    [batch] = list(loader)
+    assert batch["labels"].dtype == torch.float32 and batch["labels"].shape == (ROWS, 3)
+    torch.testing.assert_close(batch["labels"].sum(1), torch.ones(ROWS))
+    assert batch["view"].tolist() == [1] * ROWS and batch["view"].dtype == torch.int64
+    assert torch.equal(batch["pixel_values"][2], dataset[2]["pixel_values"])
+
+
+def test_generators_of_the_caller_stay() -> None:
+    torch.manual_seed(1)
+    expected = torch.rand(3)
+    torch.manual_seed(1)
+    replayed(2, Mixing(mixup=1.0, cutmix=1.0)).__getitems__([0, 1])
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_policy_survives_json(tmp_path: Path) -> None:
+    policy = ViewPolicy(4, 9, Augmentation((0.2, 1.0), (0.5, 2.0), 0.3, "rand-m5-n2"), Mixing(0.4, 1.0))
+    assert ViewPolicy.from_dict(json.loads(json.dumps(policy.as_dict()))) == policy
+    assert ViewPolicy.from_dict(json.loads(json.dumps(ViewPolicy().as_dict()))) == ViewPolicy()
+
+
+def test_no_views_are_refused() -> None:
+    with pytest.raises(ValueError, match="`views` is 0; expected at least 1"):
+        ViewPolicy(views=0)
