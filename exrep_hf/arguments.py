@@ -35,8 +35,8 @@ class ModelArguments:
     teacher_cache: str | None = field(
         default=None,
         metadata={
-            "help": "A teacher's stored answers, in the place of the teacher itself: a folder that "
-            "`recipes/cache_teacher.py` wrote, or a data set on the Hub."
+            "help": "A teacher's stored answers, in the place of the teacher itself, which is then neither loaded nor "
+            "trained: a folder that `recipes/cache_teacher.py` wrote, or a data set on the Hub."
         },
     )
     teacher_cache_revision: str | None = field(
@@ -101,11 +101,6 @@ class ModelArguments:
         choices = ("light", "paper", "none")
         _require(self.distiller in choices, "distiller", self.distiller, f"one of {choices}")
         _require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")
-        if self.teacher_cache is not None and self.teacher_steps:
-            raise ValueError(
-                f"`teacher_cache` is {self.teacher_cache!r} and `teacher_steps` is {self.teacher_steps}; expected one "
-                "of them: a teacher whose answers are stored has been trained. Set `--teacher_steps 0`."
-            )
         for who in ("teacher", "student"):
             if getattr(self, f"{who}_from_scratch") and not getattr(self, f"{who}_steps"):
                 raise ValueError(

@@ -1,10 +1,34 @@
 """What tests of several packages share."""
 
+import os
+import sys
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from tests.hub_server import Hub  # noqa: E402
+
+# Up, and known to the environment, before anything imports huggingface_hub, which reads it once: no test asks the
+# real Hub, and what a test downloads or logs in with stays in a folder of its own.
+HUB = Hub({"hf_me": "me", "hf_other": "other"})
+_HOME = tempfile.TemporaryDirectory(prefix="hf-home-")
+os.environ |= {
+    "HF_ENDPOINT": HUB.url,
+    "HF_TOKEN": "hf_me",
+    "HF_HOME": _HOME.name,
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",
+    "HF_XET_CLIENT_RETRY_BASE_DELAY": "50ms",
+}
+for _name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+    os.environ.pop(_name, None)
+
+import torch  # noqa: E402
 
 
 @pytest.fixture(autouse=True)
@@ -15,6 +39,25 @@ def one_thread_and_one_seed() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    """The test Hub, without faults; a request for which it has no route fails the test."""
+    HUB.faults.clear()
+    start = len(HUB.log)
+    yield HUB
+    HUB.faults.clear()
+    assert [each for each in HUB.log[start:] if each["status"] in (500, 501)] == []
+
+
+@pytest.fixture(params=["xet", "lfs"])
+def transfer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Both ways in which large files travel."""
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", request.param == "lfs")
+    return str(request.param)
 
 
 def _run(seed: int, before: float, after: float, removed: float | None) -> dict[str, Any]:

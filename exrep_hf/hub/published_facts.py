@@ -4,6 +4,7 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
+import yaml
 from huggingface_hub import ModelCard
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
 
@@ -23,7 +24,7 @@ def published_facts(name_or_path: str) -> PublishedFacts:
     path = Path(name_or_path).expanduser()
     try:
         card = ModelCard.load(path / "README.md" if path.is_dir() else name_or_path)
-    except (HTTPError, OSError, ValueError) as error:
+    except (HTTPError, OSError, ValueError, yaml.YAMLError) as error:
         logger.info("No card of %s: %s", name_or_path, error)
         return PublishedFacts()
     claims = [

@@ -18,6 +18,9 @@ def open_cache(model_args: ModelArguments) -> CachedTeacher | None:
     cache = CachedTeacher(model_args.teacher_cache, model_args.teacher_cache_revision, model_args.verify)
     stored = cache.manifest.plan.teacher
     named = {"name": public_name(model_args.teacher), "revision": model_args.teacher_revision}
+    if model_args.teacher_steps:
+        # What is named is where its training would begin.
+        named = {}
     different = [
         f"`teacher{'' if key == 'name' else '_revision'}` {stored[key]!r} stored, {value!r} now"
         for key, value in named.items()
