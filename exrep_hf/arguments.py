@@ -1,6 +1,5 @@
 """Every setting, once: what is trained, on what data, and how."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -8,7 +7,8 @@ from typing import Any, Literal
 from transformers import TrainingArguments
 
 
-def _require(condition: bool, name: str, received: Any, expected: str) -> None:
+def require(condition: bool, name: str, received: Any, expected: str) -> None:
+    """Raise a `ValueError` that names a setting, what it is, and what was expected, unless a condition holds."""
     if not condition:
         raise ValueError(f"`{name}` is {received!r}; expected {expected}.")
 
@@ -91,16 +91,14 @@ class ModelArguments:
             ValueError: naming the setting, what it is, and what was expected.
         """
         for name in ("teacher_steps", "student_steps"):
-            _require(getattr(self, name) >= 0, name, getattr(self, name), "a number of steps ≥ 0")
-        _require(
-            self.pretraining_learning_rate > 0, "pretraining_learning_rate", self.pretraining_learning_rate, "> 0"
-        )
-        _require(self.pretraining_weight_decay >= 0, "pretraining_weight_decay", self.pretraining_weight_decay, "≥ 0")
-        _require(self.distiller_channels >= 1, "distiller_channels", self.distiller_channels, "≥ 1")
-        _require(self.image_size is None or self.image_size >= 8, "image_size", self.image_size, "≥ 8 pixels")
+            require(getattr(self, name) >= 0, name, getattr(self, name), "a number of steps ≥ 0")
+        require(self.pretraining_learning_rate > 0, "pretraining_learning_rate", self.pretraining_learning_rate, "> 0")
+        require(self.pretraining_weight_decay >= 0, "pretraining_weight_decay", self.pretraining_weight_decay, "≥ 0")
+        require(self.distiller_channels >= 1, "distiller_channels", self.distiller_channels, "≥ 1")
+        require(self.image_size is None or self.image_size >= 8, "image_size", self.image_size, "≥ 8 pixels")
         choices = ("light", "paper", "none")
-        _require(self.distiller in choices, "distiller", self.distiller, f"one of {choices}")
-        _require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")
+        require(self.distiller in choices, "distiller", self.distiller, f"one of {choices}")
+        require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")
         for who in ("teacher", "student"):
             if getattr(self, f"{who}_from_scratch") and not getattr(self, f"{who}_steps"):
                 raise ValueError(
@@ -191,22 +189,22 @@ class DataArguments:
             ValueError: naming the setting, what it is, and what was expected.
         """
         for name in ("train_val_split", "validation_fraction"):
-            _require(0 < getattr(self, name) < 1, name, getattr(self, name), "a share between 0 and 1")
-        _require(0 <= self.private_fraction < 1, "private_fraction", self.private_fraction, "a share in [0, 1)")
-        _require(0 <= self.hflip <= 1, "hflip", self.hflip, "a probability in [0, 1]")
+            require(0 < getattr(self, name) < 1, name, getattr(self, name), "a share between 0 and 1")
+        require(0 <= self.private_fraction < 1, "private_fraction", self.private_fraction, "a share in [0, 1)")
+        require(0 <= self.hflip <= 1, "hflip", self.hflip, "a probability in [0, 1]")
         for name, bounds in (("scale", self.scale), ("ratio", self.ratio)):
-            _require(len(bounds) == 2 and 0 < bounds[0] <= bounds[1], name, bounds, "two numbers, 0 < low ≤ high")
-        _require(self.scale[1] <= 1, "scale", self.scale, "at most 1: a crop is no larger than its image")
+            require(len(bounds) == 2 and 0 < bounds[0] <= bounds[1], name, bounds, "two numbers, 0 < low ≤ high")
+        require(self.scale[1] <= 1, "scale", self.scale, "at most 1: a crop is no larger than its image")
         for name in ("max_train_samples", "max_eval_samples"):
-            _require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "≥ 1")
+            require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "≥ 1")
         if self.private_fraction and self.num_public is not None:
             raise ValueError(
                 f"`private_fraction` is {self.private_fraction} and `num_public` is {self.num_public}; expected one "
                 "of them. Leave the other out."
             )
-        _require(self.num_public is None or self.num_public >= 2, "num_public", self.num_public, "≥ 2 images")
-        _require(self.train_on in ("public", "all"), "train_on", self.train_on, "`public` or `all`")
-        _require(self.evaluate_on in ("test", "validation"), "evaluate_on", self.evaluate_on, "`test` or `validation`")
+        require(self.num_public is None or self.num_public >= 2, "num_public", self.num_public, "≥ 2 images")
+        require(self.train_on in ("public", "all"), "train_on", self.train_on, "`public` or `all`")
+        require(self.evaluate_on in ("test", "validation"), "evaluate_on", self.evaluate_on, "`test` or `validation`")
 
 
 @dataclass
@@ -304,21 +302,21 @@ class DistillationArguments(TrainingArguments):
         """
         for name in ("ce_weight", "kd_weight", "crd_weight", "adversarial_weight", "critic_weight"):
             value = getattr(self, name)
-            _require(0 <= value < math.inf, name, value, "a weight ≥ 0 (0 turns the term off)")
+            require(0 <= value < math.inf, name, value, "a weight ≥ 0 (0 turns the term off)")
         for name in ("temperature", "crd_temperature"):
-            _require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a temperature > 0")
+            require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a temperature > 0")
         for name in ("embedding_dim", "num_negatives", "critic_hidden_dim"):
             value = getattr(self, name)
-            _require(isinstance(value, int) and value >= 1, name, value, "a whole number ≥ 1")
-        _require(self.queue_length is None or self.queue_length >= 2, "queue_length", self.queue_length, "≥ 2 rows")
+            require(isinstance(value, int) and value >= 1, name, value, "a whole number ≥ 1")
+        require(self.queue_length is None or self.queue_length >= 2, "queue_length", self.queue_length, "≥ 2 rows")
         for name in ("mixup", "cutmix"):
-            _require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "an α ≥ 0 (0 turns it off)")
-        _require(self.views is None or self.views >= 1, "views", self.views, "≥ 1")
-        _require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")
+            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "an α ≥ 0 (0 turns it off)")
+        require(self.views is None or self.views >= 1, "views", self.views, "≥ 1")
+        require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")
         smoothing = self.label_smoothing_factor
-        _require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
-        _require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
-        _require(
+        require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
+        require(
             self.critic_learning_rate is None or self.critic_learning_rate > 0,
             "critic_learning_rate",
             self.critic_learning_rate,
@@ -350,41 +348,3 @@ class DistillationArguments(TrainingArguments):
     def needs_features(self) -> bool:
         """Whether any term of the loss compares pooled features."""
         return bool(self.crd_weight or self.adversarial_weight)
-
-
-@dataclass
-class StudyArguments:
-    """How often, and against what, the method is run."""
-
-    _argument_group_name = "study"
-
-    arm: str = field(default="exrep", metadata={"help": "Name of the settings given here, in tables and results."})
-    controls: dict | str | None = field(
-        default=None,
-        metadata={
-            "help": "Other arms with the same steps: a mapping from name to settings that differ, in YAML or JSON."
-        },
-    )
-    num_seeds: int = field(
-        default=1, metadata={"help": "Run each arm with this many seeds: of weights, order and public images."}
-    )
-    license: str | None = field(
-        default=None, metadata={"help": "Licence of the student for its model card, e.g. `apache-2.0`."}
-    )
-    overwrite_output_dir: bool = field(
-        default=False, metadata={"help": "Replace the run that `output_dir` holds; without it that is an error."}
-    )
-
-    def __post_init__(self) -> None:
-        """Read `controls` and check ranges."""
-        _require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "≥ 1")
-        if isinstance(self.controls, str):
-            try:
-                self.controls = json.loads(self.controls)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"`controls` is {self.controls!r}; expected a JSON mapping ({error}).") from error
-        controls: Any = self.controls or {}
-        for name, changes in controls.items():
-            _require(isinstance(changes, dict), f"controls.{name}", changes, "a mapping from setting to value")
-        _require(self.arm not in controls, "arm", self.arm, "a name that `controls` does not use")
-        self.controls = controls

@@ -9,11 +9,13 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
 from exrep_hf.caching_arguments import CachingArguments
+from exrep_hf.command_line import public_command
 from exrep_hf.study import Settings
 from exrep_hf.study.arms import as_flags
 from exrep_hf.study.caching import CachingSettings
+from exrep_hf.study_arguments import StudyArguments
 
 ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, StudyArguments, DistillationArguments)
 CACHING_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, StudyArguments, CachingArguments)
@@ -52,7 +54,7 @@ def parse_settings(argv: Sequence[str], default_config: Path, default_preset: Pa
     )
     unneeded = {"teacher"} if model_args.teacher_cache is not None or not args.needs_teacher else set()
     _require_given(model_args, data_args, {"dataset", "teacher", "student"} - unneeded)
-    return Settings(model_args, data_args, study_args, args)
+    return Settings(model_args, data_args, study_args, args, public_command("recipes/train.py", argv))
 
 
 def parse_caching_settings(argv: Sequence[str], default_config: Path) -> CachingSettings:

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
+from exrep_hf.study_arguments import StudyArguments
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 PACKAGE = "exrep_hf"
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"outputs", "arguments", "main_process"},
-    {"models", "losses", "data", "caching_arguments"},
+    {"outputs", "arguments", "main_process", "command_line"},
+    {"models", "losses", "data", "caching_arguments", "study_arguments"},
     {"objective", "teacher", "metrics", "distiller_augment", "checkpoints", "launch", "batch_statistics"},
     {"preparation", "resumable_trainer"},
     {"student_trainer"},

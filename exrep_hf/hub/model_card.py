@@ -4,30 +4,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from huggingface_hub import ModelCard, ModelCardData
 
-from exrep_hf.report import summary_head, summary_rows
+from exrep_hf.hub.claims import TOLERANCES, hub_name, model_index
+from exrep_hf.report import cost_rows, summary_head, summary_rows, weak_classes
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
-METRIC_NAMES = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
-
-
-def _evaluation_results(results: dict[str, Any]) -> list[EvalResult]:
-    data, published = results["dataset"], results["published"]
-    return [
-        EvalResult(
-            task_type="image-classification",
-            task_name="Image classification",
-            dataset_type=data["name"],
-            dataset_name=data["name"],
-            dataset_split=data["evaluated_on"],
-            metric_type=metric,
-            metric_name=title,
-            metric_value=published[metric],
-        )
-        for metric, title in METRIC_NAMES.items()
-        if metric in published
-    ]
 
 
 def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
@@ -47,10 +29,11 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         library_name="transformers",
         pipeline_tag="image-classification",
         base_model=student["name"],
-        datasets=[results["dataset"]["name"]],
+        base_model_relation="finetune",
+        datasets=[hub_name(results["dataset"]["name"]) or results["dataset"]["name"]],
         tags=["exrep", "knowledge-distillation", *(["timm"] if student["name"].startswith("timm/") else [])],
         model_name=model_id.split("/")[-1],
-        eval_results=_evaluation_results(results),
+        eval_results=model_index(results["dataset"]["name"], results["dataset"]["evaluated_on"], results["published"]),
         metrics=["accuracy"],
         ignore_metadata_errors=False,
     )
@@ -61,14 +44,20 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         model_id=model_id,
         teacher=teacher,
         student=student,
-        input_distiller=None if arm["plain"] else arm["distiller"],
-        removed_distiller=arm["distiller"] if arm["plain"] else None,
+        input_distiller=arm["distiller"] if results["published"]["variant"] == "distiller" else None,
+        removed_distiller=arm["distiller"] if results["published"]["variant"] != "distiller" else None,
+        both=results["published"]["variant"] == "both",
         dataset=results["dataset"],
         license=results["license"],
         seeds=results["seeds"],
         published=results["published"],
         head=summary_head(results),
         rows=summary_rows(results),
+        costs=cost_rows(results),
+        device=results["device"],
+        weak=weak_classes(results["published"]),
+        tolerances=TOLERANCES,
+        command=results["command"],
         configuration=json.dumps(results["configuration"], indent=2),
         versions=results["versions"],
     )

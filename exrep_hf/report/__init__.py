@@ -1,6 +1,7 @@
 """Results on disk, as text and as pictures."""
 
 from exrep_hf.report.plots import plot_losses, plot_residuals
+from exrep_hf.report.reliability import plot_reliability
 from exrep_hf.report.results import (
     RESULTS_NAME,
     device_name,
@@ -10,12 +11,16 @@ from exrep_hf.report.results import (
     write_json,
 )
 from exrep_hf.report.sizes import plot_sizes, sizes_table
-from exrep_hf.report.table import summary_head, summary_rows, summary_table
+from exrep_hf.report.table import align, cost_rows, summary_head, summary_rows, summary_table, weak_classes
 
 __all__ = [
+    "align",
+    "cost_rows",
+    "weak_classes",
     "RESULTS_NAME",
     "device_name",
     "plot_losses",
+    "plot_reliability",
     "plot_residuals",
     "plot_sizes",
     "public_name",

@@ -80,3 +80,31 @@ def summary_table(results: dict[str, Any]) -> str:
         f"{data['num_private']} private training images, {seeds} seed{'s (mean ± sd)' if seeds > 1 else ''}"
     )
     return f"{title}\n\n{align([summary_head(results), *summary_rows(results)])}"
+
+
+def cost_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
+    """What inference costs: teacher, plain student, and the student with its distiller where it has one.
+
+    Returns:
+        Rows of name, parameters, MACs an image, and images a second, as text.
+    """
+    teacher, arm = results["teacher"], results["arms"][results["published"]["arm"]]
+    costs = {} if teacher is None else {"teacher": teacher["cost"]}
+    costs["student" if arm["distiller"] is None else "student without distiller"] = results["student"]["cost"]
+    if arm["distiller"] is not None:
+        costs[f"student with its `{arm['distiller']}` distiller"] = arm["cost"]
+    return [
+        (name, _count(cost["parameters"]), _count(cost["macs"]), _speed(cost))
+        for name, cost in costs.items()
+        if cost is not None
+    ]
+
+
+def _speed(cost: Mapping[str, float]) -> str:
+    return f"{cost['images_per_second']:.0f}" if "images_per_second" in cost else "–"
+
+
+def weak_classes(published: Mapping[str, Any], count: int = 5) -> list[tuple[str, ...]]:
+    """The classes with the lowest accuracy: name, top-1 in percent, and number of images, as text."""
+    classes = sorted(published.get("per_class", {}).items(), key=lambda each: each[1]["accuracy"])
+    return [(name, f"{100 * facts['accuracy']:.1f}", str(facts["count"])) for name, facts in classes[:count]]

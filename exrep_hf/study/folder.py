@@ -28,6 +28,9 @@ WRITTEN = (
     "preprocessor_config.json",
     "loss.png",
     "residual.png",
+    "reliability.png",
+    ".eval_results",
+    "*_exrep.py",
     "with_distiller",
 )
 

@@ -1,35 +1,72 @@
 """The published student's folder: weights, processor and pictures."""
 
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
+from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from exrep_hf.data import Preprocessing
+from exrep_hf.evaluation.classifier import classification_report, predict
+from exrep_hf.models import ExRepConfig, ExRepForImageClassification
 from exrep_hf.report import plot_losses, plot_residuals
 from exrep_hf.study.arms import Arm
+from exrep_hf.study_arguments import StudyArguments
 from exrep_hf.trainer import DistillationTrainer
 
 WITH_DISTILLER_NAME = "with_distiller"
 LOSS_PICTURE = "loss.png"
 RESIDUAL_PICTURE = "residual.png"
+RELIABILITY_PICTURE = "reliability.png"
 PICTURED_IMAGES = 8
 
 
+def published_variant(arm: Arm, study_args: StudyArguments) -> str:
+    """What is published of an arm: `plain`, `distiller`, or `both`, the latter in a sub-folder.
+
+    Raises:
+        ValueError: if the plain student is asked for, and training does not make the distiller removable.
+    """
+    if arm.model_args.distiller == "none":
+        return "plain"
+    if arm.is_plain:
+        return study_args.variant
+    if study_args.variant == "plain":
+        raise ValueError(
+            f"`variant` is 'plain', but the distiller of `{arm.name}` can't be taken away from what it trains: "
+            "`distiller_share` is 1. Lower it (0.5 does), train with `--distiller none`, or publish `distiller`."
+        )
+    return "distiller"
+
+
 def publish_student(
-    trainer: DistillationTrainer, arm: Arm, record: dict[str, Any], preprocessing: Preprocessing, folder: Path
+    trainer: DistillationTrainer,
+    arm: Arm,
+    record: dict[str, Any],
+    preprocessing: Preprocessing,
+    folder: Path,
+    study_args: StudyArguments,
 ) -> None:
     """Write what `from_pretrained` loads, and the pictures of the run, into `folder`.
 
-    A student whose distiller is removable, or that has none, is written as a plain classifier: it loads without this
-    package. The one with its distiller then lies in the sub-folder `with_distiller`.
+    A plain student loads without this package. The one with its distiller needs it, or the code beside its weights.
     """
-    removable = arm.is_plain and trainer.student.input_distiller is not None
-    trainer.save_model(str(folder / WITH_DISTILLER_NAME if removable else folder), _internal_call=True)
+    variant = published_variant(arm, study_args)
+    if variant != "plain":
+        with _code_beside_weights(study_args.push_code):
+            trainer.save_model(str(folder / WITH_DISTILLER_NAME if variant == "both" else folder), _internal_call=True)
     student = trainer.whole_student()
     if not trainer.is_world_process_zero():
         return
-    if arm.is_plain:
+    if variant == "both":
+        # transformers looks for code in the repository's own folder alone, also for what lies in a sub-folder.
+        for path in (folder / WITH_DISTILLER_NAME).glob("*.py"):
+            shutil.copy(path, folder)
+    if variant != "distiller":
         student.without_distiller().save_pretrained(folder)
         preprocessing.to_image_processor().save_pretrained(folder)
     plot_losses(record["history"], folder / LOSS_PICTURE, f"{arm.name}, seed {record['seed']}")
@@ -46,3 +83,23 @@ def publish_student(
         preprocessing,
         folder / RESIDUAL_PICTURE,
     )
+
+
+def describe_published(folder: Path, images: Dataset, names: Sequence[str] | None) -> dict[str, Any]:
+    """What the card says about the student in a folder, as anybody will load it: `classification_report`'s figures."""
+    model = AutoModelForImageClassification.from_pretrained(folder)
+    preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
+    logits, labels = predict(model, preprocessing, images, ("image", "label"))
+    return classification_report(logits, labels, names or [str(label) for label in range(logits.shape[1])])
+
+
+@contextlib.contextmanager
+def _code_beside_weights(wanted: bool) -> Iterator[None]:
+    """Let `save_pretrained` write the code of models too, as `register_for_auto_class` does for good."""
+    if wanted:
+        ExRepConfig._auto_class = "AutoConfig"
+        ExRepForImageClassification._auto_class = "AutoModelForImageClassification"
+    try:
+        yield
+    finally:
+        ExRepConfig._auto_class = ExRepForImageClassification._auto_class = None

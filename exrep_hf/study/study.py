@@ -10,9 +10,21 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import set_seed
 
-from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
 from exrep_hf.hub import make_model_card
-from exrep_hf.report import RESULTS_NAME, device_name, public_settings, software_versions, summary_table, write_json
+from exrep_hf.hub.access import ensure_repository
+from exrep_hf.hub.claims import write_eval_results
+from exrep_hf.hub.student_repository import push_student
+from exrep_hf.main_process import decided_by_main
+from exrep_hf.report import (
+    RESULTS_NAME,
+    device_name,
+    plot_reliability,
+    public_settings,
+    software_versions,
+    summary_table,
+    write_json,
+)
 from exrep_hf.study.arms import Arm, make_arms
 from exrep_hf.study.data import StudyData, load_study_data
 from exrep_hf.study.folder import (
@@ -26,7 +38,7 @@ from exrep_hf.study.folder import (
     clear_output_dir,
     wants_resume,
 )
-from exrep_hf.study.publish import publish_student
+from exrep_hf.study.publish import RELIABILITY_PICTURE, describe_published, publish_student, published_variant
 from exrep_hf.study.results import (
     arm_settings,
     describe_data,
@@ -38,17 +50,19 @@ from exrep_hf.study.results import (
 from exrep_hf.study.run import Metrics, add_gaps, distil, judge, make_trainer, placed
 from exrep_hf.study.stages import Student, load_student, load_teacher, save_network, train_with_labels
 from exrep_hf.study.stored_teacher import open_cache, stored_metrics, summarise_stored_teacher
+from exrep_hf.study_arguments import StudyArguments
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
 
 
 @dataclass
 class Settings:
-    """All settings of a study."""
+    """All settings of a study, and the command that gave them."""
 
     model: ModelArguments
     data: DataArguments
     study: StudyArguments
     training: DistillationArguments
+    command: str | None = None
 
 
 class Study:
@@ -62,17 +76,16 @@ class Study:
     """
 
     def __init__(self, settings: Settings) -> None:
-        if settings.training.push_to_hub:
-            raise ValueError(
-                "`push_to_hub` is set, but a study pushes nothing by itself: its controls would be pushed over its "
-                f"student. Leave it out, and afterwards run `hf upload USER/NAME {settings.training.output_dir} "
-                "--exclude 'arms/*' 'teacher/*' 'students/*' 'checkpoint-*'`."
-            )
         self.settings = settings
         self.folder = Path(str(settings.training.output_dir))
+        # The study pushes its student when it is finished; trainers would push controls over it.
+        self.pushes, settings.training.push_to_hub = settings.training.push_to_hub, False
+        self.model_id = settings.training.hub_model_id or self.folder.name
         self.arms = make_arms(settings.model, settings.data, settings.study, settings.training)
         # Here, because arguments that are made later would reset accelerate's state under a trainer.
         self.arm_settings = {arm.name: arm_settings(arm) for arm in self.arms}
+        # Refused here, in the place of after the training.
+        published_variant(self.arms[-1], settings.study)
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
         asked = settings.training.resume_from_checkpoint
         self.resuming = wants_resume(asked)
@@ -89,12 +102,21 @@ class Study:
             inputs = (*models, settings.data.dataset)
             check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
         PartialState().wait_for_everyone()
+        if self.pushes:
+            training = settings.training
+            # Now, in the place of after hours of training.
+            self.model_id = decided_by_main(
+                lambda: ensure_repository(self.model_id, "model", training.hub_private_repo, training.hub_token)
+            )
 
     def run(self) -> dict[str, Any]:
         """Run what is not finished yet; write results, model, card and pictures into the output folder.
 
         Returns:
             The content of `results.json`.
+
+        Raises:
+            OSError: if the student can't be pushed; everything is kept.
         """
         settings = self.settings
         data = load_study_data(settings.data, settings.training.dataloader_num_workers or None)
@@ -108,10 +130,14 @@ class Study:
         results = self._results(data, teacher, start, records)
         if PartialState().is_main_process:
             write_json(results, self.folder / RESULTS_NAME)
-            make_model_card(results, settings.training.hub_model_id or self.folder.name).save(
-                self.folder / "README.md"
-            )
+            make_model_card(results, self.model_id).save(self.folder / "README.md")
+            data_facts = results["dataset"]
+            write_eval_results(self.folder, data_facts["name"], data_facts["evaluated_on"], results["published"])
         self._tell(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
+        if self.pushes and PartialState().is_main_process:
+            training = settings.training
+            commit = push_student(self.folder, self.model_id, training.hub_private_repo, training.hub_token)
+            self._tell(f"pushed to {self.model_id}, commit {commit}")
         return results
 
     def _prepare_teacher(self, data: StudyData) -> Student | None:
@@ -179,7 +205,11 @@ class Study:
             record["settings"] = self.arm_settings[arm.name]
             self._tell(f"seed {seed}: {arm.name}: top-1 {before['accuracy']:.3f} → {record['after']['accuracy']:.3f}")
             if arm is self.arms[-1] and seed == self.seeds[0]:
-                publish_student(trainer, arm, record, start.preprocessing, self.folder)
+                study_args = self.settings.study
+                publish_student(trainer, arm, record, start.preprocessing, self.folder, study_args)
+                if PartialState().is_main_process:
+                    record["published"] = describe_published(self.folder, images, data.names)
+                    plot_reliability(record["published"]["bins"], self.folder / RELIABILITY_PICTURE)
             if PartialState().is_main_process:
                 write_json(record, folder / RUN_NAME)
             records[arm.name].append(record)
@@ -191,6 +221,9 @@ class Study:
         settings, main = self.settings, self.arms[-1]
         runs = records[main.name]
         published = (runs[0]["without_distiller"] if main.is_plain else None) or runs[0]
+        variant = published_variant(main, settings.study)
+        # As `from_pretrained` loads it: half precision of the run does not count.
+        as_loaded = runs[0].pop("published", {})
         oracle = next((arm.name for arm in self.arms if arm.data_args.train_on == "all"), None)
         for arm_runs in records.values():
             for place, run in enumerate(arm_runs):
@@ -206,7 +239,14 @@ class Study:
             "teacher": self._summarise_teacher(teacher, runs),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
-            "published": {"arm": main.name, "seed": self.seeds[0], **published["after"]},
+            "published": {
+                "arm": main.name,
+                "seed": self.seeds[0],
+                "variant": variant,
+                **published["after"],
+                **as_loaded,
+            },
+            "command": settings.command,
             "wall_time_seconds": time.perf_counter() - self.began,
         }
 

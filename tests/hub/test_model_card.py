@@ -25,7 +25,12 @@ def test_metadata(results: dict[str, Any], tmp_path: Path) -> None:
     assert data.library_name == "transformers"
     assert data.eval_results is not None
     claims = {(claim.metric_type, claim.metric_value, claim.dataset_split) for claim in data.eval_results}
-    assert claims == {("accuracy", 0.85, "test"), ("top5_accuracy", 1.0, "test")}
+    assert claims == {
+        ("accuracy", 0.85, "test"),
+        ("top5_accuracy", 1.0, "test"),
+        ("expected_calibration_error", 0.031, "test"),
+    }
+    assert data.base_model_relation == "finetune"
 
 
 def test_every_arm_stands_beside_the_claim(results: dict[str, Any], tmp_path: Path) -> None:
@@ -46,7 +51,7 @@ def test_every_arm_stands_beside_the_claim(results: dict[str, Any], tmp_path: Pa
 def test_the_snippet_fits_the_model(results: dict[str, Any], tmp_path: Path) -> None:
     """Only a model with a distiller needs exrep_hf to load."""
     assert "import exrep_hf" in read_back(results, tmp_path).text
-    results["published"]["arm"] = "kd"
+    results["published"] |= {"arm": "kd", "variant": "plain"}
     assert "import exrep_hf" not in read_back(results, tmp_path).text
 
 
@@ -54,6 +59,7 @@ def test_a_removed_distiller_is_named(results: dict[str, Any], tmp_path: Path) -
     """Readers have to know which row the weights belong to, and where the distiller went."""
     assert "with_distiller" not in read_back(results, tmp_path).text
     results["arms"]["exrep"]["plain"] = True
+    results["published"]["variant"] = "both"
     text = read_back(results, tmp_path).text
     assert 'the row "exrep, distiller removed"' in text and "sub-folder `with_distiller`" in text
     assert "import exrep_hf" not in text
@@ -66,3 +72,29 @@ def test_nothing_is_claimed_that_is_not_known(results: dict[str, Any], tmp_path:
     assert "not given by the author" in card.text
     assert "distilled from" not in card.text
     assert "license" not in yaml.safe_load(card.content.split("---")[1])
+
+
+def test_what_a_reader_needs_to_judge(results: dict[str, Any], tmp_path: Path) -> None:
+    """Cost with and without the distiller, calibration, weak classes, the command, and how to check all of it."""
+    text = read_back(results, tmp_path).text
+    for part in (
+        "| student without distiller | 1.00 M | 5.00 M | 200 |",
+        "| student with its `light` distiller | 1.23 M | 2.00 G | 100 |",
+        "15 bins: 0.031",
+        "| 0 | 80.0 | 45 |",
+        "accelerate launch recipes/train.py --config recipes/digits.yaml",
+        "python recipes/verify_card.py me/digits-student",
+    ):
+        assert part in text, part
+    assert "| 9 | 89.0 | 45 |" not in text
+
+
+def test_results_of_older_runs(results: dict[str, Any], tmp_path: Path) -> None:
+    """A card never claims what the results don't hold."""
+    for name in ("bins", "per_class", "expected_calibration_error"):
+        del results["published"][name]
+    results["command"] = None
+    card = read_back(results, tmp_path)
+    assert "Calibration" not in card.text and "Weak spots" not in card.text and "None" not in card.text
+    data: Any = card.data
+    assert {claim.metric_type for claim in data.eval_results} == {"accuracy", "top5_accuracy"}

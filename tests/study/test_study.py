@@ -113,7 +113,7 @@ def test_another_run_is_not_overwritten(finished: tuple[Path, dict[str, Any]]) -
         ({"student": "timm/no_such_net"}, "could not be loaded from 'timm/no_such_net'"),
         ({"private_fraction": 0.9999}, "cannot split"),
         ({"per_device_train_batch_size": 500}, "fewer than one batch"),
-        ({"push_to_hub": True}, "a study pushes nothing by itself"),
+        ({"variant": "plain"}, "the distiller of `exrep` can't be taken away"),
     ],
 )
 def test_bad_input_costs_nothing(finished: tuple[Path, dict[str, Any]], changes: dict[str, Any], message: str) -> None:

@@ -1,0 +1,33 @@
+"""The command that a run was started by, as anybody may read it."""
+
+import shlex
+from collections.abc import Sequence
+from pathlib import PurePath
+
+# Flags whose value is a secret, or a place on this machine alone.
+_LEFT_OUT = frozenset({"--hub_token", "--output_dir", "--overwrite_output_dir", "--resume_from_checkpoint"})
+
+
+def public_command(script: str, argv: Sequence[str]) -> str:
+    """Write a command line without tokens, and with paths outside the working folder by their last part.
+
+    Args:
+        script: the recipe, relative to the project.
+        argv: its flags, as `--name value` or `--name=value`.
+    """
+    kept: list[str] = []
+    leave_out = False
+    for part in argv:
+        if part.startswith("--"):
+            name = part.split("=")[0].replace("-", "_").replace("__", "--", 1)
+            leave_out = name in _LEFT_OUT
+        if not leave_out:
+            kept.append(_public_part(part))
+    return shlex.join(["accelerate", "launch", script, *kept])
+
+
+def _public_part(part: str) -> str:
+    flag, sign, value = part.partition("=") if part.startswith("--") else ("", "", part)
+    path = PurePath(value)
+    outside = path.is_absolute() or ".." in path.parts or value.startswith("~")
+    return flag + sign + (path.name if outside else value)

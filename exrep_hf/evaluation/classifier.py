@@ -1,0 +1,80 @@
+"""A published classifier on labelled images: all that its card claims about them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import evaluate
+import torch
+from datasets import Dataset
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from exrep_hf.data import DistillationDataset, Preprocessing, ViewTransform, collate_distillation
+
+METRICS = Path(__file__).with_name("metrics")
+
+
+@torch.no_grad()
+def predict(
+    model: nn.Module, preprocessing: Preprocessing, images: Dataset, columns: tuple[str, str], batch_size: int = 64
+) -> tuple[Tensor, Tensor]:
+    """Ask a classifier about every image.
+
+    Args:
+        model: a classifier of transformers, on the device it is to run on.
+        preprocessing: how it wants its images.
+        images: with an image and a label column.
+        columns: their names.
+        batch_size: images at a time.
+
+    Returns:
+        Logits `(n, num_labels)`, float32, and labels `(n,)`, on the CPU.
+    """
+    device = next(model.parameters()).device
+    loader = DataLoader(
+        DistillationDataset(images, ViewTransform(preprocessing), *columns),
+        batch_size=batch_size,
+        collate_fn=collate_distillation,
+    )
+    was_training = model.training
+    model.eval()
+    logits, labels = [], []
+    for batch in tqdm(loader, desc="evaluating", unit=" batches", leave=False):
+        logits.append(model(batch["pixel_values"].to(device)).logits.float().cpu())
+        labels.append(batch["labels"])
+    model.train(was_training)
+    return torch.cat(logits), torch.cat(labels)
+
+
+def classification_report(logits: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
+    """What is said about a classifier's answers.
+
+    Args:
+        logits: `(n, num_labels)`.
+        labels: `(n,)`.
+        names: of the classes.
+
+    Returns:
+        `accuracy` and `top5_accuracy`, `expected_calibration_error` with its `bins`, in [0, 1]; and `per_class`:
+        `accuracy` and `count` by name, of the classes that there are images of.
+    """
+    top_k = evaluate.load(str(METRICS / "top_k_accuracy"))
+    calibration = evaluate.load(str(METRICS / "expected_calibration_error"))
+    scores, references = logits.numpy(), labels.numpy()
+    measured = calibration.compute(predictions=logits.softmax(-1).numpy(), references=references)
+    right = logits.argmax(-1) == labels
+    per_class = {
+        names[label]: {
+            "accuracy": right[labels == label].double().mean().item(),
+            "count": int((labels == label).sum()),
+        }
+        for label in labels.unique().tolist()
+    }
+    return {
+        "accuracy": top_k.compute(predictions=scores, references=references, k=1)["accuracy"],
+        "top5_accuracy": top_k.compute(predictions=scores, references=references, k=5)["accuracy"],
+        **measured,
+        "per_class": per_class,
+    }

@@ -1,0 +1,160 @@
+"""A published student on a data set: figures for its card."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from torch import nn
+from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+
+from exrep_hf.data import Preprocessing, class_names, encode_labels, find_columns, label_names, load_images
+from exrep_hf.evaluation import images_per_second
+from exrep_hf.evaluation.classifier import classification_report, predict
+from exrep_hf.hub.access import ensure_repository
+from exrep_hf.hub.claims import EVAL_RESULTS, merge_into_card, model_index, write_eval_results
+from exrep_hf.hub.student_repository import fetch_student
+from exrep_hf.hub.upload import upload_files
+from exrep_hf.models import load_classifier
+from exrep_hf.report import public_name
+
+
+@dataclass
+class EvaluationArguments:
+    """What is evaluated, on what, and where the figures go."""
+
+    model: str = field(metadata={"help": "The student: a Hub name, or a folder."})
+    dataset: str = field(metadata={"help": "Hub name, folder, file, `digits` or `fashion_mnist`."})
+    split: str = field(default="test", metadata={"help": "Split to evaluate on."})
+    revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the student."})
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
+    data_dir: str | None = field(default=None, metadata={"help": "Folder of `fashion_mnist`'s files, or in the set."})
+    image_column_name: str | None = field(default=None, metadata={"help": "Column of images; guessed if not given."})
+    label_column_name: str | None = field(default=None, metadata={"help": "Column of labels; guessed if not given."})
+    max_samples: int | None = field(default=None, metadata={"help": "Evaluate on only this many images."})
+    teacher: str | None = field(default=None, metadata={"help": "Also measure how often this classifier agrees."})
+    per_device_eval_batch_size: int = field(default=64, metadata={"help": "Images at a time."})
+    use_cpu: bool = field(default=False, metadata={"help": "Don't use a GPU where there is one."})
+    output: str | None = field(default=None, metadata={"help": "Write all figures to this JSON file."})
+    push_to_hub: bool = field(
+        default=False, metadata={"help": "Put the figures into the model's card on the Hub, beside what stands there."}
+    )
+
+
+def load_published(folder: Path, device: torch.device) -> tuple[PreTrainedModel, Preprocessing]:
+    """Load a student and how it wants its images, as anybody would.
+
+    Raises:
+        ValueError: if the folder holds no classifier.
+    """
+    try:
+        model = AutoModelForImageClassification.from_pretrained(folder)
+        processor = AutoImageProcessor.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{str(folder)!r} holds no image classifier that can be loaded ({error}).") from error
+    nn.Module.to(model, device)
+    return model, Preprocessing.from_image_processor(processor)
+
+
+def evaluation_device(use_cpu: bool) -> torch.device:
+    """A GPU where there is one, and it is wanted."""
+    accelerator = None if use_cpu else torch.accelerator.current_accelerator()
+    return torch.device("cpu") if accelerator is None else accelerator
+
+
+def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
+    """Evaluate a student; put the figures where the arguments say.
+
+    Returns:
+        `classification_report`'s figures, `num_images`, `images_per_second`, and `teacher_agreement` on request.
+
+    Raises:
+        ValueError: if model or data are not found, or don't fit each other.
+        OSError: if the figures can't be pushed.
+    """
+    if args.push_to_hub:
+        if Path(args.model).is_dir():
+            raise ValueError(f"`push_to_hub` is set and `model` is the folder {args.model!r}; expected a Hub name.")
+        ensure_repository(args.model, "model", None, None)
+    device = evaluation_device(args.use_cpu)
+    model, preprocessing = load_published(fetch_student(args.model, args.revision), device)
+    images, columns = _images(args, model)
+    logits, labels = predict(model, preprocessing, images, columns, args.per_device_eval_batch_size)
+    names = class_names(model.config) or [str(label) for label in range(logits.shape[1])]
+    shape = (len(preprocessing.mean), preprocessing.height, preprocessing.width)
+    report = classification_report(logits, labels, names)
+    report |= {"num_images": len(labels), "images_per_second": images_per_second(model, shape)}
+    if args.teacher is not None:
+        teacher = load_classifier(args.teacher)
+        nn.Module.to(teacher, device)
+        answers, _ = predict(
+            teacher, Preprocessing.from_model(teacher), images, columns, args.per_device_eval_batch_size
+        )
+        report["teacher_agreement"] = (answers.argmax(-1) == logits.argmax(-1)).double().mean().item()
+    if args.push_to_hub:
+        push_figures(args.model, str(public_name(args.dataset)), args.split, report)
+    return report
+
+
+def _images(args: EvaluationArguments, model: PreTrainedModel) -> tuple[Dataset, tuple[str, str]]:
+    """Images whose labels are the model's classes, and the names of their columns."""
+    splits = load_images(args.dataset, config_name=args.dataset_config_name, data_dir=args.data_dir)
+    if args.split not in splits:
+        raise ValueError(f"`split` is {args.split!r}; {args.dataset!r} has the splits {list(splits)}.")
+    image, label = find_columns(splits[args.split], args.image_column_name, args.label_column_name)
+    if label is None:
+        raise ValueError(f"{args.dataset!r} has no label column, only {splits[args.split].column_names}.")
+    images = encode_labels(splits, label)[args.split]
+    if args.max_samples is not None and args.max_samples < len(images):
+        images = images.shuffle(seed=0).select(range(args.max_samples))
+    return with_classes_of(model, images, label, args.dataset), (image, label)
+
+
+def with_classes_of(model: PreTrainedModel, images: Dataset, label: str, name: str) -> Dataset:
+    """Number labels as the model does, where both have names: a data set may have fewer classes, in another order.
+
+    Raises:
+        ValueError: if the data set has classes that the model does not.
+    """
+    there, known = label_names(images, label), class_names(model.config)
+    if there is None or known is None:
+        largest = max(images[label][:])
+        if largest >= model.config.num_labels:
+            raise ValueError(
+                f"{name!r} has labels up to {largest}, and the model {model.config.num_labels} classes without names "
+                "to compare; expected the same classes."
+            )
+        return images
+    missing = [each for each in there if each not in known]
+    if missing:
+        raise ValueError(
+            f"{name!r} has classes that the model does not know: {missing[:5]}; the model's are {known[:5]} … "
+            "Evaluate on a data set with the model's classes, or some of them."
+        )
+    if there == known:
+        return images
+    number = [known.index(each) for each in there]
+    numbered = [number[each] for each in images[label][:]]
+    return images.remove_columns(label).add_column(label, numbered)
+
+
+def push_figures(model: str, dataset: str, split: str, figures: dict[str, Any]) -> str:
+    """Merge figures into the card of a model on the Hub; entries of others stay.
+
+    Returns:
+        The commit.
+    """
+    there = fetch_student(model)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(there / "README.md", folder)
+        if (there / EVAL_RESULTS).is_dir():
+            shutil.copytree(there / EVAL_RESULTS, folder / EVAL_RESULTS)
+        merge_into_card(folder / "README.md", model.split("/")[-1], model_index(dataset, split, figures))
+        write_eval_results(folder, dataset, split, figures)
+        files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        again = f"python recipes/evaluate.py --model {model} --dataset {dataset} --split {split} --push_to_hub"
+        return upload_files(folder, files, model, "model", f"Evaluation on {dataset}", None, again)

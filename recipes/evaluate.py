@@ -1,0 +1,43 @@
+"""Evaluate a published student: top-1, top-5, calibration, classes, agreement with a teacher, speed.
+
+    python recipes/evaluate.py --model me/student --dataset me/images --split test
+    python recipes/evaluate.py --model me/student --dataset me/images --split test --push_to_hub
+
+The data set may have fewer classes than the student, in another order: they are matched by name. `--push_to_hub` puts
+the figures into the student's card, beside what others wrote there.
+"""
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from typing import Any, cast
+
+# The folder of a script stands first on its path, where `import evaluate` has to mean the library and not this file.
+sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
+if __name__ == "evaluate":
+    del sys.modules[__name__]
+    importlib.import_module(__name__)
+
+
+def main() -> None:
+    """Read the flags, evaluate, and print."""
+    # Here, because they import the library of this file's name.
+    from transformers import HfArgumentParser
+
+    from exrep_hf.report import write_json
+    from exrep_hf.study.evaluating import EvaluationArguments, evaluate_student
+
+    parser = HfArgumentParser([cast(Any, EvaluationArguments)], description=__doc__)
+    (args,) = parser.parse_args_into_dataclasses()
+    report = evaluate_student(args)
+    if args.output is not None:
+        write_json(report, Path(args.output))
+    brief = {name: value for name, value in report.items() if name not in ("bins", "per_class")}
+    print(json.dumps(brief, indent=2))
+    worst = sorted(report["per_class"].items(), key=lambda each: each[1]["accuracy"])[:5]
+    print("worst classes:", ", ".join(f"{name} {100 * facts['accuracy']:.1f} %" for name, facts in worst))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Push a finished student to the Hub, as it lies in its folder.
+
+    python recipes/publish.py out/digits --repo_id me/digits-student
+
+What arrived is compared with the folder; ends non-zero where they differ.
+"""
+
+import argparse
+import os
+from pathlib import Path
+
+from exrep_hf.hub.student_repository import push_student
+
+
+def main() -> None:
+    """Read the flags and push."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", type=Path, help="`output_dir` of a finished run, or a folder of model_cards/")
+    parser.add_argument("--repo_id", required=True, help="user/name")
+    parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+    args = parser.parse_args()
+    commit = push_student(args.folder, args.repo_id, args.private, os.environ.get("HF_TOKEN"))
+    print(f"pushed {args.folder} to {args.repo_id}, commit {commit}")
+
+
+if __name__ == "__main__":
+    main()
