@@ -2,7 +2,7 @@
 
 import shlex
 from collections.abc import Sequence
-from pathlib import PurePath
+from pathlib import Path
 
 # Flags whose value is a secret, or a place on this machine alone.
 _LEFT_OUT = frozenset({"--hub_token", "--output_dir", "--overwrite_output_dir", "--resume_from_checkpoint"})
@@ -28,6 +28,8 @@ def public_command(script: str, argv: Sequence[str]) -> str:
 
 def _public_part(part: str) -> str:
     flag, sign, value = part.partition("=") if part.startswith("--") else ("", "", part)
-    path = PurePath(value)
+    path = Path(value)
+    if path.is_absolute() and path.is_relative_to(Path.cwd()):
+        return flag + sign + path.relative_to(Path.cwd()).as_posix()
     outside = path.is_absolute() or ".." in path.parts or value.startswith("~")
     return flag + sign + (path.name if outside else value)

@@ -24,12 +24,14 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
     """
     student, teacher = results["student"], results["teacher"]
     arm = results["arms"][results["published"]["arm"]]
+    derived = not student["from_scratch"] and "/" in student["name"]
     data = ModelCardData(
         license=results["license"],
         library_name="transformers",
         pipeline_tag="image-classification",
-        base_model=student["name"],
-        base_model_relation="finetune",
+        # What a student only has its architecture from is not a model that it derives from.
+        base_model=student["name"] if derived else None,
+        base_model_relation="finetune" if derived else None,
         datasets=[hub_name(results["dataset"]["name"]) or results["dataset"]["name"]],
         tags=["exrep", "knowledge-distillation", *(["timm"] if student["name"].startswith("timm/") else [])],
         model_name=model_id.split("/")[-1],

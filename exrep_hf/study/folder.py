@@ -30,7 +30,9 @@ WRITTEN = (
     "residual.png",
     "reliability.png",
     ".eval_results",
-    "*_exrep.py",
+    # The code that `push_code` puts beside the weights.
+    *("configuration_exrep.py", "modeling_exrep.py", "backbone.py", "feature_reader.py", "input_distiller.py"),
+    "whole_parameters.py",
     "with_distiller",
 )
 

@@ -129,6 +129,10 @@ class Study:
             start = self._run_seed(seed, data, teacher, records)
         results = self._results(data, teacher, start, records)
         if PartialState().is_main_process:
+            # As `from_pretrained` loads it: half precision of the run does not count.
+            _, images = data.parts(self.seeds[0])
+            results["published"] |= describe_published(self.folder, images, data.names)
+            plot_reliability(results["published"]["bins"], self.folder / RELIABILITY_PICTURE)
             write_json(results, self.folder / RESULTS_NAME)
             make_model_card(results, self.model_id).save(self.folder / "README.md")
             data_facts = results["dataset"]
@@ -207,9 +211,6 @@ class Study:
             if arm is self.arms[-1] and seed == self.seeds[0]:
                 study_args = self.settings.study
                 publish_student(trainer, arm, record, start.preprocessing, self.folder, study_args)
-                if PartialState().is_main_process:
-                    record["published"] = describe_published(self.folder, images, data.names)
-                    plot_reliability(record["published"]["bins"], self.folder / RELIABILITY_PICTURE)
             if PartialState().is_main_process:
                 write_json(record, folder / RUN_NAME)
             records[arm.name].append(record)
@@ -222,8 +223,6 @@ class Study:
         runs = records[main.name]
         published = (runs[0]["without_distiller"] if main.is_plain else None) or runs[0]
         variant = published_variant(main, settings.study)
-        # As `from_pretrained` loads it: half precision of the run does not count.
-        as_loaded = runs[0].pop("published", {})
         oracle = next((arm.name for arm in self.arms if arm.data_args.train_on == "all"), None)
         for arm_runs in records.values():
             for place, run in enumerate(arm_runs):
@@ -239,13 +238,7 @@ class Study:
             "teacher": self._summarise_teacher(teacher, runs),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
-            "published": {
-                "arm": main.name,
-                "seed": self.seeds[0],
-                "variant": variant,
-                **published["after"],
-                **as_loaded,
-            },
+            "published": {"arm": main.name, "seed": self.seeds[0], "variant": variant, **published["after"]},
             "command": settings.command,
             "wall_time_seconds": time.perf_counter() - self.began,
         }

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from huggingface_hub import ModelCard
 
@@ -17,6 +18,7 @@ def read_back(results: dict[str, Any], tmp_path: Path, name: str = "me/digits-st
 
 def test_metadata(results: dict[str, Any], tmp_path: Path) -> None:
     """Without these fields the Hub finds the model under no task, teacher family or licence."""
+    results["student"]["from_scratch"] = False
     data: Any = read_back(results, tmp_path).data
     assert data.base_model == "timm/resnet18"
     assert data.datasets == ["digits"]
@@ -72,6 +74,16 @@ def test_nothing_is_claimed_that_is_not_known(results: dict[str, Any], tmp_path:
     assert "not given by the author" in card.text
     assert "distilled from" not in card.text
     assert "license" not in yaml.safe_load(card.content.split("---")[1])
+
+
+@pytest.mark.parametrize(("name", "from_scratch"), [("timm/resnet18", True), ("my_folder", False)])
+def test_no_base_model_that_there_is_not(
+    name: str, from_scratch: bool, results: dict[str, Any], tmp_path: Path
+) -> None:
+    """An architecture is no model to derive from, and a folder of this machine none that the Hub knows."""
+    results["student"] |= {"name": name, "from_scratch": from_scratch}
+    data: Any = read_back(results, tmp_path).data
+    assert data.base_model is None and data.get("base_model_relation") is None
 
 
 def test_what_a_reader_needs_to_judge(results: dict[str, Any], tmp_path: Path) -> None:

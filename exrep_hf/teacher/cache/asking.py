@@ -1,0 +1,153 @@
+"""A teacher's answers to a row of batches, file by file."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import Tensor
+from torch.utils.data import DataLoader
+from tqdm.auto import tqdm
+
+from exrep_hf.data import collate_distillation
+from exrep_hf.data.views import ReplayedDataset
+from exrep_hf.teacher.cache.manifest import Plan, Shard, write_whole
+from exrep_hf.teacher.cache.shard_file import encode_shard
+from exrep_hf.teacher.cache.top_k import keep_top_k
+from exrep_hf.teacher.source import TeacherSource
+
+logger = logging.getLogger(__name__)
+
+# Labelled images after which a teacher that gets nearly all of them wrong is reported.
+_ENOUGH_IMAGES = 512
+
+
+class ShardWriter:
+    """Writes the files of one process, and shows how far it is.
+
+    Args:
+        teacher: whom to ask.
+        dataset: the views, as the teacher wants them.
+        folder: where files are written.
+        plan: what is stored.
+        expected_top1: share of the images that the teacher should get right; None: not known.
+    """
+
+    def __init__(
+        self,
+        teacher: TeacherSource,
+        dataset: ReplayedDataset,
+        folder: Path,
+        plan: Plan,
+        expected_top1: float | None,
+    ) -> None:
+        self.teacher = teacher
+        self.dataset = dataset
+        self.folder = folder
+        self.plan = plan
+        self.expected_top1 = expected_top1
+        self.device = PartialState().device
+        self.dtype: torch.dtype = getattr(torch, plan.storage["dtype"])
+        self.autocast: torch.dtype | None = plan.storage["autocast"] and getattr(torch, plan.storage["autocast"])
+        self.correct = self.labelled = 0
+
+    def write(self, shards: Sequence[Shard], num_workers: int) -> None:
+        """Write some files, prepared by this many other processes.
+
+        Raises:
+            ValueError: if rows are numbered otherwise, or an answer is outside the range of the type.
+            OSError: if a file can't be written.
+        """
+        process = PartialState().process_index
+        progress = tqdm(
+            total=sum(shard.rows for shard in shards),
+            desc=f"asking the teacher (process {process})",
+            position=process,
+            unit=" images",
+        )
+        with progress:
+            for view in sorted({shard.view for shard in shards}):
+                of_view = [shard for shard in shards if shard.view == view]
+                self.dataset.set_epoch(view)
+                loader = DataLoader(
+                    self.dataset,
+                    batch_sampler=[rows for shard in of_view for rows in self._batches(shard)],
+                    collate_fn=collate_distillation,
+                    num_workers=num_workers,
+                    pin_memory=self.device.type == "cuda",
+                )
+                batches = iter(loader)
+                for shard in of_view:
+                    self._write_shard(shard, batches, progress)
+
+    def _batches(self, shard: Shard) -> list[list[int]]:
+        size, end = self.plan.storage["batch_size"], shard.first + shard.rows
+        return [list(range(first, min(first + size, end))) for first in range(shard.first, end, size)]
+
+    def _write_shard(self, shard: Shard, batches: Iterator[dict[str, Tensor]], progress: Any) -> None:
+        parts: dict[str, list[Tensor]] = {}
+        correct = labelled = 0
+        for rows in self._batches(shard):
+            batch = next(batches)
+            self._check_rows(batch, rows)
+            tables, right = self._ask(batch, rows)
+            for name, table in tables.items():
+                parts.setdefault(name, []).append(table)
+            correct, labelled = correct + right, labelled + len(rows) * ("labels" in batch)
+            progress.update(len(rows))
+            self._watch_top1(right, len(rows) * ("labels" in batch), progress)
+        content = encode_shard({name: torch.cat(each) for name, each in parts.items()}, self.plan, shard, correct, labelled)
+        path = self.folder / shard.name
+        path.parent.mkdir(exist_ok=True)
+        write_whole(content, path)
+
+    def _check_rows(self, batch: dict[str, Tensor], rows: list[int]) -> None:
+        expected = torch.tensor(rows)
+        if not torch.equal(batch.get("sample_index", expected), expected):
+            raise ValueError(
+                f"The images from row {rows[0]} on have other `sample_index` than their rows; answers are stored by "
+                "row. Pass the data set that is trained on, not a part or another order of it."
+            )
+
+    def _ask(self, batch: dict[str, Tensor], rows: list[int]) -> tuple[dict[str, Tensor], int]:
+        """What is stored for a batch, and how many of its images the teacher gave their label."""
+        with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
+            answer = self.teacher({name: each.to(self.device, non_blocking=True) for name, each in batch.items()})
+        assert answer.logits is not None and answer.features is not None
+        right = 0
+        if "labels" in batch:
+            labels = batch["labels"].to(answer.logits.device)
+            # Of a mixture: the class with the largest share.
+            labels = labels.argmax(-1) if labels.is_floating_point() else labels
+            right = int((answer.logits.argmax(-1) == labels).sum())
+        top_k = self.plan.storage["top_k"]
+        tables = {"logits": answer.logits} if top_k is None else keep_top_k(answer.logits.float(), top_k)
+        tables["features"] = answer.features
+        stored = {}
+        for name, table in tables.items():
+            whole_or_log = name in ("top_classes", "remainder")
+            stored[name] = table.cpu() if whole_or_log else table.to("cpu", self.dtype)
+            if name != "remainder" and not bool(stored[name].isfinite().all()):
+                raise ValueError(
+                    f"The teacher's {name} for rows {rows[0]} to {rows[-1]} hold values outside the range of "
+                    f"{self.dtype}. Store them as `float32`, if the teacher's answers are finite."
+                )
+        return stored, right
+
+    def _watch_top1(self, right: int, count: int, progress: Any) -> None:
+        before, self.labelled, self.correct = self.labelled, self.labelled + count, self.correct + right
+        if not self.labelled:
+            return
+        top1 = self.correct / self.labelled
+        progress.set_postfix(top1=f"{top1:.3f}", refresh=False)
+        due = before < _ENOUGH_IMAGES <= self.labelled
+        if due and self.expected_top1 is not None and top1 < self.expected_top1 / 2:
+            logger.warning(
+                "The teacher is right about %.1f %% of the first %d images, less than half of the expected %.1f %%: "
+                "are the labels in its order, and the images as it wants them?",
+                100 * top1,
+                self.labelled,
+                100 * self.expected_top1,
+            )

@@ -1,0 +1,249 @@
+"""What a folder of stored answers says about itself: `plan.json` while it is written, `manifest.json` when it is whole."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+FORMAT = "exrep_hf teacher cache"
+FORMAT_VERSION = 2
+MANIFEST_NAME = "manifest.json"
+PLAN_NAME = "plan.json"
+DTYPES = ("float16", "bfloat16", "float32")
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How answers are stored.
+
+    Attributes:
+        dtype: of logits and features: `float16`, `bfloat16` or `float32`.
+        top_k: keep only the largest logits, and what is needed to rebuild the mass of the others; None: all.
+        rows_per_shard: images in a file.
+        batch_size: images that the teacher is asked about at a time; never of two files.
+        autocast: half precision in which the teacher computes, `float16` or `bfloat16`; None: as its weights are.
+
+    Raises:
+        ValueError: for a value outside its range.
+    """
+
+    dtype: str = "float16"
+    top_k: int | None = None
+    rows_per_shard: int = 16384
+    batch_size: int = 64
+    autocast: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.dtype not in DTYPES:
+            raise ValueError(f"`dtype` is {self.dtype!r}; expected one of {', '.join(DTYPES)}.")
+        for name in ("top_k", "rows_per_shard", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"`{name}` is {value}; expected at least 1.")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Names and licences, for the manifest and the card; None where they are not known."""
+
+    teacher: str | None = None
+    teacher_revision: str | None = None
+    teacher_license: str | None = None
+    dataset: str | None = None
+    dataset_license: str | None = None
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One file: some rows of one view.
+
+    Attributes:
+        number: among the files of its view.
+        view: whose answers it holds.
+        first: its first row.
+        rows: how many.
+    """
+
+    number: int
+    view: int
+    first: int
+    rows: int
+
+    @property
+    def name(self) -> str:
+        """Path within the folder."""
+        return shard_name(self.view, self.number)
+
+
+def shard_name(view: int, number: int) -> str:
+    """Path of a file within the folder."""
+    return f"{view_folder(view)}/shard-{number:05d}.safetensors"
+
+
+def view_folder(view: int) -> str:
+    """Name of the folder of a view's files."""
+    return f"view-{view:04d}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that is decided before the first image is asked about.
+
+    Attributes:
+        teacher: name, revision, weights_sha256, num_labels, feature_dim, id2label, license.
+        preprocessing: fields of the teacher's `Preprocessing`; None where it is not known.
+        dataset: name, fingerprint, num_samples, license.
+        views: of `ViewPolicy.as_dict`.
+        storage: fields of `Storage`.
+        versions: of the packages that compute answers.
+    """
+
+    teacher: dict[str, Any]
+    preprocessing: dict[str, Any] | None
+    dataset: dict[str, Any]
+    views: dict[str, Any]
+    storage: dict[str, Any]
+    versions: dict[str, str]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as JSON holds it."""
+        content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
+        return json.loads(json.dumps(content))
+
+    @property
+    def identity(self) -> str:
+        """Hash of the plan, 16 hexadecimal digits: files of other plans are told by it."""
+        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def shards_of(self, view: int) -> list[Shard]:
+        """The files of a view."""
+        size, count = self.storage["rows_per_shard"], self.dataset["num_samples"]
+        starts = range(0, count, size)
+        return [Shard(number, view, first, min(size, count - first)) for number, first in enumerate(starts)]
+
+    def shards(self) -> list[Shard]:
+        """All files."""
+        return [shard for view in range(self.views["views"]) for shard in self.shards_of(view)]
+
+    def differences(self, other: "Plan") -> list[str]:
+        """What two plans disagree in, with both values; versions of packages don't count."""
+        mine, theirs = _flat(self.as_dict()), _flat(other.as_dict())
+        return [
+            f"{name}: {mine.get(name)!r} stored, {theirs.get(name)!r} now"
+            for name in sorted(mine.keys() | theirs.keys())
+            if not name.startswith("versions.") and mine.get(name) != theirs.get(name)
+        ]
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values by dotted name; None counts as missing, and classes' names as one value."""
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        if isinstance(value, dict) and name != "id2label":
+            found |= _flat(value, f"{prefix}{name}.")
+        elif value is not None:
+            found[prefix + name] = value
+    return found
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A plan that was carried out.
+
+    Attributes:
+        plan: what was to be stored.
+        shards: `bytes` and `sha256` of each file, by its name.
+        summary: `top1` of the teacher on the stored views and the number of `labelled` images, where there are labels.
+    """
+
+    plan: Plan
+    shards: dict[str, dict[str, Any]]
+    summary: dict[str, Any]
+
+    def as_dict(self) -> dict[str, Any]:
+        """The manifest as JSON holds it."""
+        return {**self.plan.as_dict(), "summary": self.summary, "shards": self.shards}
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of all stored answers, 16 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self.shards, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_content(content: Mapping[str, Any], path: Path) -> None:
+    """Write a plan or manifest, whole or not at all."""
+    write_whole((json.dumps(content, indent=2) + "\n").encode(), path)
+
+
+def write_whole(data: bytes, path: Path) -> None:
+    """Write a file so that under its name there is all of it, on the disk, or nothing."""
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_plan(path: Path) -> Plan:
+    """Read a `plan.json`.
+
+    Raises:
+        ValueError: if it can't be read, or is of another format.
+    """
+    return _plan(_read(path), path)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a `manifest.json`.
+
+    Raises:
+        ValueError: if it can't be read, or is of another format.
+    """
+    content = _read(path)
+    plan = _plan(content, path)
+    try:
+        manifest = Manifest(plan, content["shards"], content["summary"])
+        missing = {shard.name for shard in plan.shards()} ^ manifest.shards.keys()
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{str(path)!r} is no manifest of stored answers ({error}). Store them anew.") from error
+    if missing:
+        raise ValueError(f"{str(path)!r} contradicts itself about the files {sorted(missing)}. Store the answers anew.")
+    return manifest
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(
+            f"{str(path.parent)!r} holds no stored answers of a teacher ({error}); expected a folder that "
+            "`recipes/cache_teacher.py` or `CachedTeacher.write` finished."
+        ) from error
+    if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
+        version = content.get("format_version") if isinstance(content, dict) else None
+        raise ValueError(
+            f"The stored answers in {str(path.parent)!r} have format version {version}; expected {FORMAT_VERSION}. "
+            "Store them anew, or use the release that wrote them."
+        )
+    return content
+
+
+def _plan(content: Mapping[str, Any], path: Path) -> Plan:
+    try:
+        return Plan(**{field.name: content[field.name] for field in dataclasses.fields(Plan)})
+    except KeyError as error:
+        raise ValueError(f"{str(path)!r} says nothing about {error}. Store the answers anew.") from error

@@ -1,0 +1,68 @@
+"""Answers by image and view."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from exrep_hf.teacher.cache.files import AnswerFiles
+from exrep_hf.teacher.cache.manifest import shard_name
+from exrep_hf.teacher.cache.shard_file import ShardFile
+
+# Files that are open at a time: each holds a descriptor.
+_OPEN_FILES = 256
+
+
+class StoredAnswers:
+    """Rows of stored tables; only those of a batch are read, all at once.
+
+    Args:
+        files: where they lie.
+    """
+
+    def __init__(self, files: AnswerFiles) -> None:
+        self._files = files
+        self._rows_per_shard: int = files.manifest.plan.storage["rows_per_shard"]
+        self._open: OrderedDict[Path, ShardFile] = OrderedDict()
+        self._view_folders: dict[int, Path] = {}
+
+    def rows(self, index: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
+        """The stored rows of some images.
+
+        Args:
+            index: `(batch,)`, rows of the data set, within it.
+            view: `(batch,)`, whose answers.
+
+        Returns:
+            Tables `(batch, width)`, by name, in their stored types.
+
+        Raises:
+            ValueError: if files on the Hub can't be downloaded.
+        """
+        shards, places = np.divmod(index, self._rows_per_shard)
+        # Each file once, in the place of a search for each row.
+        opened = {pair: self._file(*pair) for pair in set(zip(view.tolist(), shards.tolist(), strict=True))}
+        found = [opened[pair] for pair in zip(view.tolist(), shards.tolist(), strict=True)]
+        wanted = list(zip(found, places.tolist(), strict=True))
+        for file, row in wanted:
+            file.fetch_soon(row)
+        tables = {}
+        for name, (dtype, _, width) in found[0].layout.items():
+            out = np.empty((len(index), width * dtype.itemsize), np.uint8)
+            for place, (file, row) in enumerate(wanted):
+                file.read_row(name, row, out[place])
+            tables[name] = torch.from_numpy(out).view(dtype)
+        return tables
+
+    def _file(self, view: int, number: int) -> ShardFile:
+        if view not in self._view_folders:
+            self._view_folders[view] = self._files.view(view)
+        path = self._view_folders[view] / shard_name(view, number)
+        if path not in self._open:
+            self._open[path] = ShardFile(path)
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)
+        self._open.move_to_end(path)
+        return self._open[path]

@@ -1,0 +1,206 @@
+"""Ordinary image classifiers: found, loaded, built anew, and saved so that their own libraries read them."""
+
+import copy
+import os
+from pathlib import Path
+from typing import Any
+
+import timm
+from safetensors import SafetensorError
+from torch import Tensor, nn
+from transformers import (
+    AutoConfig,
+    AutoModelForImageClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+    TimmWrapperConfig,
+)
+from transformers import TimmWrapperForImageClassification as TimmClassifier
+
+from .configuration_exrep import invert_labels
+from .feature_reader import FeatureReader
+from .whole_parameters import whole_parameters
+
+_TIMM = "timm/"
+
+
+def load_classifier(
+    name_or_path: str | os.PathLike[str],
+    num_labels: int | None = None,
+    id2label: dict[int, str] | None = None,
+    pretrained: bool = True,
+    revision: str | None = None,
+    new_head: bool = False,
+) -> PreTrainedModel:
+    """Load an image classifier, or build it untrained.
+
+    Args:
+        name_or_path: "timm/architecture.tag", any other name on the Hub, or a local folder that transformers or
+            timm's `save_for_hf` wrote.
+        num_labels: number of classes; by default the checkpoint's.
+        id2label: names of the classes, from 0 on; by default the checkpoint's.
+        pretrained: False takes the architecture alone, with its library's own initialisation. For "timm/…" this needs
+            no network.
+        revision: branch, tag or commit on the Hub.
+        new_head: replace a head for another number of classes by an untrained one, instead of raising.
+
+    Returns:
+        a Hugging Face `*ForImageClassification` in `eval()`, timm's by `TimmWrapperForImageClassification`.
+
+    Raises:
+        ValueError: not found; not an image classifier; no weights for its head; or other classes than asked for.
+    """
+    name = os.fspath(name_or_path)
+    if num_labels is None and id2label is not None:
+        num_labels = len(id2label)
+    try:
+        with whole_parameters():
+            model, untrained = _load(name, revision) if pretrained else (_build(name, num_labels, revision), [])
+    except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
+        raise ValueError(_not_loaded(name, pretrained)) from error
+    if untrained:
+        raise ValueError(
+            f"The checkpoint {name!r} has no weights for {', '.join(untrained)}; expected all weights of a "
+            "classifier. Use a checkpoint with a trained head, or `pretrained=False` to start from nothing."
+        )
+    if new_head and num_labels is not None and model.config.num_labels != num_labels:
+        _replace_head(model, num_labels)
+    if num_labels is not None and model.config.num_labels != num_labels:
+        raise ValueError(
+            f"{name!r} has weights for {model.config.num_labels} classes and {num_labels} were asked for. Use a "
+            "checkpoint for these classes, or `pretrained=False` for a new head on an untrained network."
+        )
+    if id2label is not None:
+        set_labels(model.config, id2label)
+    return model.eval()
+
+
+def _replace_head(model: PreTrainedModel, num_labels: int) -> None:
+    layer_name = FeatureReader(model).layer_name
+    if isinstance(model, TimmClassifier):
+        model.timm_model.reset_classifier(num_labels)
+    else:
+        old = model.get_submodule(layer_name)
+        if not isinstance(old, nn.Linear):
+            raise ValueError(f"The head of {type(model).__name__} is a {type(old).__name__}; expected a Linear layer.")
+        parent, _, name = layer_name.rpartition(".")
+        setattr(model.get_submodule(parent), name, nn.Linear(old.in_features, num_labels, old.bias is not None))
+    model.num_labels = num_labels  # type: ignore[assignment]
+    set_labels(model.config, {index: f"LABEL_{index}" for index in range(num_labels)})
+
+
+def set_input_size(config: PreTrainedConfig, size: int) -> None:
+    """Note in a timm classifier's configuration that it is made for whole images of `size` by `size` pixels."""
+    if isinstance(config, TimmWrapperConfig):
+        known = timm.get_pretrained_cfg(config.architecture)
+        cfg = getattr(config, "pretrained_cfg", None) or (known.to_dict() if known else {})
+        config.pretrained_cfg = cfg
+        cfg.update(input_size=[cfg.get("input_size", (3,))[0], size, size], crop_pct=1.0, crop_mode="center")
+        for name in ("test_input_size", "test_crop_pct", "fixed_input_size"):
+            cfg.pop(name, None)
+
+
+def set_labels(config: PreTrainedConfig, id2label: dict[int, str]) -> None:
+    """Name the classes of a configuration."""
+    if sorted(id2label) != list(range(len(id2label))):
+        raise ValueError(f"`id2label` has the keys {sorted(id2label)}; expected 0 to {len(id2label) - 1}.")
+    config.id2label = dict(id2label)
+    config.label2id = invert_labels(id2label)
+
+
+def image_shape(config: PreTrainedConfig) -> tuple[int, int | None]:
+    """Channels, and the side in pixels where the configuration names one, of the images a classifier is made for."""
+    if isinstance(config, TimmWrapperConfig):
+        channels, _, size = getattr(config, "pretrained_cfg", {}).get("input_size", (3, None, None))
+        return (config.model_args or {}).get("in_chans", channels), size
+    size = getattr(config, "image_size", None)
+    if isinstance(size, list | tuple):
+        size = max(size)
+    return getattr(config, "num_channels", 3), size if isinstance(size, int) else None
+
+
+class TimmWrapperForImageClassification(TimmClassifier):
+    """transformers' class of this name, saved in the form that timm reads as well (its `local-dir:` source)."""
+
+    def save_pretrained(  # type: ignore[override]
+        self,
+        save_directory: str | os.PathLike[str],
+        is_main_process: bool = True,
+        state_dict: dict[str, Tensor] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Save as transformers does, without the prefix of its wrapper in the names of the weights."""
+        weights = self.state_dict() if state_dict is None else state_dict
+        weights = {name.removeprefix("timm_model."): tensor for name, tensor in weights.items()}
+        super().save_pretrained(save_directory, is_main_process, state_dict=weights, **kwargs)
+
+
+def make_plain(classifier: PreTrainedModel) -> PreTrainedModel:
+    """Prepare a classifier, in place, to be saved for its own library: timm as well as transformers."""
+    if not isinstance(classifier, TimmClassifier):
+        return classifier
+    config = classifier.config
+    config.model_args = config.model_args or {}
+    # These describe files in other formats than the one that will be written.
+    cfg = getattr(config, "pretrained_cfg", None) or _pretrained_cfg(config.architecture)
+    config.pretrained_cfg = {key: value for key, value in cfg.items() if key not in ("label_offset", "num_classes")}
+    config.pretrained_cfg["custom_load"] = False
+    classifier.__class__ = TimmWrapperForImageClassification
+    return classifier
+
+
+def _load(name: str, revision: str | None) -> tuple[PreTrainedModel, list[str]]:
+    """The model, and the names of those parameters that the checkpoint doesn't hold."""
+    model, report = AutoModelForImageClassification.from_pretrained(
+        name, config=_load_config(name, revision), revision=revision, output_loading_info=True
+    )
+    return model, sorted(set(report["missing_keys"]) & {key for key, _ in model.named_parameters()})
+
+
+def _build(name: str, num_labels: int | None, revision: str | None) -> PreTrainedModel:
+    is_timm = name.startswith(_TIMM) and not Path(name).is_dir()
+    config = _timm_config(name.removeprefix(_TIMM)) if is_timm else _load_config(name, revision)
+    if num_labels is not None and num_labels != config.num_labels:
+        set_labels(config, {index: f"LABEL_{index}" for index in range(num_labels)})
+    model = AutoModelForImageClassification.from_config(config)
+    if isinstance(config, TimmWrapperConfig):
+        # transformers overwrites timm's initialisation with its own, which doesn't train as well.
+        model_args = copy.deepcopy(config.model_args) or {}
+        fresh = timm.create_model(config.architecture, num_classes=config.num_labels, **model_args)
+        model.timm_model.load_state_dict(fresh.state_dict())
+    return model
+
+
+def _load_config(name: str, revision: str | None) -> PreTrainedConfig:
+    config = AutoConfig.from_pretrained(name, revision=revision)
+    if isinstance(config, TimmWrapperConfig):
+        # timm's `save_for_hf` repeats the number of classes here, and the wrapper would pass it twice.
+        config.model_args = {key: value for key, value in (config.model_args or {}).items() if key != "num_classes"}
+    return config
+
+
+def _timm_config(name: str) -> TimmWrapperConfig:
+    cfg = _pretrained_cfg(name)
+    config = {"architecture": name.split(".")[0], "pretrained_cfg": cfg, "model_args": {}}
+    return TimmWrapperConfig.from_dict(config | {"num_classes": cfg["num_classes"]})
+
+
+def _pretrained_cfg(name: str) -> dict[str, Any]:
+    """What timm knows of an architecture's input and classes; the source of weights isn't part of it."""
+    cfg = timm.get_pretrained_cfg(name)
+    if cfg is None:
+        raise ValueError(f"timm {timm.__version__} has no architecture {name!r}.")
+    return cfg.to_dict(remove_source=True)
+
+
+def _not_loaded(name: str, pretrained: bool) -> str:
+    what = "Weights of an image classifier" if pretrained else "The architecture of an image classifier"
+    remedy = "Check the spelling, the network, and that it is public or you are logged in (`hf auth login`)"
+    if name.startswith(_TIMM):
+        architecture = name.removeprefix(_TIMM).split(".")[0]
+        known = timm.list_pretrained(f"{architecture}.*")
+        close = known or timm.list_models(f"*{architecture}*")
+        remedy = f"timm knows {', '.join(_TIMM + each for each in close[:5]) or 'no such architecture'}. {remedy}"
+    elif Path(name).is_dir():
+        remedy = "Expected a folder with config.json and weights that `save_pretrained` or timm's `save_for_hf` wrote"
+    return f"{what} could not be loaded from {name!r}. {remedy}."

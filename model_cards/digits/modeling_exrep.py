@@ -1,0 +1,204 @@
+"""An image classifier with an Input Distiller before it."""
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import AutoModelForImageClassification, PreTrainedModel
+from transformers.utils import ModelOutput
+
+from .backbone import image_shape, load_classifier, make_plain
+from .configuration_exrep import Distiller, ExRepConfig
+from .feature_reader import FeatureReader
+from .input_distiller import LightDistiller, PaperDistiller, initialize_layer
+from .whole_parameters import whole_parameters
+
+
+@dataclass
+class StudentOutput(ModelOutput):
+    """What a student says about a batch.
+
+    Attributes:
+        loss: cross-entropy, a scalar, where labels were given.
+        logits: `(batch, num_labels)`.
+        features: pooled final features, `(batch, feature_dim)`, where asked for.
+    """
+
+    loss: Tensor | None = None
+    logits: Tensor | None = None
+    features: Tensor | None = None
+
+
+class ExRepForImageClassification(PreTrainedModel):
+    """A student `S` that receives `x + G(x)`, where `G` is the Input Distiller (Jeon et al., ACCV 2020).
+
+    Args:
+        config: which classifier and which distiller. Both start untrained, the distiller at exactly zero residual;
+            see `from_backbone` for a trained classifier.
+
+    Attributes:
+        classifier: an ordinary Hugging Face image classifier, timm's by `TimmWrapperForImageClassification`.
+        input_distiller: the network that emits the residual, or None.
+    """
+
+    config: ExRepConfig
+    config_class = ExRepConfig
+    main_input_name = "pixel_values"
+    # The Trainer divides the loss under gradient accumulation by itself.
+    accepts_loss_kwargs = False
+
+    def __init__(self, config: ExRepConfig):
+        super().__init__(config)
+        self.input_distiller = _build_distiller(config)
+        self.classifier = AutoModelForImageClassification.from_config(config.build_backbone_config())
+        self.supports_gradient_checkpointing = self.classifier.supports_gradient_checkpointing
+        self._reader = FeatureReader(self.classifier)
+        self.post_init()
+        # A classifier may list block names that it doesn't hold, and FSDP's wrapping policy fails on those.
+        present = {type(module).__name__ for module in self.modules()}
+        self._no_split_modules = set(self._no_split_modules or ()) & present
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the pooled features."""
+        return self._reader.feature_dim
+
+    def residual(self, pixel_values: Tensor) -> Tensor:
+        """What the Input Distiller adds to a normalised image: `(batch, channels, height, width)`, in (-1, 1)."""
+        if self.input_distiller is None:
+            return torch.zeros_like(pixel_values)
+        return self.input_distiller(pixel_values.to(self.dtype))
+
+    def forward(
+        self,
+        pixel_values: Tensor,
+        labels: Tensor | None = None,
+        output_features: bool = False,
+        with_residual: Tensor | None = None,
+        return_dict: bool | None = None,
+    ) -> StudentOutput | tuple[Tensor, ...]:
+        """Classify a batch.
+
+        Args:
+            pixel_values: images, normalised as the classifier expects, `(batch, channels, height, width)`.
+            labels: class indices, `(batch,)`; adds the cross-entropy to the output.
+            output_features: add the pooled features, `(batch, feature_dim)`.
+            with_residual: which images get their residual, `(batch,)` of bool; None: all of them.
+            return_dict: False for a tuple of those parts of the output that are there.
+        """
+        # Here, so that weights in bfloat16 take images in float32, whatever the classifier's own habits.
+        pixel_values = pixel_values.to(self.dtype)
+        if self.input_distiller is not None:
+            residual = self.input_distiller(pixel_values)
+            if with_residual is not None:
+                residual = residual * with_residual[:, None, None, None]
+            pixel_values = pixel_values + residual
+        features = None
+        if output_features:
+            logits, features = self._reader(self.classifier, pixel_values)
+        else:
+            logits = self.classifier(pixel_values).logits
+        loss = F.cross_entropy(logits.float(), labels) if labels is not None else None
+        output = StudentOutput(loss=loss, logits=logits, features=features)
+        return output if return_dict is None or return_dict else output.to_tuple()
+
+    @classmethod
+    def from_backbone(
+        cls,
+        backbone: str | PreTrainedModel,
+        distiller: Distiller | None = "light",
+        *,
+        distiller_channels: int = 24,
+        image_size: int | None = None,
+        num_labels: int | None = None,
+        id2label: dict[int, str] | None = None,
+        pretrained: bool = True,
+        revision: str | None = None,
+    ) -> "ExRepForImageClassification":
+        """Put an Input Distiller before a classifier, whose answers stay what they are until it is trained.
+
+        Args:
+            backbone: a Hub name ("timm/tf_efficientnet_b1.aa_in1k", "microsoft/resnet-50"), a local folder, or a
+                Hugging Face image classifier, which is wrapped and not copied.
+            distiller: "light", "paper", or None.
+            distiller_channels: width of the "light" distiller.
+            image_size: side in pixels; by default the classifier's own, or 224 where it names none.
+            num_labels: number of classes; checked against the weights, or the new head's with `pretrained=False`.
+            id2label: names of the classes, from 0 on.
+            pretrained: False takes only the architecture of a name, with its library's initialisation.
+            revision: branch, tag or commit on the Hub.
+
+        Raises:
+            ValueError: not found, not a classifier, or a number of classes that isn't the classifier's.
+        """
+        if isinstance(backbone, str):
+            backbone = load_classifier(backbone, num_labels, id2label, pretrained, revision)
+        elif not isinstance(backbone, PreTrainedModel):
+            raise ValueError(
+                f"`backbone` is a {type(backbone).__name__}; expected a name or a Hugging Face image classifier. For "
+                "a timm model give its name, such as 'timm/resnet18.a1_in1k', or save it with timm's `save_for_hf` "
+                "and give the folder."
+            )
+        if isinstance(backbone, ExRepForImageClassification):
+            raise ValueError(
+                "`backbone` is an ExRepForImageClassification already; expected a classifier without a distiller. "
+                "Use `ExRepForImageClassification.from_pretrained`, or pass `backbone.without_distiller()`."
+            )
+        if not backbone.config.architectures:
+            # Where several classes share a configuration, transformers chooses by this name.
+            backbone.config.architectures = [type(backbone).__name__]
+        num_channels, own_size = image_shape(backbone.config)
+        config = ExRepConfig(
+            backbone_config=backbone.config,
+            distiller=distiller,
+            distiller_channels=distiller_channels,
+            image_size=image_size or own_size or 224,
+            num_channels=num_channels,
+            num_labels=num_labels,
+            id2label=id2label,
+        )
+        with whole_parameters():
+            model = cls(config)
+        model.classifier = backbone
+        model._reader = FeatureReader(backbone)
+        if model.input_distiller is not None:
+            model.input_distiller.to(device=backbone.device, dtype=backbone.dtype)
+        return model.train(backbone.training)
+
+    def without_distiller(self) -> PreTrainedModel:
+        """The plain classifier, as a deep copy that further training of this model doesn't change.
+
+        Its `save_pretrained` folder loads with transformers alone, and a timm model's by
+        `timm.create_model("local-dir:…", pretrained=True)` as well.
+        """
+        classifier = copy.deepcopy(self.classifier)
+        self._reader.detach_from(classifier)
+        labels = self.config.build_backbone_config()
+        classifier.config.id2label, classifier.config.label2id = labels.id2label, labels.label2id
+        return make_plain(classifier)
+
+    def get_input_embeddings(self) -> nn.Module | None:  # type: ignore[override]
+        """None: images have no token embeddings."""
+        return None
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        """Not possible: images have no token embeddings."""
+        raise NotImplementedError("ExRepForImageClassification has no token embeddings to set.")
+
+    def _init_weights(self, module: nn.Module) -> None:
+        # Reaches the distiller's layers only: transformers lets a nested PreTrainedModel initialise its own.
+        initialize_layer(module)
+
+    def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
+        self.classifier._set_gradient_checkpointing(enable, *args, **kwargs)
+
+
+def _build_distiller(config: ExRepConfig) -> LightDistiller | PaperDistiller | None:
+    if config.distiller is None:
+        return None
+    if config.distiller == "light":
+        return LightDistiller(config.num_channels, config.distiller_channels)
+    return PaperDistiller(config.num_channels, config.image_size)
