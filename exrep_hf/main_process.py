@@ -10,15 +10,22 @@ Decision = TypeVar("Decision")
 
 
 def decided_by_main(decide: Callable[[], Decision]) -> Decision:
-    """Call a function on the main process alone; all processes return what it returns, or raise its `ValueError`."""
+    """Call a function on the main process alone; all processes return what it returns, or raise what it raises.
+
+    That is a `ValueError` or `OSError`; anything else ends the main process, and the launcher the others.
+    """
     outcome: list[Any] = [None, None]
     if PartialState().is_main_process:
         try:
             outcome[0] = decide()
-        except ValueError as error:
-            outcome[1] = str(error)
+        except (ValueError, OSError) as error:
+            numbered = isinstance(error, OSError) and error.errno is not None
+            outcome[1] = (error.errno, error.strerror) if numbered else (None, str(error))  # type: ignore[union-attr]
+            broadcast_object_list(outcome)
+            raise
     # The others must not wait at the next barrier for a process that has raised.
     decision, refusal = broadcast_object_list(outcome)
     if refusal is not None:
-        raise ValueError(refusal)
+        number, message = refusal
+        raise ValueError(message) if number is None else OSError(number, message)
     return decision

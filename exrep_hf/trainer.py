@@ -21,6 +21,7 @@ from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import Augmentation, Mixing, ViewPolicy, check_same_classes, collate_distillation
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.data.seeded import EpochCallback, SeededDataset
+from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.launch import allow_another_accelerator, check_backend, check_processes
 from exrep_hf.metrics import classification_metrics
 from exrep_hf.models import ExRepForImageClassification
@@ -97,6 +98,7 @@ class DistillationTrainer(StudentTrainer):
         if self.teacher is not None:
             check_same_classes(model.config, self.teacher)
             check_apart(model, self.teacher)
+        _check_best_model(args, self._answers_are_stored)
         seed = args.seed if args.data_seed is None else args.data_seed
         mixing = Mixing(args.mixup, args.cutmix)
         wanted = ViewPolicy(args.views or 1, seed, augmentation, mixing)
@@ -290,12 +292,14 @@ class DistillationTrainer(StudentTrainer):
     # Optimizer, saving, loading
 
     def run_facts(self) -> dict[str, Any]:
-        """Add images, classes and teacher: rows of the memory bank belong to the images."""
+        """Add images, views, classes and teacher: rows of the memory bank belong to the images."""
+        dataset = self.train_dataset
         return super().run_facts() | {
             "training_images": len(self.train_dataset) if isinstance(self.train_dataset, Sized) else None,
             "content_of_images": fingerprint(self.train_dataset),
             "classes": self._data.num_labels,
             "teacher": getattr(self.teacher, "fingerprint", None),
+            "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
         }
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
@@ -319,6 +323,15 @@ def _check_arguments(args: DistillationArguments, optimizers: tuple[Optimizer | 
         raise ValueError(
             f"`critic_learning_rate` is {args.critic_learning_rate} and `optimizers` was given; expected one of them. "
             "Give the critic a parameter group in your optimizer, or leave `optimizers` out."
+        )
+
+
+def _check_best_model(args: DistillationArguments, answers_are_stored: bool) -> None:
+    by_loss = (args.metric_for_best_model or "loss").removeprefix("eval_") == "loss"
+    if args.load_best_model_at_end and by_loss and answers_are_stored and not args.ce_weight:
+        raise ValueError(
+            "`load_best_model_at_end` goes by the evaluation's loss, and there is none: `ce_weight` is 0, and the "
+            "teacher's stored answers are for training images. Set `--metric_for_best_model accuracy`."
         )
 
 

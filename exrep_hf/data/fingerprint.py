@@ -11,7 +11,7 @@ from exrep_hf.data.items import is_map_style
 from exrep_hf.data.seeded import SeededDataset
 
 # Enough to tell data sets apart; an image costs milliseconds.
-_IMAGES = 16
+_IMAGES = 64
 
 
 def fingerprint(dataset: Any) -> str | None:
@@ -42,6 +42,27 @@ def fingerprint(dataset: Any) -> str | None:
             first, second = _item(steady, row), _item(steady, row)
             digest.update(first if first == second else b"")
     return digest.hexdigest()[:16]
+
+
+def check_repeatable(dataset: SeededDataset) -> None:
+    """Make sure that items come out the same when they are made again, and know their rows.
+
+    Raises:
+        ValueError: if one does not: its randomness then has a source of its own, or it is numbered otherwise.
+    """
+    for row in sorted({0, len(dataset) // 2, len(dataset) - 1}):
+        if _item(dataset, row) != _item(dataset, row):
+            raise ValueError(
+                f"Row {row} of the data set differs when it is made again, so that stored answers would be for other "
+                "pixels. Draw from the global generators of torch, NumPy or `random`, which are seeded for "
+                "each item, and not from one of the data set's own."
+            )
+        index = dataset[row].get("sample_index", row)
+        if int(index) != row:
+            raise ValueError(
+                f"Row {row} of the data set has the `sample_index` {int(index)}; answers are stored by row. Pass the "
+                "data set that is trained on, not a part or another order of it."
+            )
 
 
 def _item(dataset: Any, row: int) -> bytes:

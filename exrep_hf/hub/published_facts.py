@@ -34,4 +34,6 @@ def published_facts(name_or_path: str) -> PublishedFacts:
     ]
     # Some cards give percent.
     top1 = None if not claims else claims[0] / 100 if claims[0] > 1 else claims[0]
-    return PublishedFacts(card.data.license, top1)
+    licences = card.data.license
+    # Some cards give several.
+    return PublishedFacts(", ".join(licences) if isinstance(licences, list) else licences, top1)

@@ -1,5 +1,6 @@
 """A teacher's answers about what a study would train on, stored and shared."""
 
+import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from exrep_hf.study.run import judge
 from exrep_hf.study.stages import Student, load_teacher
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher
 from exrep_hf.teacher.cache import Provenance, Storage
+from exrep_hf.teacher.cache.asking import warn_of_top1
 
 _AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 
@@ -58,6 +60,7 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     teacher = load_teacher(model_args, data, None)
     assert teacher is not None
     facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
+    expected_top1 = facts.top1 if args.expect_top1 is None else args.expect_top1
     images = data.training_images(args.seed, data_args)
     plural = "s" if views.views > 1 else ""
     _tell(f"{model_args.teacher}: {views.views} view{plural} of each of {len(images)} images of {data_args.dataset}")
@@ -72,14 +75,13 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
         _provenance(model_args, data_args, args, facts),
         args.rebuild,
         args.dataloader_num_workers,
-        facts.top1 if args.expect_top1 is None else args.expect_top1,
-        lambda: _measure(teacher, data, settings),
+        expected_top1,
+        lambda: _measure(teacher, data, settings, expected_top1),
     )
     _tell(_in_words(cache, folder))
     if repo_id is not None and PartialState().is_main_process:
         commit = push_answers(cache, folder, repo_id, args.hub_token)
         _tell(f"pushed to the data set {repo_id}, commit {commit}")
-    PartialState().wait_for_everyone()
     return cache
 
 
@@ -117,10 +119,19 @@ def _provenance(
     )
 
 
-def _measure(teacher: Student, data: StudyData, settings: CachingSettings) -> dict[str, Any]:
+def _measure(
+    teacher: Student, data: StudyData, settings: CachingSettings, expected_top1: float | None
+) -> dict[str, Any]:
     """What a study needs to know about its teacher without having it: its metrics on the test images, and its cost."""
     _, images = data.parts(settings.caching.seed)
-    metrics = judge(teacher, images, None, settings.caching)
+    args = copy.copy(settings.caching)
+    # It would cast the very network that is asked afterwards.
+    args.bf16_full_eval = args.fp16_full_eval = False
+    judged = judge(teacher, images, None, args)
+    # Not the loss, whose last bits depend on the number of processes.
+    metrics = {name: judged[name] for name in ("accuracy", "top5_accuracy")}
+    if expected_top1 is not None and PartialState().is_main_process:
+        warn_of_top1(metrics["accuracy"], len(images), expected_top1)
     cost = network_cost(teacher)
     # A figure of the machine, which would differ from call to call.
     cost.pop("images_per_second")

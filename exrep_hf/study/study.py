@@ -150,9 +150,14 @@ class Study:
         was_trained = self.resuming and kept.is_dir()
         teacher = load_teacher(settings.model, data, kept if was_trained else None)
         start = load_student(settings.model, data)
-        _, images = data.parts(self.seeds[0])
-        for arm in self.arms:
-            make_trainer(arm, start, images, data, self.seeds[0], self._source(teacher))
+        # Stored answers are for some images: each seed may draw other public ones.
+        for seed in self.seeds if self.cache is not None else self.seeds[:1]:
+            _, images = data.parts(seed)
+            for arm in self.arms:
+                try:
+                    make_trainer(arm, start, images, data, seed, self._source(teacher))
+                except ValueError as error:
+                    raise ValueError(f"The arm `{arm.name}` can't be run with seed {seed}. {error}") from error
         if PartialState().is_main_process:
             if not self.resuming:
                 clear_output_dir(self.folder)

@@ -19,12 +19,13 @@ from exrep_hf.data import (
     ViewTransform,
     find_columns,
 )
-from exrep_hf.data.fingerprint import fingerprint
+from exrep_hf.data.fingerprint import check_repeatable, fingerprint
+from exrep_hf.data.items import is_map_style
 from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.cache import Plan, Provenance, Storage, StoredAnswers, write_answers
 from exrep_hf.teacher.cache.files import AnswerFiles
-from exrep_hf.teacher.cache.top_k import rebuild_logits
+from exrep_hf.teacher.cache.top_k import check_temperature, rebuild_logits
 from exrep_hf.teacher.source import TeacherSource
 
 # What computes answers and pixels; of other packages they don't depend.
@@ -81,7 +82,13 @@ class CachedTeacher:
         self._answers = StoredAnswers(files)
 
     def at_temperature(self, temperature: float) -> "CachedTeacher":
-        """The same answers, for use at another temperature."""
+        """The same answers, for use at another temperature.
+
+        Raises:
+            ValueError: for one that answers stored with `top_k` can't be rebuilt for.
+        """
+        if self.manifest.plan.storage["top_k"] is not None:
+            check_temperature(temperature)
         changed = copy.copy(self)
         changed.temperature = temperature
         return changed
@@ -125,6 +132,13 @@ class CachedTeacher:
             ValueError: if it is another, with both fingerprints.
         """
         stored, found = self.manifest.plan.dataset, fingerprint(dataset)
+        check_repeatable(dataset)
+        inner = dataset.dataset if isinstance(dataset, ReplayedDataset) else dataset
+        if isinstance(inner, DistillationDataset) and inner.transform.augmentation != self.views.augmentation:
+            raise ValueError(
+                f"`train_dataset` augments its images by {inner.transform.augmentation}, and the teacher's answers "
+                f"are stored for {self.views.augmentation}. Pass the HF `Dataset` itself, and `augmentation`."
+            )
         if len(dataset) != self.num_samples or found != stored["fingerprint"]:
             raise ValueError(
                 f"The teacher's answers are stored for another data set: {stored['name'] or 'one'} with "
@@ -180,6 +194,7 @@ class CachedTeacher:
                 "Leave it out to store all logits."
             )
         replayed = _as_seen_by(teacher, dataset, views)
+        check_repeatable(replayed)
         weights = getattr(teacher, "weights_sha256", None)
         preprocessing = teacher.preprocessing
         plan = Plan(
@@ -200,10 +215,12 @@ class CachedTeacher:
                 "num_samples": len(replayed),
             },
             views=views.as_dict(),
-            storage=dataclasses.asdict(storage),
+            storage={name: value for name, value in dataclasses.asdict(storage).items() if name != "batch_size"},
             versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         )
-        write_answers(teacher, replayed, Path(folder), plan, rebuild, num_workers, expected_top1, measure)
+        write_answers(
+            teacher, replayed, Path(folder), plan, storage.batch_size, rebuild, num_workers, expected_top1, measure
+        )
         return cls(folder)
 
 
@@ -236,20 +253,32 @@ def stored_views(teacher: TeacherSource, wanted: ViewPolicy, number_given: bool)
 
 def _as_seen_by(teacher: TeacherSource, dataset: Any, views: ViewPolicy) -> ReplayedDataset:
     """The views of a data set, as the teacher wants them."""
-    if isinstance(dataset, datasets.Dataset):
-        if teacher.preprocessing is None:
-            raise ValueError(
-                "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` "
-                "with its image processor."
-            )
-        image_column, label_column = find_columns(dataset)
-        transform = ViewTransform(teacher.preprocessing, None, views.augmentation)
-        dataset = DistillationDataset(dataset, transform, image_column, label_column)
-    elif isinstance(dataset, DistillationDataset) and dataset.transform.augmentation != views.augmentation:
+    if not is_map_style(dataset):
         raise ValueError(
-            f"The data set augments its images by {dataset.transform.augmentation}; expected {views.augmentation}, as "
-            "`views` says. Pass the HF `Dataset` itself."
+            f"The data set is a {type(dataset).__name__}, which only yields its items one by one; answers are stored "
+            "by row. Pass a map-style data set."
         )
+    columns = None
+    if isinstance(dataset, DistillationDataset):
+        if dataset.transform.augmentation != views.augmentation:
+            raise ValueError(
+                f"The data set augments its images by {dataset.transform.augmentation}; expected "
+                f"{views.augmentation}, as `views` says. Pass the HF `Dataset` itself."
+            )
+        rows, columns = dataset.rows, (dataset.image_column, dataset.label_column)
+    elif isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom":
+        if "pixel_values" in dataset.column_names:
+            dataset = dataset.with_format("torch")
+        else:
+            rows, columns = dataset, find_columns(dataset)
+    if columns is not None and teacher.preprocessing is None:
+        raise ValueError(
+            "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` "
+            "with its image processor."
+        )
+    if columns is not None and teacher.preprocessing is not None:
+        transform = ViewTransform(teacher.preprocessing, None, views.augmentation)
+        dataset = DistillationDataset(rows, transform, *columns)
     return ReplayedDataset(dataset, views, teacher.num_labels)
 
 

@@ -30,6 +30,11 @@ def test_a_card_on_the_hub(hub: Hub) -> None:
     assert published_facts("me/with-card") == PublishedFacts("mit", 0.5)
 
 
+def test_several_licences(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("---\nlicense: [mit, apache-2.0]\n---\n")
+    assert published_facts(str(tmp_path)).license == "mit, apache-2.0"
+
+
 def test_no_card(tmp_path: Path, hub: Hub) -> None:
     """It is a help, not a condition."""
     (tmp_path / "broken").mkdir()

@@ -128,3 +128,18 @@ def test_what_a_config_says_of_training_s_output_is_left_out(tmp_path: Path) -> 
     )
     settings = parse_caching_settings(["--config", str(config), "--output_dir", "answers"], config)
     assert settings.caching.output_dir == "answers" and settings.caching.push_to_hub is None
+
+
+def test_seeds_with_other_images_are_refused_before_the_first(teacher: str, tmp_path: Path) -> None:
+    """Each seed draws its own public images, and answers are stored for one draw."""
+    from exrep_hf.cli import parse_settings
+    from exrep_hf.study import Study
+
+    folder = tmp_path / "a"
+    cache_teacher(
+        parse_caching_settings([*STORED, "--teacher", teacher, "--output_dir", str(folder)], ROOT / "recipes")
+    )
+    flags = [*DIGITS, "--teacher_cache", str(folder), "--num_seeds", "2", "--output_dir", str(tmp_path / "out")]
+    with pytest.raises(ValueError, match="The arm `kd` can't be run with seed 43. The teacher's answers are"):
+        Study(parse_settings(flags, ROOT / "recipes" / "digits.yaml")).run()
+    assert not list((tmp_path / "out").glob("arms/*"))

@@ -132,6 +132,10 @@ def test_top1_of_the_summary(teacher: OnlineTeacher, tmp_path: Path, caplog: pyt
     cached = CachedTeacher.write(teacher, rows, tmp_path / "a", storage=Storage(rows_per_shard=250), expected_top1=0.5)
     assert cached.manifest.summary == {"labelled": 600, "top1": pytest.approx(right.float().mean().item())}
     assert not caplog.messages
+    # Few images too: said when all are stored.
+    caplog.clear()
+    CachedTeacher.write(teacher, Rows(20), tmp_path / "c", expected_top1=1.0)
+    assert "of 20 images, less than half" in caplog.text
     CachedTeacher.write(teacher, rows, tmp_path / "b", expected_top1=0.95)
     assert "less than half of the expected 95.0 %: are the labels in its order" in caplog.text
 
@@ -147,7 +151,7 @@ def test_refused_to_write(teacher: OnlineTeacher, preprocessing: Preprocessing, 
         Storage("int8")
     with pytest.raises(ValueError, match="`rows_per_shard` is 0; expected at least 1"):
         Storage(rows_per_shard=0)
-    with pytest.raises(ValueError, match="from row 0 on have other `sample_index` than their rows"):
+    with pytest.raises(ValueError, match="Row 0 of the data set has the `sample_index` 9; answers are stored"):
         CachedTeacher.write(teacher, OtherOrder(), tmp_path / "a")
     augmented = DistillationDataset.__new__(DistillationDataset)
     augmented.transform = ViewTransform(preprocessing, augmentation=Augmentation())
@@ -232,3 +236,74 @@ def test_nothing_there(tmp_path: Path) -> None:
         CachedTeacher(tmp_path / "empty", revision="v1")
     with pytest.raises(ValueError, match="`verify` is 'all'; expected `sample` or `full`"):
         CachedTeacher(tmp_path / "empty", verify="all")
+
+
+class OwnGenerator(Rows):
+    """Draws from a generator that no seed of ours reaches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rng = np.random.default_rng(0)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {
+            **super().__getitem__(index),
+            "pixel_values": torch.from_numpy(self.rng.normal(size=(3, 16, 16))).float(),
+        }
+
+
+def test_items_that_are_not_made_again_are_refused(teacher: OnlineTeacher, tmp_path: Path) -> None:
+    """The student would see other pixels than the teacher was asked about, without an error."""
+    with pytest.raises(ValueError, match="Row 0 of the data set differs when it is made again"):
+        CachedTeacher.write(teacher, OwnGenerator(), tmp_path / "a")
+    cached = CachedTeacher.write(teacher, Rows(), tmp_path / "b")
+    for wrong, message in (
+        (OwnGenerator(), "differs when it is made again|another data set"),
+        (OtherOrder(), "another"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            cached.check_images(ReplayedDataset(wrong, cached.views))
+
+
+def pictures(count: int = 6) -> datasets.Dataset:
+    rng = np.random.default_rng(3)
+    made = [Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)) for _ in range(count)]
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=3))
+    return datasets.Dataset.from_dict({"image": made, "label": [row % 3 for row in range(count)]}, features=features)
+
+
+def test_whatever_the_trainer_takes(teacher: OnlineTeacher, preprocessing: Preprocessing, tmp_path: Path) -> None:
+    """A data set that was prepared for a student is asked about as the teacher wants it; tensors too."""
+    assert teacher.preprocessing is not None
+    images = pictures()
+    expected = CachedTeacher.write(teacher, images, tmp_path / "a", storage=Storage("float32"))
+    small = Preprocessing(8, 8, None, "bilinear", (0.1,) * 3, (0.5,) * 3)
+    prepared = DistillationDataset(images, ViewTransform(small, teacher.preprocessing), "image", "label")
+    index = {"sample_index": torch.arange(6)}
+    of_student = CachedTeacher.write(teacher, prepared, tmp_path / "b", storage=Storage("float32"))
+    assert torch.equal(of_student(index)["logits"], expected(index)["logits"])
+    tensors = [teacher.preprocessing.evaluation(picture).tolist() for picture in images["image"]]
+    columns = datasets.Dataset.from_dict({"pixel_values": tensors})
+    stored = CachedTeacher.write(teacher, columns, tmp_path / "c", storage=Storage("float32"))
+    torch.testing.assert_close(stored(index)["logits"], expected(index)["logits"])
+
+    def transform(rows: dict[str, Any]) -> dict[str, Any]:
+        return {"pixel_values": [teacher.preprocessing.evaluation(each) for each in rows["image"]]}  # type: ignore[union-attr]
+
+    own = CachedTeacher.write(teacher, images.with_transform(transform), tmp_path / "d", storage=Storage("float32"))
+    assert torch.equal(own(index)["logits"], expected(index)["logits"])
+
+    class Stream(torch.utils.data.IterableDataset):
+        def __iter__(self) -> Any:
+            return iter([])
+
+    with pytest.raises(ValueError, match="is a Stream, which only yields its items one by one"):
+        CachedTeacher.write(teacher, Stream(), tmp_path / "e")
+
+
+def test_images_without_a_class_don_t_count(teacher: OnlineTeacher, tmp_path: Path) -> None:
+    class Unlabelled(Rows):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            return {**super().__getitem__(index), "labels": -1 if index % 2 else index % 3}
+
+    assert CachedTeacher.write(teacher, Unlabelled(), tmp_path / "a").manifest.summary["labelled"] == 5

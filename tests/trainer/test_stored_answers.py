@@ -134,3 +134,28 @@ def test_two_processes(case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     for rank in range(2):
         online, cached = torch.load(tmp_path / f"losses-{rank}.pt")
         assert len(online) == 9 and online == cached
+
+
+def test_a_data_set_with_a_transform_of_its_own(
+    make_trainer: MakeTrainer, make_images: Any, teacher: OnlineTeacher, tmp_path: Path
+) -> None:
+    """Its pixels are not those of the stored views, whatever `augmentation` says."""
+    images = make_images(9)
+    cached = store(teacher, images, tmp_path / "a", "float32", ALL_TERMS)
+    plain: Any = make_trainer(train_dataset=images).train_dataset
+    with pytest.raises(ValueError, match="augments its images by None, and the teacher's answers are stored for Augm"):
+        make_trainer(teacher=cached, train_dataset=plain.dataset, augmentation=AUGMENTATION)
+
+
+def test_no_loss_to_find_the_best_model_by(
+    make_trainer: MakeTrainer, make_images: Any, teacher: OnlineTeacher, tmp_path: Path
+) -> None:
+    """Found before the first epoch, and not by a KeyError after it."""
+    images = make_images(9)
+    cached = store(teacher, images, tmp_path / "a", "float32", ALL_TERMS)
+    given: dict[str, Any] = {"teacher": cached, "train_dataset": images, "eval_dataset": images}
+    given |= {"augmentation": AUGMENTATION, "ce_weight": 0.0, "load_best_model_at_end": True}
+    given |= {"eval_strategy": "steps", "save_strategy": "steps", "eval_steps": 2, "save_steps": 2}
+    with pytest.raises(ValueError, match="`load_best_model_at_end` goes by the evaluation's loss, and there is none"):
+        make_trainer(**given)
+    make_trainer(**given, metric_for_best_model="accuracy").train()

@@ -1,5 +1,6 @@
 """A teacher's answers to a row of batches, file by file."""
 
+import hashlib
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +15,7 @@ from tqdm.auto import tqdm
 from exrep_hf.data import collate_distillation
 from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.teacher.cache.manifest import Plan, Shard, write_whole
-from exrep_hf.teacher.cache.shard_file import encode_shard
+from exrep_hf.teacher.cache.shard_file import checksum_file, encode_shard
 from exrep_hf.teacher.cache.top_k import keep_top_k
 from exrep_hf.teacher.source import TeacherSource
 
@@ -32,6 +33,7 @@ class ShardWriter:
         dataset: the views, as the teacher wants them.
         folder: where files are written.
         plan: what is stored.
+        batch_size: images to ask about at a time.
         expected_top1: share of the images that the teacher should get right; None: not known.
     """
 
@@ -41,12 +43,14 @@ class ShardWriter:
         dataset: ReplayedDataset,
         folder: Path,
         plan: Plan,
+        batch_size: int,
         expected_top1: float | None,
     ) -> None:
         self.teacher = teacher
         self.dataset = dataset
         self.folder = folder
         self.plan = plan
+        self.batch_size = batch_size
         self.expected_top1 = expected_top1
         self.device = PartialState().device
         self.dtype: torch.dtype = getattr(torch, plan.storage["dtype"])
@@ -83,7 +87,7 @@ class ShardWriter:
                     self._write_shard(shard, batches, progress)
 
     def _batches(self, shard: Shard) -> list[list[int]]:
-        size, end = self.plan.storage["batch_size"], shard.first + shard.rows
+        size, end = self.batch_size, shard.first + shard.rows
         return [list(range(first, min(first + size, end))) for first in range(shard.first, end, size)]
 
     def _write_shard(self, shard: Shard, batches: Iterator[dict[str, Tensor]], progress: Any) -> None:
@@ -92,15 +96,19 @@ class ShardWriter:
         for rows in self._batches(shard):
             batch = next(batches)
             self._check_rows(batch, rows)
-            tables, right = self._ask(batch, rows)
+            tables, right, known = self._ask(batch, rows)
             for name, table in tables.items():
                 parts.setdefault(name, []).append(table)
-            correct, labelled = correct + right, labelled + len(rows) * ("labels" in batch)
+            correct, labelled = correct + right, labelled + known
             progress.update(len(rows))
-            self._watch_top1(right, len(rows) * ("labels" in batch), progress)
-        content = encode_shard({name: torch.cat(each) for name, each in parts.items()}, self.plan, shard, correct, labelled)
+            self._watch_top1(right, known, progress)
+        content = encode_shard(
+            {name: torch.cat(each) for name, each in parts.items()}, self.plan, shard, correct, labelled
+        )
         path = self.folder / shard.name
         path.parent.mkdir(exist_ok=True)
+        # First: a file without its checksum can't be told from a damaged one.
+        write_whole(hashlib.sha256(content).hexdigest().encode(), checksum_file(path))
         write_whole(content, path)
 
     def _check_rows(self, batch: dict[str, Tensor], rows: list[int]) -> None:
@@ -111,17 +119,17 @@ class ShardWriter:
                 "row. Pass the data set that is trained on, not a part or another order of it."
             )
 
-    def _ask(self, batch: dict[str, Tensor], rows: list[int]) -> tuple[dict[str, Tensor], int]:
-        """What is stored for a batch, and how many of its images the teacher gave their label."""
+    def _ask(self, batch: dict[str, Tensor], rows: list[int]) -> tuple[dict[str, Tensor], int, int]:
+        """What is stored for a batch, how many of its images the teacher gave their label, and how many have one."""
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             answer = self.teacher({name: each.to(self.device, non_blocking=True) for name, each in batch.items()})
         assert answer.logits is not None and answer.features is not None
-        right = 0
+        right = known = 0
         if "labels" in batch:
             labels = batch["labels"].to(answer.logits.device)
             # Of a mixture: the class with the largest share.
             labels = labels.argmax(-1) if labels.is_floating_point() else labels
-            right = int((answer.logits.argmax(-1) == labels).sum())
+            right, known = int((answer.logits.argmax(-1) == labels).sum()), int((labels >= 0).sum())
         top_k = self.plan.storage["top_k"]
         tables = {"logits": answer.logits} if top_k is None else keep_top_k(answer.logits.float(), top_k)
         tables["features"] = answer.features
@@ -129,12 +137,12 @@ class ShardWriter:
         for name, table in tables.items():
             whole_or_log = name in ("top_classes", "remainder")
             stored[name] = table.cpu() if whole_or_log else table.to("cpu", self.dtype)
-            if name != "remainder" and not bool(stored[name].isfinite().all()):
+            if not bool(stored[name].isfinite().all()):
                 raise ValueError(
                     f"The teacher's {name} for rows {rows[0]} to {rows[-1]} hold values outside the range of "
                     f"{self.dtype}. Store them as `float32`, if the teacher's answers are finite."
                 )
-        return stored, right
+        return stored, right, known
 
     def _watch_top1(self, right: int, count: int, progress: Any) -> None:
         before, self.labelled, self.correct = self.labelled, self.labelled + count, self.correct + right
@@ -142,12 +150,17 @@ class ShardWriter:
             return
         top1 = self.correct / self.labelled
         progress.set_postfix(top1=f"{top1:.3f}", refresh=False)
-        due = before < _ENOUGH_IMAGES <= self.labelled
-        if due and self.expected_top1 is not None and top1 < self.expected_top1 / 2:
-            logger.warning(
-                "The teacher is right about %.1f %% of the first %d images, less than half of the expected %.1f %%: "
-                "are the labels in its order, and the images as it wants them?",
-                100 * top1,
-                self.labelled,
-                100 * self.expected_top1,
-            )
+        if before < _ENOUGH_IMAGES <= self.labelled:
+            warn_of_top1(top1, self.labelled, self.expected_top1)
+
+
+def warn_of_top1(top1: float, labelled: int, expected: float | None) -> None:
+    """Warn of a teacher that is right less than half as often as it should be."""
+    if expected is not None and top1 < expected / 2:
+        logger.warning(
+            "The teacher is right about %.1f %% of %d images, less than half of the expected %.1f %%: are the labels "
+            "in its order, and the images as it wants them?",
+            100 * top1,
+            labelled,
+            100 * expected,
+        )

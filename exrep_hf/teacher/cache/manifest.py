@@ -1,4 +1,4 @@
-"""What a folder of stored answers says about itself: `plan.json` while it is written, `manifest.json` when it is whole."""
+"""What a folder of stored answers says about itself: `plan.json` while it is written, then `manifest.json`."""
 
 import dataclasses
 import hashlib
@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 PLAN_NAME = "plan.json"
 DTYPES = ("float16", "bfloat16", "float32")
+# Facts that are told, and that two folders of the same answers may differ in.
+_TOLD = ("versions.", "teacher.license", "dataset.license", "dataset.name")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Storage:
         dtype: of logits and features: `float16`, `bfloat16` or `float32`.
         top_k: keep only the largest logits, and what is needed to rebuild the mass of the others; None: all.
         rows_per_shard: images in a file.
-        batch_size: images that the teacher is asked about at a time; never of two files.
+        batch_size: images that the teacher is asked about at a time; never of two files. Not part of what is stored.
         autocast: half precision in which the teacher computes, `float16` or `bfloat16`; None: as its weights are.
 
     Raises:
@@ -98,8 +101,10 @@ class Plan:
         preprocessing: fields of the teacher's `Preprocessing`; None where it is not known.
         dataset: name, fingerprint, num_samples, license.
         views: of `ViewPolicy.as_dict`.
-        storage: fields of `Storage`.
+        storage: fields of `Storage`, without the batch size.
         versions: of the packages that compute answers.
+
+    Licences and the data set's name are told, and don't make answers others; nor do versions.
     """
 
     teacher: dict[str, Any]
@@ -114,10 +119,18 @@ class Plan:
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
         return json.loads(json.dumps(content))
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """Hash of the plan, 16 hexadecimal digits: files of other plans are told by it."""
-        return hashlib.sha256(json.dumps(self.as_dict(), sort_keys=True).encode()).hexdigest()[:16]
+        """Hash of what is stored, 16 hexadecimal digits: files of other answers are told by it."""
+        return hashlib.sha256(json.dumps(self._decisive(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def _decisive(self) -> dict[str, Any]:
+        return {name: value for name, value in _flat(self.as_dict()).items() if not name.startswith(_TOLD)}
+
+    @property
+    def shards_per_view(self) -> int:
+        """Number of files of a view."""
+        return -(-self.dataset["num_samples"] // self.storage["rows_per_shard"])
 
     def shards_of(self, view: int) -> list[Shard]:
         """The files of a view."""
@@ -130,12 +143,12 @@ class Plan:
         return [shard for view in range(self.views["views"]) for shard in self.shards_of(view)]
 
     def differences(self, other: "Plan") -> list[str]:
-        """What two plans disagree in, with both values; versions of packages don't count."""
-        mine, theirs = _flat(self.as_dict()), _flat(other.as_dict())
+        """What two plans disagree in, with both values."""
+        mine, theirs = self._decisive(), other._decisive()
         return [
             f"{name}: {mine.get(name)!r} stored, {theirs.get(name)!r} now"
             for name in sorted(mine.keys() | theirs.keys())
-            if not name.startswith("versions.") and mine.get(name) != theirs.get(name)
+            if mine.get(name) != theirs.get(name)
         ]
 
 
@@ -168,7 +181,7 @@ class Manifest:
         """The manifest as JSON holds it."""
         return {**self.plan.as_dict(), "summary": self.summary, "shards": self.shards}
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of all stored answers, 16 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.shards, sort_keys=True).encode()).hexdigest()[:16]
@@ -221,7 +234,9 @@ def read_manifest(path: Path) -> Manifest:
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{str(path)!r} is no manifest of stored answers ({error}). Store them anew.") from error
     if missing:
-        raise ValueError(f"{str(path)!r} contradicts itself about the files {sorted(missing)}. Store the answers anew.")
+        raise ValueError(
+            f"{str(path)!r} contradicts itself about the files {sorted(missing)}. Store the answers anew."
+        )
     return manifest
 
 

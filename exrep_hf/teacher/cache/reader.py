@@ -42,19 +42,25 @@ class StoredAnswers:
             ValueError: if files on the Hub can't be downloaded.
         """
         shards, places = np.divmod(index, self._rows_per_shard)
-        # Each file once, in the place of a search for each row.
-        opened = {pair: self._file(*pair) for pair in set(zip(view.tolist(), shards.tolist(), strict=True))}
-        found = [opened[pair] for pair in zip(view.tolist(), shards.tolist(), strict=True)]
-        wanted = list(zip(found, places.tolist(), strict=True))
-        for file, row in wanted:
-            file.fetch_soon(row)
-        tables = {}
-        for name, (dtype, _, width) in found[0].layout.items():
-            out = np.empty((len(index), width * dtype.itemsize), np.uint8)
-            for place, (file, row) in enumerate(wanted):
-                file.read_row(name, row, out[place])
-            tables[name] = torch.from_numpy(out).view(dtype)
-        return tables
+        by_file: dict[tuple[int, int], list[tuple[int, int]]] = {}
+        for place, (of_view, shard, row) in enumerate(
+            zip(view.tolist(), shards.tolist(), places.tolist(), strict=True)
+        ):
+            by_file.setdefault((of_view, shard), []).append((place, row))
+        # The disk has all of them to do while the first is read.
+        for pair, wanted in by_file.items():
+            file = self._file(*pair)
+            for _, row in wanted:
+                file.fetch_soon(row)
+        out: dict[str, np.ndarray] = {}
+        dtypes = {name: dtype for name, (dtype, _, _) in file.layout.items()}
+        for pair, wanted in by_file.items():
+            file = self._file(*pair)
+            for name, (dtype, _, width) in file.layout.items():
+                table = out.setdefault(name, np.empty((len(index), width * dtype.itemsize), np.uint8))
+                for place, row in wanted:
+                    file.read_row(name, row, table[place])
+        return {name: torch.from_numpy(table).view(dtypes[name]) for name, table in out.items()}
 
     def _file(self, view: int, number: int) -> ShardFile:
         if view not in self._view_folders:

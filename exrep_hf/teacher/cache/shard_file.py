@@ -4,7 +4,6 @@ import hashlib
 import json
 import math
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,8 +37,8 @@ def encode_shard(tables: dict[str, Tensor], plan: Plan, shard: Shard, correct: i
 class ShardFile:
     """Rows of a file, read from it when they are asked for.
 
-    The files can be mapped into memory, as safetensors' own reader does; here rows are read instead, because mapped pages
-    count as the process's memory, which would grow with the number of images.
+    The files can be mapped into memory, as safetensors' own reader does; here rows are read instead, because mapped
+    pages count as the process's memory, which would grow with the number of images.
 
     Args:
         path: the file.
@@ -62,8 +61,12 @@ class ShardFile:
             self.layout = {name: (dtype, shape[0], math.prod(shape[1:])) for name, (dtype, shape) in tables.items()}
             self._starts = {name: 8 + length + entry["data_offsets"][0] for name, entry in header.items()}
             end = 8 + length + max(entry["data_offsets"][1] for entry in header.values())
+            spans = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in header.items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"it can't be read ({error})") from error
+        for name, (dtype, rows, values) in self.layout.items():
+            if spans[name] != rows * values * dtype.itemsize:
+                raise ValueError(f"its table {name!r} has {spans[name]} bytes for {rows} rows of {values}")
         if end != path.stat().st_size:
             raise ValueError(f"it has {path.stat().st_size} bytes instead of {end}")
 
@@ -88,6 +91,11 @@ class ShardFile:
         start, width = self._place(name, row)
         if os.preadv(self._file.fileno(), [out.data], start) != width:
             raise OSError(f"{self._file.name!r} ends within row {row} of {name!r}; it was whole when it was opened.")
+
+
+def checksum_file(path: Path) -> Path:
+    """Where the checksum of a file is kept until the manifest holds it."""
+    return path.with_suffix(".sha256")
 
 
 def checksum(path: Path) -> str:

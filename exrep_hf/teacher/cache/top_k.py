@@ -2,9 +2,9 @@
 
 The k largest are kept as they are. Of the others, `log Σ exp(β·logit)` is kept at a few inverse temperatures β; it is
 smooth in β, so that a cubic through its neighbours gives it in between. Each of the others is then rebuilt as the same
-logit, such that they have their mass together. That mass is exact at the temperatures 1/2, 2/3, 1, 4/3, 2, 8/3, 4 and 8;
-between them, from 1/2 on, it is within 0.01 (for logits as networks give them, within 0.001). How the others share it is
-lost.
+logit, such that they have their mass together. That mass is exact at the temperatures 1/2, 2/3, 1, 4/3, 2, 8/3, 4 and
+8; between them, from 1/2 on, it is within 0.01 (for logits as networks give them, within 0.001). How the others share
+it is lost.
 """
 
 import math
@@ -48,17 +48,26 @@ def rebuild_logits(
     Raises:
         ValueError: for a lower temperature.
     """
-    if temperature < LOWEST_TEMPERATURE:
-        raise ValueError(
-            f"`temperature` is {temperature}; answers stored with `top_k` can be rebuilt for temperatures from "
-            f"{LOWEST_TEMPERATURE} on. Raise it, or store all logits."
-        )
+    check_temperature(temperature)
     count = num_labels - top_logits.shape[-1]
     knots = torch.cat([torch.full_like(remainder[:, :1], math.log(count)), remainder], -1).double()
     mass = knots @ _weights(1 / temperature).to(knots)
     other = temperature * (mass - math.log(count))
     logits = other.float()[:, None].repeat(1, num_labels)
     return logits.scatter_(-1, top_classes.long(), top_logits.float())
+
+
+def check_temperature(temperature: float) -> None:
+    """Make sure that logits can be rebuilt for a temperature.
+
+    Raises:
+        ValueError: if it is below 1/2.
+    """
+    if temperature < LOWEST_TEMPERATURE:
+        raise ValueError(
+            f"`temperature` is {temperature}; answers stored with `top_k` can be rebuilt for temperatures from "
+            f"{LOWEST_TEMPERATURE} on. Raise it, or store all logits."
+        )
 
 
 def _weights(beta: float) -> Tensor:

@@ -4,6 +4,8 @@ import contextlib
 import errno
 import logging
 import shutil
+import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from filelock import FileLock, Timeout
 
 from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.teacher.cache.asking import ShardWriter
+from exrep_hf.teacher.cache.asking import ShardWriter, warn_of_top1
 from exrep_hf.teacher.cache.files import find_faults
 from exrep_hf.teacher.cache.manifest import (
     MANIFEST_NAME,
@@ -24,8 +26,9 @@ from exrep_hf.teacher.cache.manifest import (
     read_manifest,
     read_plan,
     write_content,
+    write_whole,
 )
-from exrep_hf.teacher.cache.shard_file import ShardFile, checksum, find_fault
+from exrep_hf.teacher.cache.shard_file import ShardFile, checksum_file, find_fault
 from exrep_hf.teacher.source import TeacherSource
 
 logger = logging.getLogger(__name__)
@@ -38,6 +41,7 @@ def write_answers(
     dataset: ReplayedDataset,
     folder: Path,
     plan: Plan,
+    batch_size: int,
     rebuild: bool = False,
     num_workers: int = 0,
     expected_top1: float | None = None,
@@ -45,14 +49,16 @@ def write_answers(
 ) -> None:
     """Carry a plan out, on all processes, from where it was interrupted.
 
-    Each process writes files of its own; what is in a file depends on the plan alone, so that neither interruptions nor
-    the number of processes change it.
+    Each process writes files of its own; what is in a file depends on the plan alone, so that neither interruptions
+    nor the number of processes change it. Processes wait for each other by looking at the folder: a collective
+    operation would time out where one has an hour more to do.
 
     Args:
         teacher: whom to ask.
         dataset: the views, as the teacher wants them.
         folder: new, or with what an interrupted call left.
         plan: what to store.
+        batch_size: images to ask about at a time.
         rebuild: check the files of a finished folder, and write damaged ones anew.
         num_workers: processes that prepare images, for each process.
         expected_top1: share of the images that the teacher should get right, in [0, 1]; one that gets less than half
@@ -67,27 +73,42 @@ def write_answers(
     """
     state = PartialState()
     with _only_writer(folder):
-        todo = decided_by_main(lambda: _settle(folder, plan, rebuild))
-        if todo is None:
+        launch = decided_by_main(lambda: _settle(folder, plan, rebuild))
+        if launch is None:
             return
         # As it was begun: versions of packages are those of the first call.
         plan = read_plan(folder / PLAN_NAME)
         measured = {} if measure is None else measure()
-        mine = todo[state.process_index :: state.num_processes]
-        writer = ShardWriter(teacher, dataset, folder, plan, expected_top1)
-        try:
-            writer.write(mine, num_workers)
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            left = sum(not (folder / shard.name).is_file() for shard in plan.shards())
-            raise OSError(
-                errno.ENOSPC,
-                f"The disk of {str(folder)!r} is full: {len(plan.shards()) - left} of {len(plan.shards())} files are "
-                "whole and stay. Make room, and run the same command again: it goes on from there.",
-            ) from error
-        state.wait_for_everyone()
-        decided_by_main(lambda: _finish(folder, plan, measured))
+        mine = plan.shards()[state.process_index :: state.num_processes]
+        done = [folder / f".done-{launch}-{process}" for process in range(state.num_processes)]
+        with _full_disk_explained(folder, plan):
+            missing = [shard for shard in mine if _is_missing(folder, plan, shard)]
+            ShardWriter(teacher, dataset, folder, plan, batch_size, expected_top1).write(missing, num_workers)
+            done[state.process_index].touch()
+            if state.is_main_process:
+                _wait_for(lambda: all(mark.exists() for mark in done))
+                _finish(folder, plan, measured, expected_top1)
+        _wait_for((folder / MANIFEST_NAME).is_file)
+
+
+def _wait_for(happened: Callable[[], bool]) -> None:
+    while not happened():
+        time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _full_disk_explained(folder: Path, plan: Plan) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        there = sum((folder / shard.name).is_file() for shard in plan.shards())
+        raise OSError(
+            error.errno,
+            f"The disk of {str(folder)!r} is full, or its quota used up: {there} of {len(plan.shards())} files are "
+            "whole and stay. Make room, and run the same command again: it goes on from there.",
+        ) from error
 
 
 @contextlib.contextmanager
@@ -112,15 +133,15 @@ def _only_writer(folder: Path) -> Iterator[None]:
         lock.release()
 
 
-def _settle(folder: Path, plan: Plan, rebuild: bool) -> list[Shard] | None:
-    """The files that are to be written; None if the folder is finished and whole."""
+def _settle(folder: Path, plan: Plan, rebuild: bool) -> str | None:
+    """Put the folder in order for writing; returns a name for this launch, or None if all is written and whole."""
     if (folder / MANIFEST_NAME).is_file():
         manifest = read_manifest(folder / MANIFEST_NAME)
         _check_same(folder, manifest.plan, plan)
-        # Left by a process that was killed just when it had written the manifest.
-        (folder / PLAN_NAME).unlink(missing_ok=True)
         faults = find_faults(folder, manifest, manifest.plan.shards(), full=True)
         if not faults:
+            # Left by a process that was killed just when it had written the manifest.
+            _clear_traces(folder)
             return None
         named = "; ".join(f"{shard.name}: {fault}" for shard, fault in faults.items())
         if not rebuild:
@@ -129,34 +150,49 @@ def _settle(folder: Path, plan: Plan, rebuild: bool) -> list[Shard] | None:
                 "command with `--rebuild`, which writes only these anew."
             )
         logger.warning("Writing anew: %s", named)
+        for name, entry in manifest.shards.items():
+            if (folder / name).parent.is_dir():
+                write_whole(entry["sha256"].encode(), checksum_file(folder / name))
         write_content(manifest.plan.as_dict(), folder / PLAN_NAME)
         (folder / MANIFEST_NAME).unlink()
         for shard in faults:
             (folder / shard.name).unlink(missing_ok=True)
-        return list(faults)
+        return uuid.uuid4().hex
     if (folder / PLAN_NAME).is_file():
         begun = read_plan(folder / PLAN_NAME)
         _check_same(folder, begun, plan)
         plan = begun
     else:
-        foreign = [path.name for path in folder.iterdir() if path.name != LOCK_NAME and path.suffix != ".tmp"]
+        foreign = [path.name for path in folder.iterdir() if path.name not in (LOCK_NAME, PLAN_NAME + ".tmp")]
         if foreign:
             raise ValueError(
                 f"{str(folder)!r} holds files that are not stored answers ({', '.join(sorted(foreign))}). Give a new "
                 "folder."
             )
         write_content(plan.as_dict(), folder / PLAN_NAME)
-    for leftover in folder.rglob("*.tmp"):
+    for leftover in (*folder.glob("view-*/shard-*.tmp"), *folder.glob("*.json.tmp"), *folder.glob(".done-*")):
         leftover.unlink()
-    missing = []
-    for shard in plan.shards():
-        fault = find_fault(folder / shard.name, plan, shard)
-        if fault is not None:
-            if (folder / shard.name).exists():
-                logger.warning("Written anew: %s: %s", shard.name, fault)
-            missing.append(shard)
-    _check_room(folder, plan, missing)
-    return missing
+    _check_room(folder, plan, [shard for shard in plan.shards() if not (folder / shard.name).is_file()])
+    return uuid.uuid4().hex
+
+
+def _is_missing(folder: Path, plan: Plan, shard: Shard) -> bool:
+    """Whether a file has to be written: it is not there, or not as it was written before an interruption."""
+    path = folder / shard.name
+    if not path.is_file():
+        return True
+    kept = checksum_file(path)
+    fault = find_fault(path, plan, shard, sha256=kept.read_text() if kept.is_file() else "unknown")
+    if fault is not None:
+        logger.warning("Written anew: %s: %s", shard.name, fault)
+    return fault is not None
+
+
+def _clear_traces(folder: Path) -> None:
+    """Remove what is of use only while answers are written."""
+    traces = (*folder.glob("view-*/shard-*.sha256"), *folder.glob("view-*/shard-*.tmp"), *folder.glob(".done-*"))
+    for path in (*traces, folder / PLAN_NAME):
+        path.unlink(missing_ok=True)
 
 
 def _check_same(folder: Path, stored: Plan, plan: Plan) -> None:
@@ -183,19 +219,23 @@ def _check_room(folder: Path, plan: Plan, shards: Sequence[Shard]) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
-            f"The answers that are still to be written need {needed / 1e9:.2f} GB, and the disk of {str(folder)!r} has "
+            f"The answers still to be written need {needed / 1e9:.2f} GB, and the disk of {str(folder)!r} has "
             f"{free / 1e9:.2f} GB left. Make room, or store less: `--dtype float16`, `--top_k`, fewer `--views`."
         )
 
 
-def _finish(folder: Path, plan: Plan, measured: dict[str, Any]) -> None:
+def _finish(folder: Path, plan: Plan, measured: dict[str, Any], expected_top1: float | None) -> None:
     """Write the manifest, which makes the folder whole."""
     entries, correct, labelled = {}, 0, 0
     for shard in plan.shards():
         path = folder / shard.name
         facts = ShardFile(path).facts
         correct, labelled = correct + facts["correct"], labelled + facts["labelled"]
-        entries[shard.name] = {"bytes": path.stat().st_size, "sha256": checksum(path)}
-    summary = {"labelled": labelled, "top1": correct / labelled if labelled else None, **measured}
+        # Of the bytes that were written, not of those that lie there now.
+        entries[shard.name] = {"bytes": path.stat().st_size, "sha256": checksum_file(path).read_text()}
+    top1 = correct / labelled if labelled else None
+    if top1 is not None:
+        warn_of_top1(top1, labelled, expected_top1)
+    summary = {"labelled": labelled, "top1": top1, **measured}
     write_content(Manifest(plan, entries, summary).as_dict(), folder / MANIFEST_NAME)
-    (folder / PLAN_NAME).unlink()
+    _clear_traces(folder)
