@@ -1,9 +1,12 @@
 """The command that a run was started by, as anybody may read it."""
 
+import re
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
+# Within JSON: a string that is an absolute path.
+_ABSOLUTE = re.compile(r'(")(/[^"]*)')
 # Flags whose value is a secret, or a place on this machine alone.
 _LEFT_OUT = frozenset({"--hub_token", "--output_dir", "--overwrite_output_dir", "--resume_from_checkpoint"})
 
@@ -28,6 +31,8 @@ def public_command(script: str, argv: Sequence[str]) -> str:
 
 def _public_part(part: str) -> str:
     flag, sign, value = part.partition("=") if part.startswith("--") else ("", "", part)
+    if value.startswith("{"):
+        return flag + sign + _ABSOLUTE.sub(lambda match: match[1] + match[2].rsplit("/", 1)[-1], value)
     path = Path(value)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         return flag + sign + path.relative_to(Path.cwd()).as_posix()

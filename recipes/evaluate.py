@@ -26,7 +26,7 @@ def main() -> None:
     from transformers import HfArgumentParser
 
     from exrep_hf.report import write_json
-    from exrep_hf.study.evaluating import EvaluationArguments, evaluate_student
+    from exrep_hf.study.evaluating import EvaluationArguments, evaluate_student, push_figures
 
     parser = HfArgumentParser([cast(Any, EvaluationArguments)], description=__doc__)
     (args,) = parser.parse_args_into_dataclasses()
@@ -37,6 +37,9 @@ def main() -> None:
     print(json.dumps(brief, indent=2))
     worst = sorted(report["per_class"].items(), key=lambda each: each[1]["accuracy"])[:5]
     print("worst classes:", ", ".join(f"{name} {100 * facts['accuracy']:.1f} %" for name, facts in worst))
+    if args.push_to_hub:
+        # Now: the figures must not be lost with a push that fails.
+        print(f"pushed to {args.model}, commit {push_figures(args, report)}")
 
 
 if __name__ == "__main__":

@@ -101,6 +101,8 @@ def results() -> dict[str, Any]:
         "seeds": [0, 1],
         "dataset": {
             "name": "digits",
+            "hub_name": None,
+            "split": "test",
             "num_public": 100,
             "num_private": 900,
             "num_evaluated": 450,

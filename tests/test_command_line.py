@@ -20,7 +20,8 @@ def test_secrets_and_places_are_left_out(tmp_path: Path, monkeypatch: pytest.Mon
         "two words",
     ]
     argv += ["--hub-token=hf_secret", "--dataset", "../images", "--resume_from_checkpoint", "true", "--kd_weight", "2"]
+    argv += ["--controls", '{"a": {"teacher": "/home/me/big"}}']
     assert public_command("recipes/train.py", argv) == (
         "accelerate launch recipes/train.py --config recipes/mine.yaml --scale 0.2 1.0 --teacher big --student=small "
-        "--arm 'two words' --dataset images --kd_weight 2"
+        '--arm \'two words\' --dataset images --kd_weight 2 --controls \'{"a": {"teacher": "big"}}\''
     )

@@ -25,13 +25,28 @@ def ensure_repository(repo_id: str, repo_type: str, private: bool | None, token:
     Raises:
         ValueError: if the Hub can't be reached, or doesn't allow it, saying what to do.
     """
-    api = HfApi(token=token)
     try:
         # For a repository of others this succeeds as long as it exists: hence the second question.
-        full = api.create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True).repo_id
-        api.auth_check(full, repo_type=repo_type, write=True)
+        full = HfApi(token=token).create_repo(repo_id, repo_type=repo_type, private=private, exist_ok=True).repo_id
     except (HTTPError, OSError, ValueError) as error:
-        status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
-        remedy = _REMEDIES.get(status or 0, "Check the name and the connection")
-        raise ValueError(f"Nothing can be pushed to the {repo_type} {repo_id!r}: {remedy} ({error}).") from error
+        raise _refused(repo_id, repo_type, error) from error
+    check_write_access(full, repo_type, token)
     return full
+
+
+def check_write_access(repo_id: str, repo_type: str, token: str | None) -> None:
+    """Check that there is a repository, and that the token may write to it.
+
+    Raises:
+        ValueError: if not, saying what to do.
+    """
+    try:
+        HfApi(token=token).auth_check(repo_id, repo_type=repo_type, write=True)
+    except (HTTPError, OSError, ValueError) as error:
+        raise _refused(repo_id, repo_type, error) from error
+
+
+def _refused(repo_id: str, repo_type: str, error: Exception) -> ValueError:
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    remedy = _REMEDIES.get(status or 0, "Check the name and the connection")
+    return ValueError(f"Nothing can be pushed to the {repo_type} {repo_id!r}: {remedy} ({error}).")

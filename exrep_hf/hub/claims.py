@@ -42,7 +42,7 @@ class Claim:
         split: of it; None where the claim doesn't say.
         metric: one of `METRIC_NAMES`, or another's.
         value: in [0, 1].
-        tolerance: what a repetition may differ by.
+        tolerance: what a repetition may differ by, as stated, and at most ours for such figures.
     """
 
     place: str
@@ -58,20 +58,25 @@ def hub_name(dataset: str) -> str | None:
     return dataset if "/" in dataset else _HUB_NAMES.get(dataset)
 
 
-def model_index(dataset: str, split: str, figures: dict[str, Any]) -> list[EvalResult]:
+def model_index(
+    dataset: str, split: str, figures: dict[str, Any], identity: str | None, config: str | None = None
+) -> list[EvalResult]:
     """Figures as the model-index of a card holds them, with what a repetition may differ by.
 
     Args:
         dataset: its name.
         split: of it.
         figures: by name; those of `METRIC_NAMES` are taken.
+        identity: its name on the Hub, if it is from there.
+        config: its configuration.
     """
     return [
         EvalResult(
             task_type="image-classification",
             task_name="Image classification",
-            dataset_type=hub_name(dataset) or dataset,
+            dataset_type=identity or dataset,
             dataset_name=dataset,
+            dataset_config=config,
             dataset_split=split,
             metric_type=metric,
             metric_name=title,
@@ -83,30 +88,29 @@ def model_index(dataset: str, split: str, figures: dict[str, Any]) -> list[EvalR
     ]
 
 
-def write_eval_results(folder: Path, dataset: str, split: str, figures: dict[str, Any]) -> Path | None:
-    """Write figures as a file of `.eval_results`, beside those of others; None where the Hub has no such data set.
+def write_eval_results(folder: Path, identity: str, split: str, figures: dict[str, Any]) -> Path:
+    """Write figures as a file of `.eval_results`, beside those of others.
 
     Args:
         folder: of the model.
-        dataset: its name.
-        split: of it.
+        identity: the data set's name on the Hub.
+        split: of it, evaluated as a whole.
         figures: by name; those of `METRIC_NAMES` are taken.
     """
-    identity = hub_name(dataset)
-    if identity is None:
-        return None
-    path = folder / EVAL_RESULTS / f"{dataset.split('/')[-1]}.yaml"
+    path = folder / EVAL_RESULTS / f"{identity.split('/')[-1]}.yaml"
     notes = {metric: f"split {split}; tolerance {TOLERANCES[metric]}" for metric in METRIC_NAMES}
     ours = [
         EvalResultEntry(dataset_id=identity, task_id=metric, value=figures[metric], notes=notes[metric])
         for metric in METRIC_NAMES
         if metric in figures
     ]
-    there = parse_eval_result_entries(yaml.safe_load(path.read_text(encoding="utf-8"))) if path.is_file() else []
-    replaced = {(entry.dataset_id, entry.task_id, entry.notes) for entry in ours}
-    kept = [entry for entry in there if (entry.dataset_id, entry.task_id, entry.notes) not in replaced]
+    new = eval_result_entries_to_yaml(ours)
+    there = (yaml.safe_load(path.read_text(encoding="utf-8")) or []) if path.is_file() else []
+    # Ours are known by all but their value; those of others have a source, a revision, a token, or other notes.
+    marks = [{name: value for name, value in entry.items() if name != "value"} for entry in new]
+    kept = [entry for entry in there if {name: entry[name] for name in entry if name != "value"} not in marks]
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump(eval_result_entries_to_yaml([*kept, *ours]), sort_keys=False), encoding="utf-8")
+    path.write_text(yaml.safe_dump([*kept, *new], sort_keys=False), encoding="utf-8")
     return path
 
 
@@ -121,13 +125,14 @@ def merge_into_card(path: Path, name: str, results: Sequence[EvalResult]) -> Non
         results: the figures.
     """
     metadata = metadata_load(path) or {}
-    models = metadata.setdefault("model-index", [{"name": name, "results": []}])
+    models = metadata.get("model-index") or [{"name": name, "results": []}]
+    metadata["model-index"] = models
     metrics = {result.metric_type for result in results}
     ours = eval_results_to_model_index(name, list(results))[0]["results"]
     kept = []
     for entry in models[0]["results"]:
         if any(_of_same_images(entry, new) for new in ours):
-            others = [metric for metric in entry["metrics"] if metric["type"] not in metrics]
+            others = [metric for metric in entry["metrics"] if metric["type"] not in metrics or not _is_ours(metric)]
             entry = entry | {"metrics": others}
         if entry["metrics"]:
             kept.append(entry)
@@ -135,10 +140,20 @@ def merge_into_card(path: Path, name: str, results: Sequence[EvalResult]) -> Non
     metadata_save(path, metadata)
 
 
+def _is_ours(metric: dict[str, Any]) -> bool:
+    return "tolerance" in (metric.get("args") or {}) and not metric.get("verified")
+
+
 def _of_same_images(old: dict[str, Any], new: dict[str, Any]) -> bool:
-    keys = ("type", "config", "split")
+    keys = ("type", "config", "split", "revision")
     same = all(old["dataset"].get(key) == new["dataset"].get(key) for key in keys)
     return same and old["task"]["type"] == new["task"]["type"] and "source" not in old
+
+
+def _bounded(metric: str, stated: Any) -> float:
+    """A stated tolerance: a card must not excuse itself."""
+    most = TOLERANCES.get(metric, 0.0)
+    return most if stated is None else min(max(float(stated), 0.0), most)
 
 
 def read_claims(folder: Path) -> list[Claim]:
@@ -151,15 +166,19 @@ def read_claims(folder: Path) -> list[Claim]:
     try:
         card = ModelCard.load(folder / "README.md")
         for result in card.data.get("eval_results") or ():
-            tolerance = (result.metric_args or {}).get("tolerance", TOLERANCES.get(result.metric_type, 0.0))
+            tolerance = _bounded(result.metric_type, (result.metric_args or {}).get("tolerance"))
             split = result.dataset_split
             facts = (result.dataset_type, split, result.metric_type, float(result.metric_value), float(tolerance))
             claims.append(Claim("model-index", *facts))
-        for path in sorted((folder / EVAL_RESULTS).glob("*.yaml")):
-            for entry in parse_eval_result_entries(yaml.safe_load(path.read_text(encoding="utf-8"))):
+        for path in sorted((folder / EVAL_RESULTS).glob("*")):
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+            # The Hub's reader passes over such entries, which would be claims that nobody checks.
+            if any("error" in each for each in content):
+                raise ValueError(f"an entry of {path.name} is marked as an error")
+            for entry in parse_eval_result_entries(content):
                 notes = f"{entry.notes or ''};"
                 stated, split = _TOLERANCE.search(notes), _SPLIT.search(notes)
-                tolerance = float(stated[1]) if stated else TOLERANCES.get(entry.task_id, 0.0)
+                tolerance = _bounded(entry.task_id, stated and stated[1])
                 place = f"{EVAL_RESULTS}/{path.name}"
                 facts = (entry.dataset_id, split and split[1], entry.task_id, float(entry.value), tolerance)
                 claims.append(Claim(place, *facts))

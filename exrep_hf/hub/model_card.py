@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from exrep_hf.hub.claims import TOLERANCES, hub_name, model_index
+from exrep_hf.hub.claims import TOLERANCES, model_index
 from exrep_hf.report import cost_rows, summary_head, summary_rows, weak_classes
 
 TEMPLATE = Path(__file__).with_name("model_card.md")
@@ -24,6 +24,8 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
     """
     student, teacher = results["student"], results["teacher"]
     arm = results["arms"][results["published"]["arm"]]
+    images = results["dataset"]
+    evaluated = images["split"] or f"part of {images['evaluated_on']}"
     derived = not student["from_scratch"] and "/" in student["name"]
     data = ModelCardData(
         license=results["license"],
@@ -32,10 +34,10 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         # What a student only has its architecture from is not a model that it derives from.
         base_model=student["name"] if derived else None,
         base_model_relation="finetune" if derived else None,
-        datasets=[hub_name(results["dataset"]["name"]) or results["dataset"]["name"]],
+        datasets=None if images["hub_name"] is None else [images["hub_name"]],
         tags=["exrep", "knowledge-distillation", *(["timm"] if student["name"].startswith("timm/") else [])],
         model_name=model_id.split("/")[-1],
-        eval_results=model_index(results["dataset"]["name"], results["dataset"]["evaluated_on"], results["published"]),
+        eval_results=model_index(images["name"], evaluated, results["published"], images["hub_name"]),
         metrics=["accuracy"],
         ignore_metadata_errors=False,
     )

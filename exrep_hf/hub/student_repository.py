@@ -9,10 +9,15 @@ from exrep_hf.hub.access import ensure_repository
 from exrep_hf.hub.claims import EVAL_RESULTS
 from exrep_hf.hub.upload import upload_files
 
-NEEDED = ("README.md", "config.json", "model.safetensors", "preprocessor_config.json")
-# Beside what is needed: results, pictures, the code of models, the variant with its distiller.
-_PATTERNS = ("results.json", "*.png", "*.py", f"{EVAL_RESULTS}/*.yaml")
-_WITH_DISTILLER = ("config.json", "model.safetensors", "preprocessor_config.json", "*.py")
+NEEDED = ("README.md", "config.json", "model.safetensors", "preprocessor_config.json", "results.json")
+# Beside what is needed: pictures, the code of models, the variant with its distiller. Named one by one: other files in
+# the folder are the user's.
+_CODE = (
+    *("backbone.py", "configuration_exrep.py", "feature_reader.py", "input_distiller.py", "modeling_exrep.py"),
+    "whole_parameters.py",
+)
+_PATTERNS = ("loss.png", "residual.png", "reliability.png", *_CODE, f"{EVAL_RESULTS}/*.yaml")
+_WITH_DISTILLER = ("config.json", "model.safetensors", "preprocessor_config.json", *_CODE)
 
 
 def student_files(folder: Path) -> list[str]:

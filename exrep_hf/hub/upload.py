@@ -56,8 +56,8 @@ def upload_files(
         commits = [commit.commit_id for commit in api.list_repo_commits(repo_id, repo_type=repo_type)]
     except (HTTPError, OSError, ValueError) as error:
         raise OSError(
-            f"The upload to the {repo_type} {repo_id!r} failed: {error}. Everything is kept in {str(folder)!r}; push "
-            f"again with `{again}`."
+            f"The upload to the {repo_type} {repo_id!r} failed: {error}. Nothing local is lost; push again with "
+            f"`{again}`."
         ) from error
     made = commits.index(before) if before in commits else len(commits)
     if made > 1:

@@ -8,6 +8,7 @@ from exrep_hf.report.results import (
     public_name,
     public_settings,
     software_versions,
+    without_places,
     write_json,
 )
 from exrep_hf.report.sizes import plot_sizes, sizes_table
@@ -30,5 +31,6 @@ __all__ = [
     "summary_head",
     "summary_rows",
     "summary_table",
+    "without_places",
     "write_json",
 ]

@@ -34,10 +34,15 @@ def public_name(name_or_path: str | None) -> str | None:
     return Path(name_or_path).expanduser().resolve().name
 
 
-def _public(value: Any) -> Any:
+def without_places(value: Any) -> Any:
+    """A setting, or several, with paths of this machine by their last part."""
     if isinstance(value, dict):
-        return {key: _public(part) for key, part in value.items()}
-    return public_name(value) if isinstance(value, str) else value
+        return {key: without_places(part) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_places(part) for part in value]
+    if isinstance(value, str):
+        return Path(value).name if Path(value).is_absolute() else public_name(value)
+    return value
 
 
 def public_settings(
@@ -47,7 +52,9 @@ def public_settings(
     usual = _training_defaults() if isinstance(settings, DistillationArguments) else _as_dict(type(settings)())
     values = _as_dict(settings)
     return {
-        name: _public(value) for name, value in values.items() if name not in _UNPUBLISHED and value != usual.get(name)
+        name: without_places(value)
+        for name, value in values.items()
+        if name not in _UNPUBLISHED and value != usual.get(name)
     }
 
 

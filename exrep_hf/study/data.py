@@ -27,6 +27,7 @@ class StudyData:
         test: what nobody is trained on.
         names: names of the classes, if known.
         skipped: images left out because they can't be decoded.
+        test_split: name of the split that `test` is all of; None where it is a part of one.
     """
 
     args: DataArguments
@@ -34,6 +35,7 @@ class StudyData:
     test: Dataset
     names: list[str] | None
     skipped: int
+    test_split: str | None = None
 
     def _public_and_private(self, seed: int) -> tuple[Dataset, Dataset]:
         args = self.args
@@ -120,4 +122,5 @@ def load_study_data(args: DataArguments, num_proc: int | None = None) -> StudyDa
             )
         checked.append(part.rename_columns({old: new for old, new in names_here.items() if old != new}))
         skipped += broken
-    return StudyData(args, checked[0], checked[1], label_names(checked[0], "label"), skipped)
+    whole = test_split if test_split is not None and args.max_eval_samples is None and not skipped else None
+    return StudyData(args, checked[0], checked[1], label_names(checked[0], "label"), skipped, whole)

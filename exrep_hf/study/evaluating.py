@@ -11,11 +11,20 @@ from datasets import Dataset
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
-from exrep_hf.data import Preprocessing, class_names, encode_labels, find_columns, label_names, load_images
+from exrep_hf.data import (
+    Preprocessing,
+    check_labels,
+    check_same_classes,
+    class_names,
+    encode_labels,
+    find_columns,
+    label_names,
+    load_images,
+)
 from exrep_hf.evaluation import images_per_second
 from exrep_hf.evaluation.classifier import classification_report, predict
-from exrep_hf.hub.access import ensure_repository
-from exrep_hf.hub.claims import EVAL_RESULTS, merge_into_card, model_index, write_eval_results
+from exrep_hf.hub.access import check_write_access
+from exrep_hf.hub.claims import EVAL_RESULTS, hub_name, merge_into_card, model_index, write_eval_results
 from exrep_hf.hub.student_repository import fetch_student
 from exrep_hf.hub.upload import upload_files
 from exrep_hf.models import load_classifier
@@ -66,19 +75,23 @@ def evaluation_device(use_cpu: bool) -> torch.device:
 
 
 def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
-    """Evaluate a student; put the figures where the arguments say.
+    """Evaluate a student.
 
     Returns:
         `classification_report`'s figures, `num_images`, `images_per_second`, and `teacher_agreement` on request.
 
     Raises:
-        ValueError: if model or data are not found, or don't fit each other.
-        OSError: if the figures can't be pushed.
+        ValueError: if model or data are not found, or don't fit each other, or the figures could not be pushed.
     """
     if args.push_to_hub:
         if Path(args.model).is_dir():
             raise ValueError(f"`push_to_hub` is set and `model` is the folder {args.model!r}; expected a Hub name.")
-        ensure_repository(args.model, "model", None, None)
+        if args.max_samples is not None or args.revision is not None:
+            raise ValueError(
+                f"`push_to_hub` is set with `max_samples` {args.max_samples} and `revision` {args.revision!r}; "
+                "expected neither: a card speaks of whole splits, and of the weights beside it."
+            )
+        check_write_access(args.model, "model", None)
     device = evaluation_device(args.use_cpu)
     model, preprocessing = load_published(fetch_student(args.model, args.revision), device)
     images, columns = _images(args, model)
@@ -89,13 +102,12 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
     report |= {"num_images": len(labels), "images_per_second": images_per_second(model, shape)}
     if args.teacher is not None:
         teacher = load_classifier(args.teacher)
+        check_same_classes(model.config, teacher.config)
         nn.Module.to(teacher, device)
         answers, _ = predict(
             teacher, Preprocessing.from_model(teacher), images, columns, args.per_device_eval_batch_size
         )
         report["teacher_agreement"] = (answers.argmax(-1) == logits.argmax(-1)).double().mean().item()
-    if args.push_to_hub:
-        push_figures(args.model, str(public_name(args.dataset)), args.split, report)
     return report
 
 
@@ -121,13 +133,14 @@ def with_classes_of(model: PreTrainedModel, images: Dataset, label: str, name: s
     """
     there, known = label_names(images, label), class_names(model.config)
     if there is None or known is None:
-        largest = max(images[label][:])
-        if largest >= model.config.num_labels:
+        check_labels(images, label, model.config.num_labels or 0)
+        if there is not None and len(there) != model.config.num_labels:
             raise ValueError(
-                f"{name!r} has labels up to {largest}, and the model {model.config.num_labels} classes without names "
-                "to compare; expected the same classes."
+                f"{name!r} has {len(there)} classes and the model {model.config.num_labels} without names; expected "
+                "the same classes, or names to match them by."
             )
         return images
+    check_labels(images, label, len(there))
     missing = [each for each in there if each not in known]
     if missing:
         raise ValueError(
@@ -141,20 +154,28 @@ def with_classes_of(model: PreTrainedModel, images: Dataset, label: str, name: s
     return images.remove_columns(label).add_column(label, numbered)
 
 
-def push_figures(model: str, dataset: str, split: str, figures: dict[str, Any]) -> str:
-    """Merge figures into the card of a model on the Hub; entries of others stay.
+def push_figures(args: EvaluationArguments, figures: dict[str, Any]) -> str:
+    """Merge figures of `evaluate_student` into the card of a model on the Hub; entries of others stay.
 
     Returns:
         The commit.
+
+    Raises:
+        OSError: if they can't be pushed.
     """
+    model, split = args.model, args.split
     there = fetch_student(model)
+    local = Path(args.dataset).expanduser().exists()
+    identity, dataset = None if local else hub_name(args.dataset), str(public_name(args.dataset))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copy(there / "README.md", folder)
         if (there / EVAL_RESULTS).is_dir():
             shutil.copytree(there / EVAL_RESULTS, folder / EVAL_RESULTS)
-        merge_into_card(folder / "README.md", model.split("/")[-1], model_index(dataset, split, figures))
-        write_eval_results(folder, dataset, split, figures)
+        results = model_index(dataset, split, figures, identity, args.dataset_config_name)
+        merge_into_card(folder / "README.md", model.split("/")[-1], results)
+        if identity is not None and args.dataset_config_name is None:
+            write_eval_results(folder, identity, split, figures)
         files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         again = f"python recipes/evaluate.py --model {model} --dataset {dataset} --split {split} --push_to_hub"
         return upload_files(folder, files, model, "model", f"Evaluation on {dataset}", None, again)

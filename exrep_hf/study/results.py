@@ -1,12 +1,14 @@
 """From the records of runs to the content of `results.json`."""
 
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
 from torch import nn
 
 from exrep_hf.evaluation import inference_cost, mean_and_deviation
-from exrep_hf.report import public_name, public_settings
+from exrep_hf.hub.claims import hub_name
+from exrep_hf.report import public_name, public_settings, without_places
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.data import StudyData
 from exrep_hf.study.stages import Student, with_distiller
@@ -17,8 +19,14 @@ Record = dict[str, Any]
 def describe_data(data: StudyData, seed: int) -> dict[str, Any]:
     """Name and numbers of the images."""
     public, images = data.parts(seed)
+    assert data.args.dataset is not None
+    local = Path(data.args.dataset).expanduser().exists()
+    split = data.test_split if data.args.evaluate_on == "test" else None
     return {
         "name": public_name(data.args.dataset),
+        # Where it is the Hub's own, and the whole of one of its splits, figures can be compared with those of others.
+        "hub_name": None if local else hub_name(data.args.dataset),
+        "split": split,
         "num_public": len(public),
         "num_private": data.num_private(seed),
         "num_evaluated": len(images),
@@ -43,7 +51,7 @@ def summarise_arm(arm: Arm, runs: list[Record], start: Student) -> dict[str, Any
     removed = [run["without_distiller"] for run in runs if run["without_distiller"] is not None]
     return {
         "distiller": None if arm.model_args.distiller == "none" else arm.model_args.distiller,
-        "changes": arm.changes,
+        "changes": without_places(arm.changes),
         **_over_seeds(runs),
         "without_distiller": _over_seeds(removed) if removed else None,
         "plain": arm.is_plain,

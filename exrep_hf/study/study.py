@@ -135,8 +135,9 @@ class Study:
             plot_reliability(results["published"]["bins"], self.folder / RELIABILITY_PICTURE)
             write_json(results, self.folder / RESULTS_NAME)
             make_model_card(results, self.model_id).save(self.folder / "README.md")
-            data_facts = results["dataset"]
-            write_eval_results(self.folder, data_facts["name"], data_facts["evaluated_on"], results["published"])
+            identity, split = results["dataset"]["hub_name"], results["dataset"]["split"]
+            if identity is not None and split is not None:
+                write_eval_results(self.folder, identity, split, results["published"])
         self._tell(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
         if self.pushes and PartialState().is_main_process:
             training = settings.training

@@ -62,10 +62,11 @@ def verify_card(
     verdicts = []
     for claim in claims:
         reason = None
-        if claim.dataset not in (facts["name"], hub_name(facts["name"])):
+        named = facts["split"] or f"part of {facts['evaluated_on']}"
+        if claim.dataset != (facts["hub_name"] or facts["name"]):
             reason = f"of {claim.dataset}, which `{RESULTS_NAME}` does not name"
-        elif claim.split not in (None, facts["evaluated_on"]):
-            reason = f"of the split {claim.split}; `{RESULTS_NAME}` names {facts['evaluated_on']}"
+        elif claim.split not in (None, named):
+            reason = f"of the split {claim.split}; `{RESULTS_NAME}` names {named}"
         elif claim.metric not in figures:
             reason = "a figure that is not measured here"
         verdicts.append(Verdict(claim, None if reason else figures[claim.metric], reason))
@@ -95,7 +96,12 @@ def _results(folder: Path) -> dict[str, Any]:
 def _measure(
     folder: Path, results: dict[str, Any], dataset: str | None, data_dir: str | None, device: torch.device
 ) -> dict[str, Any]:
-    settings = dict(results["configuration"]["data"])
+    settings, facts = dict(results["configuration"]["data"]), results["dataset"]
+    for loaded, claimed in ((settings["dataset"], facts["name"]), (hub_name(settings["dataset"]), facts["hub_name"])):
+        if claimed is not None and loaded != claimed:
+            raise ValueError(
+                f"`{RESULTS_NAME}` claims figures on {claimed!r}, its settings name {loaded!r}. It contradicts itself."
+            )
     settings["dataset"] = dataset or settings["dataset"]
     if data_dir is not None:
         settings["data_dir"] = data_dir
@@ -104,6 +110,12 @@ def _measure(
         settings.pop("data_dir", None)
     data = load_study_data(DataArguments(**settings))
     _, images = data.parts(results["published"]["seed"])
+    split = data.test_split if data.args.evaluate_on == "test" else None
+    if (len(images), split) != (facts["num_evaluated"], facts["split"]):
+        raise ValueError(
+            f"`{RESULTS_NAME}` claims {facts['num_evaluated']} images of the split {facts['split']}, and its settings "
+            f"give {len(images)} of {split}. It contradicts itself."
+        )
     model, preprocessing = load_published(folder, device)
     logits, labels = predict(model, preprocessing, images, ("image", "label"))
     names = class_names(model.config) or [str(label) for label in range(logits.shape[1])]

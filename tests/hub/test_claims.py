@@ -24,8 +24,8 @@ def results_of(path: Path) -> list[dict[str, Any]]:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     """Both forms, with the tolerance that each states."""
-    card(model_index("fashion_mnist", "test", FIGURES)).save(tmp_path / "README.md")
-    path = write_eval_results(tmp_path, "fashion_mnist", "test", FIGURES)
+    card(model_index("fashion_mnist", "test", FIGURES, "zalando-datasets/fashion_mnist")).save(tmp_path / "README.md")
+    path = write_eval_results(tmp_path, "zalando-datasets/fashion_mnist", "test", FIGURES)
     assert path == tmp_path / ".eval_results" / "fashion_mnist.yaml"
     name = "zalando-datasets/fashion_mnist"
     tolerances = {"accuracy": 0.002, "top5_accuracy": 0.002, "expected_calibration_error": 0.005}
@@ -37,11 +37,28 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     assert set(read_claims(tmp_path)) == expected
 
 
-def test_no_results_file_without_a_hub_name(tmp_path: Path) -> None:
+def test_names_on_the_hub() -> None:
     """The Hub's file names benchmarks by their repositories; a folder of one's own is none."""
-    assert write_eval_results(tmp_path, "my_images", "test", FIGURES) is None
     assert hub_name("my_images") is None and hub_name("me/images") == "me/images"
-    assert not (tmp_path / ".eval_results").exists()
+    assert hub_name("fashion_mnist") == "zalando-datasets/fashion_mnist"
+
+
+@pytest.mark.parametrize("stated", [9.0, float("inf"), -1.0])
+def test_a_card_does_not_excuse_itself(stated: float, tmp_path: Path) -> None:
+    """Tampering with a figure and with what it may differ by would go unnoticed."""
+    kind = "image-classification"
+    claim = EvalResult(kind, "me/images", "Images", "accuracy", 0.99, metric_args={"tolerance": stated})
+    card([claim]).save(tmp_path / "README.md")
+    assert [claim.tolerance for claim in read_claims(tmp_path)] == [0.002 if stated > 0 else 0.0]
+
+
+def test_entries_that_the_hub_passes_over_are_refused(tmp_path: Path) -> None:
+    card([]).save(tmp_path / "README.md")
+    (tmp_path / ".eval_results").mkdir()
+    entry = {"dataset": {"id": "me/images", "task_id": "accuracy"}, "value": 0.999, "error": "x"}
+    (tmp_path / ".eval_results" / "images.yaml").write_text(yaml.safe_dump([entry]))
+    with pytest.raises(ValueError, match="an entry of images.yaml is marked as an error"):
+        read_claims(tmp_path)
 
 
 def test_figures_of_others_stay(tmp_path: Path) -> None:
@@ -53,12 +70,14 @@ def test_figures_of_others_stay(tmp_path: Path) -> None:
         EvalResult(kind, "you/images", "Images", "accuracy", 0.2, dataset_split="test"),
         EvalResult(kind, "me/images", "Images", "accuracy", 0.4, dataset_split="test", **source),
         EvalResult(kind, "me/images", "Images", "f1", 0.3, dataset_split="test", **source),
+        # As other tools write it: without our mark.
+        EvalResult(kind, "me/images", "Images", "accuracy", 0.6, dataset_split="test", dataset_revision="abc"),
     ]
     card(others).save(tmp_path / "README.md")
     before = results_of(tmp_path / "README.md")
     for accuracy in (0.9, 0.95):
         figures = FIGURES | {"accuracy": accuracy}
-        merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", figures))
+        merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", figures, "me/images"))
     entries = results_of(tmp_path / "README.md")
     assert entries[:-1] == before
     assert [metric["value"] for metric in entries[-1]["metrics"]] == [0.95, 0.99, 0.02]
@@ -67,7 +86,7 @@ def test_figures_of_others_stay(tmp_path: Path) -> None:
 
 def test_a_card_without_figures_gets_some(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# student\n")
-    merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", FIGURES))
+    merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", FIGURES, "me/images"))
     assert {claim.value for claim in read_claims(tmp_path)} == {0.9, 0.99, 0.02}
 
 
@@ -75,11 +94,13 @@ def test_entries_of_others_stay(tmp_path: Path) -> None:
     path = tmp_path / ".eval_results" / "images.yaml"
     path.parent.mkdir()
     other = {"dataset": {"id": "me/images", "task_id": "robustness"}, "value": 12.5, "notes": "somebody's"}
-    path.write_text(yaml.safe_dump([other]))
+    same = {"dataset": {"id": "me/images", "task_id": "accuracy"}, "value": 0.7, "unknown": 1}
+    same |= {"notes": "split test; tolerance 0.002", "source": {"url": "https://example.com", "user": "other"}}
+    path.write_text(yaml.safe_dump([other, same]))
     for accuracy in (0.9, 0.8):
         write_eval_results(tmp_path, "me/images", "test", FIGURES | {"accuracy": accuracy})
     entries = yaml.safe_load(path.read_text())
-    assert entries[0] == other and [entry["value"] for entry in entries[1:]] == [0.8, 0.99, 0.02]
+    assert entries[:2] == [other, same] and [entry["value"] for entry in entries[2:]] == [0.8, 0.99, 0.02]
 
 
 def test_unreadable_claims_are_refused(tmp_path: Path) -> None:

@@ -19,9 +19,10 @@ def read_back(results: dict[str, Any], tmp_path: Path, name: str = "me/digits-st
 def test_metadata(results: dict[str, Any], tmp_path: Path) -> None:
     """Without these fields the Hub finds the model under no task, teacher family or licence."""
     results["student"]["from_scratch"] = False
+    results["dataset"]["hub_name"] = "me/digits"
     data: Any = read_back(results, tmp_path).data
     assert data.base_model == "timm/resnet18"
-    assert data.datasets == ["digits"]
+    assert data.datasets == ["me/digits"]
     assert data.license == "apache-2.0"
     assert data.pipeline_tag == "image-classification"
     assert data.library_name == "transformers"
