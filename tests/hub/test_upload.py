@@ -113,3 +113,19 @@ def test_no_right_to_write(folder: Path, hub: Hub) -> None:
     HfApi(token="hf_other").create_repo("other/closed")
     with pytest.raises(OSError, match="upload to the model 'other/closed' failed: .*403"):
         upload_files(folder, FILES, "other/closed", "model", "All files", None, again="publish again")
+
+
+def test_cut_always(folder: Path, hub: Hub, transfer: str) -> None:
+    """The client gives up after its retries: an error with the way to go on, and no commit; later it works."""
+    name = f"me/cut-always-{transfer}"
+    HfApi().create_repo(name)
+    before = HfApi().model_info(name).sha
+    hub.faults.append(Fault(r"storage (PUT /lfs|POST /v1/xorbs)", 999, after=100_000))
+    with pytest.raises(
+        OSError, match=rf"(?s)upload to the model '{name}' failed: .*push again with\s+`publish again`"
+    ):
+        push(folder, name)
+    assert HfApi().model_info(name).sha == before
+    hub.faults.clear()
+    push(folder, name)
+    assert arrived(folder, name)
