@@ -1,6 +1,6 @@
 """Push a finished student to the Hub, as it lies in its folder.
 
-    python recipes/publish.py out/digits --repo_id me/digits-student
+    python recipes/publish.py out/digits --repo_id me/digits-student --write_card
 
 What arrived is compared with the folder; ends non-zero where they differ.
 """
@@ -9,7 +9,7 @@ import argparse
 import os
 from pathlib import Path
 
-from exrep_hf.hub.student_repository import push_student
+from exrep_hf.hub.student_repository import push_student, write_card
 
 
 def main() -> None:
@@ -18,7 +18,14 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="`output_dir` of a finished run, or a folder of model_cards/")
     parser.add_argument("--repo_id", required=True, help="user/name")
     parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
+    parser.add_argument(
+        "--write_card",
+        action="store_true",
+        help="first write the card anew from results.json, with the name `repo_id`",
+    )
     args = parser.parse_args()
+    if args.write_card:
+        write_card(args.folder, args.repo_id)
     commit = push_student(args.folder, args.repo_id, args.private, os.environ.get("HF_TOKEN"))
     print(f"pushed {args.folder} to {args.repo_id}, commit {commit}")
 

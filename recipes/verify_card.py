@@ -19,12 +19,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model", help="a name on the Hub, or a folder")
     parser.add_argument("--revision", help="branch, tag or commit on the Hub")
-    parser.add_argument("--dataset", help="where the card's data set lies, in the place of its name")
+    parser.add_argument("--dataset", help="where the card's data set lies, if not on the Hub")
+    parser.add_argument(
+        "--other_dataset",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("NAME", "PLACE"),
+        help="where another one lies that figures were added for",
+    )
     parser.add_argument("--data_dir", help="folder of `fashion_mnist`'s files, or inside the data set")
     parser.add_argument("--use_cpu", action="store_true", help="don't use a GPU where there is one")
     args = parser.parse_args()
     device = evaluation_device(args.use_cpu)
-    verdicts = verify_card(args.model, args.revision, args.dataset, args.data_dir, device)
+    places = dict(args.other_dataset)
+    verdicts = verify_card(args.model, args.revision, args.dataset, places, args.data_dir, device)
     print(align(verdict_table(verdicts)))
     broken = sum(not verdict.holds for verdict in verdicts)
     print(f"{len(verdicts) - broken} of {len(verdicts)} figures reproduced")

@@ -34,6 +34,12 @@ def test_every_claim_is_reproduced(folder: Path) -> None:
     assert len(verdicts) >= 3 and [verdict for verdict in verdicts if not verdict.holds] == []
 
 
+def test_beside_folders_of_the_data_sets_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A student named `digits` is no data set, though it lies where the data set's name points to."""
+    monkeypatch.chdir(FOLDERS[0].parent)
+    assert Path("digits").is_dir() and all(verdict.holds for verdict in verify_card("digits_plain"))
+
+
 @each_student
 def test_as_it_would_be_pushed(folder: Path, hub: Hub) -> None:
     """Whole, small, and unchanged by the push."""

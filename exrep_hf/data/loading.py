@@ -32,7 +32,11 @@ IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".ti
 
 
 def load_images(
-    name: str, split: str | None = None, config_name: str | None = None, data_dir: str | None = None
+    name: str,
+    split: str | None = None,
+    config_name: str | None = None,
+    data_dir: str | None = None,
+    may_be_path: bool = True,
 ) -> Dataset | DatasetDict:
     """Loads an image data set; no code of the data set is ever run.
 
@@ -41,11 +45,12 @@ def load_images(
         split: one split, returned as a `Dataset`; `None`: all of them, as a `DatasetDict`.
         config_name: configuration of a Hub data set that has several.
         data_dir: folder with the files of a data set that has a name only, or a folder inside a Hub data set.
+        may_be_path: whether `name` may name something local; not where others wrote it.
 
     Raises:
         ValueError: if nothing is found under `name`, the split does not exist, or a split is empty.
     """
-    loaded = _load(name, config_name, data_dir)
+    loaded = _load(name, config_name, data_dir, may_be_path)
     splits = loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
     for split_name, rows in splits.items():
         if len(rows) == 0:
@@ -75,16 +80,17 @@ def load_digits() -> DatasetDict:
     )
 
 
-def _load(name: str, config_name: str | None, data_dir: str | None) -> Dataset | DatasetDict:
+def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path: bool) -> Dataset | DatasetDict:
     if name in NAMES and data_dir is not None:
         return load_idx(Path(data_dir).expanduser(), NAMES[name])
     path = Path(name).expanduser()
-    if data_dir is not None and (path.exists() or name == "digits"):
+    is_local = may_be_path and path.exists()
+    if data_dir is not None and (is_local or name == "digits"):
         raise ValueError(
             f"data_dir is {data_dir!r} beside {name!r}, which needs none: it is for 'fashion_mnist' and for data sets "
             "on the Hub. Leave it out."
         )
-    if path.exists():
+    if is_local:
         try:
             return _load_local(path)
         except (DatasetGenerationError, OSError, IndexError, pa.ArrowInvalid) as error:
@@ -95,6 +101,9 @@ def _load(name: str, config_name: str | None, data_dir: str | None) -> Dataset |
             ) from error
     if name == "digits":
         return load_digits()
+    if not may_be_path and Path(HUB_NAMES.get(name, name)).exists():
+        # `load_dataset` would take it, and say nothing.
+        raise ValueError(f"{name!r} is to be a data set on the Hub, and something local has its name: go elsewhere.")
     try:
         return load_dataset(HUB_NAMES.get(name, name), config_name, data_dir=data_dir)
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError, RuntimeError, ValueError) as error:

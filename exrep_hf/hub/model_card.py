@@ -6,7 +6,8 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from exrep_hf.hub.claims import TOLERANCES, model_index
+from exrep_hf.hub.card_entries import model_index
+from exrep_hf.hub.claims import TOLERANCES
 from exrep_hf.report import cost_rows, summary_head, summary_rows, weak_classes
 
 TEMPLATE = Path(__file__).with_name("model_card.md")

@@ -7,12 +7,21 @@ from pathlib import Path
 
 from huggingface_hub import HfApi, RepoFile
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
+from huggingface_hub.utils import filter_repo_objects
 
 logger = logging.getLogger(__name__)
 
 
 def upload_files(
-    folder: Path, files: Sequence[str], repo_id: str, repo_type: str, message: str, token: str | None, again: str
+    folder: Path,
+    files: Sequence[str],
+    repo_id: str,
+    repo_type: str,
+    message: str,
+    token: str | None,
+    again: str,
+    parent: str | None = None,
+    obsolete: Sequence[str] = (),
 ) -> str:
     """Upload files as one commit, and compare what the repository then holds with them.
 
@@ -26,6 +35,8 @@ def upload_files(
         message: of the commit.
         token: the user's; None: the one that is logged in.
         again: the command that pushes again, for messages.
+        parent: commit that the repository has to be at; None: any.
+        obsolete: patterns of files that are deleted in the same commit, where `files` has none of that name.
 
     Returns:
         The commit that holds the files.
@@ -37,19 +48,24 @@ def upload_files(
     try:
         before = api.repo_info(repo_id, repo_type=repo_type).sha
         failure: Exception | None = None
+        made_commit: str | None = None
         try:
-            api.upload_folder(
+            made_commit = api.upload_folder(
                 repo_id=repo_id,
                 folder_path=folder,
                 repo_type=repo_type,
                 commit_message=message,
+                parent_commit=parent,
                 allow_patterns=list(files),
-            )
+                delete_patterns=list(obsolete) or None,
+            ).oid
         except (HTTPError, OSError, RuntimeError, ValueError) as error:
             failure = error
         different = differing_files(api, folder, files, repo_id, repo_type)
+        left = filter_repo_objects(api.list_repo_files(repo_id, repo_type=repo_type), allow_patterns=list(obsolete))
+        different += [] if not obsolete else sorted(set(left) - set(files))
         if different:
-            reason = failure or f"the repository holds others than the local files {different[:5]}"
+            reason = failure or f"the repository and the folder differ in {different[:5]}"
             raise OSError(str(reason)) from failure
         if failure is not None:
             logger.warning("The upload to %r ended with an error (%s), but all files are there.", repo_id, failure)
@@ -61,8 +77,9 @@ def upload_files(
         ) from error
     made = commits.index(before) if before in commits else len(commits)
     if made > 1:
-        logger.warning("The upload made %d commits in %r where one was asked for; all hold the files.", made, repo_id)
-    return commits[0]
+        told = "Since the upload began %r has %d new commits: it was made twice, or others wrote meanwhile."
+        logger.warning(told, repo_id, made)
+    return made_commit or commits[0]
 
 
 def differing_files(api: HfApi, folder: Path, files: Sequence[str], repo_id: str, repo_type: str) -> list[str]:

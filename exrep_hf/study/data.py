@@ -81,14 +81,20 @@ def augmentation_of(args: DataArguments) -> Augmentation | None:
     return Augmentation((low, high), (narrow, wide), args.hflip, args.auto_augment)
 
 
-def load_study_data(args: DataArguments, num_proc: int | None = None) -> StudyData:
+def load_study_data(args: DataArguments, num_proc: int | None = None, may_be_path: bool = True) -> StudyData:
     """Load and check the data set that the settings name.
+
+    Args:
+        args: the settings.
+        num_proc: number of processes that check images; None: this one.
+        may_be_path: whether `dataset` may name something local.
 
     Raises:
         ValueError: if it is not found, lacks a column or split, or holds images that can't be decoded.
     """
     assert args.dataset is not None
-    splits = load_images(args.dataset, config_name=args.dataset_config_name, data_dir=args.data_dir)
+    config, folder = args.dataset_config_name, args.data_dir
+    splits = load_images(args.dataset, config_name=config, data_dir=folder, may_be_path=may_be_path)
     if args.train_split not in splits:
         raise ValueError(f"`train_split` is {args.train_split!r}; {args.dataset!r} has the splits {list(splits)}.")
     _, label_column = find_columns(splits[args.train_split], args.image_column_name, args.label_column_name)

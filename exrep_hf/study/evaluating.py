@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from huggingface_hub import HfApi
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
@@ -24,7 +25,8 @@ from exrep_hf.data import (
 from exrep_hf.evaluation import images_per_second
 from exrep_hf.evaluation.classifier import classification_report, predict
 from exrep_hf.hub.access import check_write_access
-from exrep_hf.hub.claims import EVAL_RESULTS, hub_name, merge_into_card, model_index, write_eval_results
+from exrep_hf.hub.card_entries import merge_into_card, model_index, write_eval_results
+from exrep_hf.hub.claims import EVAL_RESULTS, hub_name
 from exrep_hf.hub.student_repository import fetch_student
 from exrep_hf.hub.upload import upload_files
 from exrep_hf.models import load_classifier
@@ -70,7 +72,7 @@ def load_published(folder: Path, device: torch.device) -> tuple[PreTrainedModel,
 
 def evaluation_device(use_cpu: bool) -> torch.device:
     """A GPU where there is one, and it is wanted."""
-    accelerator = None if use_cpu else torch.accelerator.current_accelerator()
+    accelerator = None if use_cpu else torch.accelerator.current_accelerator(check_available=True)
     return torch.device("cpu") if accelerator is None else accelerator
 
 
@@ -78,7 +80,8 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
     """Evaluate a student.
 
     Returns:
-        `classification_report`'s figures, `num_images`, `images_per_second`, and `teacher_agreement` on request.
+        `classification_report`'s figures, `num_images`, `images_per_second`; `teacher_agreement` on request, and the
+        `commit` whose weights were evaluated where the figures are to be pushed.
 
     Raises:
         ValueError: if model or data are not found, or don't fit each other, or the figures could not be pushed.
@@ -92,14 +95,16 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
                 "expected neither: a card speaks of whole splits, and of the weights beside it."
             )
         check_write_access(args.model, "model", None)
+    commit = HfApi().model_info(args.model).sha if args.push_to_hub else args.revision
     device = evaluation_device(args.use_cpu)
-    model, preprocessing = load_published(fetch_student(args.model, args.revision), device)
-    images, columns = _images(args, model)
+    model, preprocessing = load_published(fetch_student(args.model, commit), device)
+    images, columns = labelled_images(args, model)
     logits, labels = predict(model, preprocessing, images, columns, args.per_device_eval_batch_size)
     names = class_names(model.config) or [str(label) for label in range(logits.shape[1])]
     shape = (len(preprocessing.mean), preprocessing.height, preprocessing.width)
     report = classification_report(logits, labels, names)
     report |= {"num_images": len(labels), "images_per_second": images_per_second(model, shape)}
+    report |= {"commit": commit} if args.push_to_hub else {}
     if args.teacher is not None:
         teacher = load_classifier(args.teacher)
         check_same_classes(model.config, teacher.config)
@@ -111,9 +116,16 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
     return report
 
 
-def _images(args: EvaluationArguments, model: PreTrainedModel) -> tuple[Dataset, tuple[str, str]]:
-    """Images whose labels are the model's classes, and the names of their columns."""
-    splits = load_images(args.dataset, config_name=args.dataset_config_name, data_dir=args.data_dir)
+def labelled_images(
+    args: EvaluationArguments, model: PreTrainedModel, may_be_path: bool = True
+) -> tuple[Dataset, tuple[str, str]]:
+    """Images whose labels are the model's classes, and the names of their columns.
+
+    Raises:
+        ValueError: if they are not found, or have other classes.
+    """
+    config, folder = args.dataset_config_name, args.data_dir
+    splits = load_images(args.dataset, config_name=config, data_dir=folder, may_be_path=may_be_path)
     if args.split not in splits:
         raise ValueError(f"`split` is {args.split!r}; {args.dataset!r} has the splits {list(splits)}.")
     image, label = find_columns(splits[args.split], args.image_column_name, args.label_column_name)
@@ -157,14 +169,18 @@ def with_classes_of(model: PreTrainedModel, images: Dataset, label: str, name: s
 def push_figures(args: EvaluationArguments, figures: dict[str, Any]) -> str:
     """Merge figures of `evaluate_student` into the card of a model on the Hub; entries of others stay.
 
+    Args:
+        args: what was evaluated.
+        figures: of it, and the `commit`; the repository has to be at it still.
+
     Returns:
-        The commit.
+        The commit with the figures.
 
     Raises:
         OSError: if they can't be pushed.
     """
     model, split = args.model, args.split
-    there = fetch_student(model)
+    there = fetch_student(model, figures["commit"])
     local = Path(args.dataset).expanduser().exists()
     identity, dataset = None if local else hub_name(args.dataset), str(public_name(args.dataset))
     with tempfile.TemporaryDirectory() as name:
@@ -178,4 +194,4 @@ def push_figures(args: EvaluationArguments, figures: dict[str, Any]) -> str:
             write_eval_results(folder, identity, split, figures)
         files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         again = f"python recipes/evaluate.py --model {model} --dataset {dataset} --split {split} --push_to_hub"
-        return upload_files(folder, files, model, "model", f"Evaluation on {dataset}", None, again)
+        return upload_files(folder, files, model, "model", f"Evaluation on {dataset}", None, again, figures["commit"])

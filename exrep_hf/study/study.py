@@ -13,7 +13,7 @@ from transformers import set_seed
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
 from exrep_hf.hub import make_model_card
 from exrep_hf.hub.access import ensure_repository
-from exrep_hf.hub.claims import write_eval_results
+from exrep_hf.hub.card_entries import write_eval_results
 from exrep_hf.hub.student_repository import push_student
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.report import (

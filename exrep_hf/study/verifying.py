@@ -1,20 +1,26 @@
 """Does a student do what its card says?"""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from datasets import Dataset
+from transformers import PreTrainedModel
 
 from exrep_hf.arguments import DataArguments
-from exrep_hf.data import class_names
+from exrep_hf.data import Preprocessing, class_names
 from exrep_hf.evaluation.classifier import classification_report, predict
 from exrep_hf.hub.claims import Claim, hub_name, read_claims
 from exrep_hf.hub.student_repository import fetch_student
 from exrep_hf.report import RESULTS_NAME
 from exrep_hf.study.data import load_study_data
-from exrep_hf.study.evaluating import load_published
+from exrep_hf.study.evaluating import EvaluationArguments, labelled_images, load_published
+
+# Stands for the images that `results.json` speaks of.
+_OWN = (None,)
 
 
 @dataclass(frozen=True)
@@ -35,41 +41,58 @@ def verify_card(
     model: str,
     revision: str | None = None,
     dataset: str | None = None,
+    places: Mapping[str, str] | None = None,
     data_dir: str | None = None,
     device: torch.device | None = None,
 ) -> list[Verdict]:
     """Evaluate a student again, and compare with every figure of its model-index and `.eval_results`.
 
-    The images are those that `results.json` beside the card names: split, selection and seed too.
+    The images are those that `results.json` beside the card names, split, selection and seed too; figures of other
+    data sets are measured on the whole split that they name, or `test`.
 
     Args:
         model: a folder, or a name on the Hub.
         revision: branch, tag or commit on the Hub.
-        dataset: where the card's data set lies, in the place of its name.
-        data_dir: of it.
+        dataset: where the data set of `results.json` lies, if not on the Hub.
+        places: the same of others, by the names that the card gives them.
+        data_dir: folder of the files of the data set in `results.json`, or inside it.
         device: to run on; the CPU where not given.
 
     Raises:
-        ValueError: if there is no model, no card or no claim, or the data set is not found.
+        ValueError: if there is no model, no card or no claim, or the data set of `results.json` is not found, or a
+            place is given for a data set of which nothing is claimed.
     """
     folder = fetch_student(model, revision)
     claims = read_claims(folder)
     if not claims:
         raise ValueError(f"The card of {model!r} claims nothing: it has no model-index and no `.eval_results`.")
-    results = _results(folder)
-    facts = results["dataset"]
-    figures = _measure(folder, results, dataset, data_dir, device or torch.device("cpu"))
+    results, places = _results(folder), places or {}
+    _check_names(results)
+    if unknown := sorted(set(places) - {claim.dataset for claim in claims}):
+        named = sorted({claim.dataset for claim in claims})
+        raise ValueError(f"A place is given for {unknown}; the card speaks of the data sets {named}.")
+    network, preprocessing = load_published(folder, device or torch.device("cpu"))
+    measured: dict[tuple[str | None, ...], dict[str, Any] | str] = {}
     verdicts = []
     for claim in claims:
-        reason = None
-        named = facts["split"] or f"part of {facts['evaluated_on']}"
-        if claim.dataset != (facts["hub_name"] or facts["name"]):
-            reason = f"of {claim.dataset}, which `{RESULTS_NAME}` does not name"
-        elif claim.split not in (None, named):
-            reason = f"of the split {claim.split}; `{RESULTS_NAME}` names {named}"
+        images = _images_of(claim, results["dataset"])
+        if images not in measured:
+            if images == _OWN:
+                rows, columns = _own_images(results, dataset, data_dir), ("image", "label")
+                measured[images] = _figures(network, preprocessing, rows, columns)
+            else:
+                try:
+                    rows, columns = _other_images(claim, network, places)
+                    measured[images] = _figures(network, preprocessing, rows, columns)
+                except ValueError as error:
+                    measured[images] = f"can't be measured: {error}"
+        figures = measured[images]
+        if isinstance(figures, str):
+            verdicts.append(Verdict(claim, None, figures))
         elif claim.metric not in figures:
-            reason = "a figure that is not measured here"
-        verdicts.append(Verdict(claim, None if reason else figures[claim.metric], reason))
+            verdicts.append(Verdict(claim, None, "a figure that is not measured here"))
+        else:
+            verdicts.append(Verdict(claim, figures[claim.metric]))
     return verdicts
 
 
@@ -93,22 +116,55 @@ def _results(folder: Path) -> dict[str, Any]:
         ) from error
 
 
-def _measure(
-    folder: Path, results: dict[str, Any], dataset: str | None, data_dir: str | None, device: torch.device
-) -> dict[str, Any]:
-    settings, facts = dict(results["configuration"]["data"]), results["dataset"]
+def _check_names(results: dict[str, Any]) -> None:
+    settings, facts = results["configuration"]["data"], results["dataset"]
     for loaded, claimed in ((settings["dataset"], facts["name"]), (hub_name(settings["dataset"]), facts["hub_name"])):
         if claimed is not None and loaded != claimed:
             raise ValueError(
                 f"`{RESULTS_NAME}` claims figures on {claimed!r}, its settings name {loaded!r}. It contradicts itself."
             )
+
+
+def _images_of(claim: Claim, own: dict[str, Any]) -> tuple[str | None, ...]:
+    """What tells the images of a claim from others: data set, configuration, split."""
+    named = own["split"] or f"part of {own['evaluated_on']}"
+    if claim.dataset == (own["hub_name"] or own["name"]) and claim.split in (None, named) and claim.config is None:
+        return _OWN
+    return claim.dataset, claim.config, claim.split
+
+
+def _figures(
+    network: PreTrainedModel, preprocessing: Preprocessing, images: Dataset, columns: tuple[str, str]
+) -> dict[str, Any]:
+    logits, labels = predict(network, preprocessing, images, columns)
+    names = class_names(network.config) or [str(label) for label in range(logits.shape[1])]
+    return classification_report(logits, labels, names)
+
+
+def _other_images(
+    claim: Claim, network: PreTrainedModel, places: Mapping[str, str]
+) -> tuple[Dataset, tuple[str, str]]:
+    """The images of a data set that `evaluate.py` was run on."""
+    args = EvaluationArguments("", places.get(claim.dataset, claim.dataset), claim.split or "test")
+    args.dataset_config_name = claim.config
+    return labelled_images(args, network, may_be_path=claim.dataset in places)
+
+
+def _own_images(results: dict[str, Any], dataset: str | None, data_dir: str | None) -> Dataset:
+    """The images that `results.json` speaks of."""
+    settings, facts = dict(results["configuration"]["data"]), results["dataset"]
     settings["dataset"] = dataset or settings["dataset"]
     if data_dir is not None:
         settings["data_dir"] = data_dir
     elif dataset is not None or not Path(settings.get("data_dir", ".")).is_dir():
         # A place on the machine that trained.
         settings.pop("data_dir", None)
-    data = load_study_data(DataArguments(**settings))
+    try:
+        data = load_study_data(DataArguments(**settings), may_be_path=dataset is not None)
+    except ValueError as error:
+        raise ValueError(
+            f"The data set of `{RESULTS_NAME}`: {error} Where it lies can be told (`--dataset`)."
+        ) from error
     _, images = data.parts(results["published"]["seed"])
     split = data.test_split if data.args.evaluate_on == "test" else None
     if (len(images), split) != (facts["num_evaluated"], facts["split"]):
@@ -116,7 +172,4 @@ def _measure(
             f"`{RESULTS_NAME}` claims {facts['num_evaluated']} images of the split {facts['split']}, and its settings "
             f"give {len(images)} of {split}. It contradicts itself."
         )
-    model, preprocessing = load_published(folder, device)
-    logits, labels = predict(model, preprocessing, images, ("image", "label"))
-    names = class_names(model.config) or [str(label) for label in range(logits.shape[1])]
-    return classification_report(logits, labels, names)
+    return images

@@ -151,3 +151,16 @@ def test_empty_and_unknown_splits_are_refused(tmp_path: Path) -> None:
         load_images(str(tmp_path / "none.parquet"))
     with pytest.raises(ValueError, match="no split 'validation'; it has train, test"):
         load_images("digits", split="validation")
+
+
+def test_names_that_others_wrote_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder that happens to have the name of a data set must not be taken for it."""
+    digits = load_images("digits", split="test")
+    (tmp_path / "digits" / "train" / "a").mkdir(parents=True)
+    (tmp_path / "flowers").mkdir()
+    digits[0]["image"].save(tmp_path / "digits" / "train" / "a" / "0.png")
+    monkeypatch.chdir(tmp_path)
+    assert len(load_images("digits", split="train")) == 1
+    assert len(load_images("digits", split="train", may_be_path=False)) == 1347
+    with pytest.raises(ValueError, match="'flowers' is to be a data set on the Hub, and something local has its name"):
+        load_images("flowers", may_be_path=False)

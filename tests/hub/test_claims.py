@@ -1,13 +1,14 @@
-"""Figures in cards: written, merged, read."""
+"""Figures in cards: read."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from huggingface_hub import EvalResult, ModelCard, ModelCardData, metadata_load
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from exrep_hf.hub.claims import Claim, hub_name, merge_into_card, model_index, read_claims, write_eval_results
+from exrep_hf.hub.card_entries import model_index, write_eval_results
+from exrep_hf.hub.claims import Claim, hub_name, read_claims
 
 FIGURES: dict[str, Any] = {"accuracy": 0.9, "top5_accuracy": 0.99, "expected_calibration_error": 0.02, "loss": 1.0}
 
@@ -15,11 +16,6 @@ FIGURES: dict[str, Any] = {"accuracy": 0.9, "top5_accuracy": 0.99, "expected_cal
 def card(results: list[EvalResult]) -> ModelCard:
     data = ModelCardData(model_name="student", license="mit", eval_results=results, ignore_metadata_errors=False)
     return ModelCard(f"---\n{data.to_yaml()}\n---\n# student\n\nText that stays.\n")
-
-
-def results_of(path: Path) -> list[dict[str, Any]]:
-    metadata: Any = metadata_load(path)
-    return metadata["model-index"][0]["results"]
 
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
@@ -30,7 +26,7 @@ def test_what_is_written_is_read(tmp_path: Path) -> None:
     name = "zalando-datasets/fashion_mnist"
     tolerances = {"accuracy": 0.002, "top5_accuracy": 0.002, "expected_calibration_error": 0.005}
     expected = {
-        Claim(place, name, "test", metric, FIGURES[metric], tolerance)
+        Claim(place, name, None, "test", metric, FIGURES[metric], tolerance)
         for place in ("model-index", ".eval_results/fashion_mnist.yaml")
         for metric, tolerance in tolerances.items()
     }
@@ -59,48 +55,6 @@ def test_entries_that_the_hub_passes_over_are_refused(tmp_path: Path) -> None:
     (tmp_path / ".eval_results" / "images.yaml").write_text(yaml.safe_dump([entry]))
     with pytest.raises(ValueError, match="an entry of images.yaml is marked as an error"):
         read_claims(tmp_path)
-
-
-def test_figures_of_others_stay(tmp_path: Path) -> None:
-    """Ours are replaced by ours; another data set, split, metric, or source is somebody else's."""
-    kind = "image-classification"
-    source: dict[str, Any] = {"source_url": "https://example.com", "source_name": "Example"}
-    others = [
-        EvalResult(kind, "me/images", "Images", "accuracy", 0.1, dataset_split="validation"),
-        EvalResult(kind, "you/images", "Images", "accuracy", 0.2, dataset_split="test"),
-        EvalResult(kind, "me/images", "Images", "accuracy", 0.4, dataset_split="test", **source),
-        EvalResult(kind, "me/images", "Images", "f1", 0.3, dataset_split="test", **source),
-        # As other tools write it: without our mark.
-        EvalResult(kind, "me/images", "Images", "accuracy", 0.6, dataset_split="test", dataset_revision="abc"),
-    ]
-    card(others).save(tmp_path / "README.md")
-    before = results_of(tmp_path / "README.md")
-    for accuracy in (0.9, 0.95):
-        figures = FIGURES | {"accuracy": accuracy}
-        merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", figures, "me/images"))
-    entries = results_of(tmp_path / "README.md")
-    assert entries[:-1] == before
-    assert [metric["value"] for metric in entries[-1]["metrics"]] == [0.95, 0.99, 0.02]
-    assert "Text that stays." in (tmp_path / "README.md").read_text()
-
-
-def test_a_card_without_figures_gets_some(tmp_path: Path) -> None:
-    (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# student\n")
-    merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", FIGURES, "me/images"))
-    assert {claim.value for claim in read_claims(tmp_path)} == {0.9, 0.99, 0.02}
-
-
-def test_entries_of_others_stay(tmp_path: Path) -> None:
-    path = tmp_path / ".eval_results" / "images.yaml"
-    path.parent.mkdir()
-    other = {"dataset": {"id": "me/images", "task_id": "robustness"}, "value": 12.5, "notes": "somebody's"}
-    same = {"dataset": {"id": "me/images", "task_id": "accuracy"}, "value": 0.7, "unknown": 1}
-    same |= {"notes": "split test; tolerance 0.002", "source": {"url": "https://example.com", "user": "other"}}
-    path.write_text(yaml.safe_dump([other, same]))
-    for accuracy in (0.9, 0.8):
-        write_eval_results(tmp_path, "me/images", "test", FIGURES | {"accuracy": accuracy})
-    entries = yaml.safe_load(path.read_text())
-    assert entries[:2] == [other, same] and [entry["value"] for entry in entries[2:]] == [0.8, 0.99, 0.02]
 
 
 def test_unreadable_claims_are_refused(tmp_path: Path) -> None:

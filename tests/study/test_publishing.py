@@ -15,7 +15,9 @@ from huggingface_hub import EvalResult, HfApi, ModelCard, snapshot_download
 from transformers import AutoModelForImageClassification, pipeline
 
 from exrep_hf.data import load_images
-from exrep_hf.hub.student_repository import fetch_student, push_student, student_files
+from exrep_hf.hub.card_entries import write_eval_results
+from exrep_hf.hub.claims import read_claims
+from exrep_hf.hub.student_repository import fetch_student, push_student, student_files, write_card
 from exrep_hf.study.evaluating import EvaluationArguments, evaluate_student, push_figures
 from exrep_hf.study.verifying import verdict_table, verify_card
 from tests.hub_server import Fault, Hub
@@ -163,22 +165,22 @@ def test_tampered_weights_are_found(finished: Finished, tmp_path: Path) -> None:
 
 
 def test_claims_that_cant_be_checked_don_t_hold(finished: Finished, tmp_path: Path) -> None:
-    """A claim about another data set, split or figure is not proven by ours."""
+    """A claim about images that can't be had, or a figure that is not ours, is not proven by others."""
     folder = tmp_path / "more"
     shutil.copytree(finished[0], folder)
     kind = "image-classification"
     extra = [
-        EvalResult(kind, "imagenet-1k", "ImageNet", "accuracy", 0.9),
-        EvalResult(kind, "digits", "digits", "accuracy", 0.9, dataset_split="train"),
+        EvalResult(kind, "you/absent", "Absent", "accuracy", 0.9),
+        EvalResult(kind, "digits", "digits", "accuracy", 0.9, dataset_split="exam"),
         EvalResult(kind, "digits", "digits", "f1", 0.9, dataset_split="part of test"),
     ]
     tamper(folder, lambda data: data.eval_results.extend(extra))
-    reasons = {str(verdict.reason) for verdict in verify_card(str(folder)) if not verdict.holds}
-    assert reasons == {
-        "of imagenet-1k, which `results.json` does not name",
-        "of the split train; `results.json` names part of test",
-        "a figure that is not measured here",
-    }
+    reasons = {str(verdict.claim.split): verdict.reason for verdict in verify_card(str(folder)) if not verdict.holds}
+    expected = {"None": "'you/absent'", "exam": "`split` is 'exam'", "part of test": "a figure that is not measured"}
+    assert reasons.keys() == expected.keys()
+    assert [told for split, told in expected.items() if told not in str(reasons[split])] == []
+    with pytest.raises(ValueError, match=r"A place is given for \['flowers'\]; the card speaks of .*'digits'"):
+        verify_card(str(folder), places={"flowers": str(tmp_path)})
     tamper(folder, lambda data: setattr(data, "eval_results", None))
     with pytest.raises(ValueError, match="claims nothing"):
         verify_card(str(folder))
@@ -186,6 +188,80 @@ def test_claims_that_cant_be_checked_don_t_hold(finished: Finished, tmp_path: Pa
     shutil.copy(finished[0] / "README.md", folder)
     with pytest.raises(ValueError, match="has no readable `results.json`"):
         verify_card(str(folder))
+
+
+def test_figures_of_other_images_are_verified(finished: Finished, hub: Hub, tmp_path: Path) -> None:
+    """What `evaluate.py` added, each on its own images: another split, a data set on the Hub, a local one."""
+    folder, _ = finished
+    push_student(folder, "me/elsewhere")
+    digits = load_images("digits")["test"].select(range(60))
+    digits.to_parquet(tmp_path / "mine" / "test.parquet")
+    HfApi().create_repo("me/sixty", repo_type="dataset")
+    HfApi().upload_file(
+        path_or_fileobj=tmp_path / "mine" / "test.parquet",
+        path_in_repo="data/test-00000-of-00001.parquet",
+        repo_id="me/sixty",
+        repo_type="dataset",
+    )
+    for dataset, split in (("digits", "train"), ("me/sixty", "test"), (str(tmp_path / "mine"), "test")):
+        args = EvaluationArguments("me/elsewhere", dataset, split, use_cpu=True, push_to_hub=True)
+        push_figures(args, evaluate_student(args))
+    verdicts = verify_card("me/elsewhere", places={"mine": str(tmp_path / "mine")})
+    assert all(verdict.holds for verdict in verdicts), verdict_table(verdicts)
+    # Three of the study, three of each data set, and those of the Hub's also in `.eval_results`.
+    assert len(verdicts) == 3 + 3 * 3 + 3
+    without_place = [verdict.claim.dataset for verdict in verify_card("me/elsewhere") if not verdict.holds]
+    assert without_place == ["mine"] * 3
+    there = Path(snapshot_download("me/elsewhere", local_dir=tmp_path / "bent"))
+    tamper(there, lambda data: setattr(data.eval_results[3], "metric_value", 0.5))
+    bent = [verdict.claim for verdict in verify_card(str(there), places={"mine": str(tmp_path / "mine")})]
+    broken = [verdict for verdict in verify_card(str(there), places={"mine": str(tmp_path / "mine")})]
+    assert [verdict.claim.split for verdict in broken if not verdict.holds] == ["train"] and len(bent) == 15
+
+
+def test_published_again(finished: Finished, hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The same weights keep what was measured of them; other weights leave nothing of the earlier student behind."""
+    folder = tmp_path / "again"
+    shutil.copytree(finished[0], folder)
+    push_student(folder, "me/again")
+    assert "don't name 'me/again'" in caplog.text
+    args = EvaluationArguments("me/again", "digits", "train", use_cpu=True, push_to_hub=True)
+    push_figures(args, evaluate_student(args))
+    write_card(folder, "me/again")
+    assert 'model="me/again"' in (folder / "README.md").read_text()
+    caplog.clear()
+    push_student(folder, "me/again")
+    assert caplog.text == ""
+    claims = read_claims(folder)
+    assert {claim.split for claim in claims} == {"part of test", "train"} and len(claims) == 6
+    assert read_claims(fetch_student("me/again")) == claims
+
+    shutil.rmtree(folder / "with_distiller")
+    for path in folder.glob("*.py"):
+        path.unlink()
+    model = AutoModelForImageClassification.from_pretrained(folder)
+    with torch.no_grad():
+        next(model.parameters()).mul_(1.5)
+    model.save_pretrained(folder)
+    (tmp_path / "older").mkdir()
+    write_eval_results(tmp_path / "older", "me/images", "test", {"accuracy": 0.5})
+    HfApi().upload_folder(repo_id="me/again", folder_path=tmp_path / "older")
+    write_card(folder, "me/again")
+    push_student(folder, "me/again")
+    there = set(HfApi().list_repo_files("me/again"))
+    assert there == {".gitattributes", *student_files(folder), ".eval_results/images.yaml"}
+    assert ".eval_results/images.yaml of 'me/again' stay, and speak of the weights that were there" in caplog.text
+    assert {claim.split for claim in read_claims(fetch_student("me/again"))} == {"part of test", "test"}
+
+
+def test_a_model_that_changes_while_it_is_evaluated(finished: Finished, hub: Hub) -> None:
+    """Figures of earlier weights are not put beside later ones."""
+    push_student(finished[0], "me/changing")
+    args = EvaluationArguments("me/changing", "digits", "train", use_cpu=True, push_to_hub=True)
+    figures = evaluate_student(args)
+    HfApi().upload_file(path_or_fileobj=b"later", path_in_repo="model.safetensors", repo_id="me/changing")
+    with pytest.raises(OSError, match=r"(?s)'me/changing' failed: .*412.*python recipes/evaluate.py --model me/ch"):
+        push_figures(args, figures)
 
 
 def test_evaluated(finished: Finished, hub: Hub) -> None:
@@ -200,7 +276,8 @@ def test_evaluated(finished: Finished, hub: Hub) -> None:
     args = EvaluationArguments("me/evaluated", "digits", "test", teacher=teacher, use_cpu=True, push_to_hub=True)
     report = evaluate_student(args)
     push_figures(args, report)
-    push_figures(args, report)
+    again = evaluate_student(args)
+    push_figures(args, again)
     assert report["num_images"] == 450 and report["images_per_second"] > 0
     assert 0 <= report["teacher_agreement"] <= 1
     data: Any = ModelCard.load("me/evaluated").data
