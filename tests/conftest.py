@@ -30,6 +30,8 @@ for _name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "http_proxy", "HTTP_PROX
 
 import torch  # noqa: E402
 
+from tests.processes import Processes  # noqa: E402
+
 
 @pytest.fixture(autouse=True)
 def one_thread_and_one_seed() -> Iterator[None]:
@@ -39,6 +41,17 @@ def one_thread_and_one_seed() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def processes(monkeypatch: pytest.MonkeyPatch) -> Iterator[Processes]:
+    """Processes of one thread on the CPU, all ended after the test."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parent.parent))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    several = Processes()
+    yield several
+    several.kill()
 
 
 @pytest.fixture

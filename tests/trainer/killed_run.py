@@ -1,7 +1,6 @@
 """A small run with everything that has to be resumed, as one of several processes: what `test_killed.py` kills."""
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +15,8 @@ from .conftest import PREPROCESSING, image_rows, network
 STEPS = 40
 
 
-def run(folder: str, rank: int, processes: int, port: int) -> None:
+def run(rank: int, folder: str, processes: int) -> None:
     """Train, from the last whole checkpoint where there is one, and write the history and all that was trained."""
-    torch.set_num_threads(1)
-    if processes > 1:
-        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": processes}
-        os.environ |= {name: str(value) for name, value in where.items()} | {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-        }
     out = Path(folder) / "out"
     torch.manual_seed(2)
     student = ExRepForImageClassification.from_backbone(network(seed=3), distiller_channels=4, image_size=16)

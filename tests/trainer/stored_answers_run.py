@@ -1,8 +1,6 @@
 """One of two processes that store answers and train, with them and with the teacher: for `test_stored_answers.py`."""
 
-import os
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -12,11 +10,8 @@ from .conftest import PREPROCESSING, image_rows, network
 from .test_stored_answers import ALL_TERMS, AUGMENTATION, MIXED, history, store
 
 
-def run(folder: str, rank: int, port: int, case: str) -> None:
+def run(rank: int, folder: str, case: str) -> None:
     """Write the histories of both."""
-    torch.set_num_threads(1)
-    where: dict[str, Any] = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": 2}
-    os.environ |= {name: str(value) for name, value in where.items()} | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     changes = ALL_TERMS if case == "all terms" else MIXED
     args = DistillationArguments(
         output_dir=str(Path(folder) / "out"),

@@ -1,57 +1,17 @@
 """Runs that are killed at random moments end as one that never was."""
 
 import json
-import multiprocessing
 import random
-import socket
 import time
 from collections.abc import Callable
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from exrep_hf.checkpoints import last_whole_checkpoint
-
-ROOT = Path(__file__).parents[2]
-
-
-@pytest.fixture
-def start(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Starts the processes of a run from a server that has imported everything, so that a start takes little time."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.trainer.killed_run"])
-    from tests.trainer.killed_run import run
-
-    running: list[BaseProcess] = []
-
-    def start_run(folder: Path, processes: int) -> list[BaseProcess]:
-        folder.mkdir(exist_ok=True)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        started: list[BaseProcess] = [
-            context.Process(target=run, args=(str(folder), rank, processes, port)) for rank in range(processes)
-        ]
-        for process in started:
-            process.start()
-        running.extend(started)
-        return started
-
-    yield start_run
-    for process in running:
-        process.kill()
-
-
-def _finish(processes: list[BaseProcess]) -> None:
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
+from tests.processes import Processes, finish
 
 
 def _wait(processes: list[BaseProcess], happened: Callable[[], bool]) -> None:
@@ -84,18 +44,23 @@ def _kill_once(
     return alive
 
 
-@pytest.mark.parametrize(("processes", "kills"), [(1, 20), (2, 5)])
-def test_killed_run_equals_one_that_was_not(processes: int, kills: int, start: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("count", "kills"), [(1, 20), (2, 5)])
+def test_killed_run_equals_one_that_was_not(count: int, kills: int, processes: Processes, tmp_path: Path) -> None:
     """Schedulers kill at any moment, also within a checkpoint; what is lost or drawn anew gives another student."""
-    whole_run = start(tmp_path / "whole", processes)
+
+    def start(folder: Path) -> list[BaseProcess]:
+        folder.mkdir(exist_ok=True)
+        return processes.start("tests.trainer.killed_run", count, str(folder), count)
+
+    whole_run = start(tmp_path / "whole")
     _wait(whole_run, (tmp_path / "whole" / "started-0").exists)
     began = time.monotonic()
-    _finish(whole_run)
+    finish(whole_run)
     step_seconds = (time.monotonic() - began) / 40
-    chance, killed, folder, unfinished = random.Random(processes), 0, tmp_path / "killed", 0
+    chance, killed, folder, unfinished = random.Random(count), 0, tmp_path / "killed", 0
     steps = [0]
     while killed < kills and steps[-1] < 40:
-        killed += _kill_once(folder, start(folder, processes), chance, step_seconds, len(steps) - 1)
+        killed += _kill_once(folder, start(folder), chance, step_seconds, len(steps) - 1)
         whole = last_whole_checkpoint(folder / "out")
         assert whole is not None or steps[-1] == 0, "there was a whole checkpoint, and now there is none"
         steps.append(0 if whole is None else int(whole.rpartition("-")[2]))
@@ -103,9 +68,9 @@ def test_killed_run_equals_one_that_was_not(processes: int, kills: int, start: A
         unfinished += len(list((folder / "out").glob("checkpoint-*"))) - (whole is not None)
     assert killed >= kills, "the run came to its end before it was killed often enough"
     assert len(set(steps)) > 2, "nearly all kills came before the first checkpoint"
-    _finish(start(folder, processes))
+    finish(start(folder))
     print(f"{killed} kills, at steps {steps}; {unfinished} unfinished checkpoints were left behind")
-    for rank in range(processes):
+    for rank in range(count):
         expected, received = (
             torch.load(tmp_path / name / f"state-{rank}.pt", weights_only=True) for name in ("whole", "killed")
         )

@@ -1,7 +1,5 @@
 """Training on stored answers is training with the teacher."""
 
-import multiprocessing
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +11,9 @@ import torch
 from exrep_hf import CachedTeacher, DistillationTrainer, OnlineTeacher
 from exrep_hf.data import Augmentation, Mixing, ViewPolicy
 from exrep_hf.teacher.cache import Storage
+from tests.processes import Processes, finish
 
 MakeTrainer = Callable[..., DistillationTrainer]
-ROOT = Path(__file__).parents[2]
 AUGMENTATION = Augmentation(scale=(0.3, 1.0), auto_augment="rand-m5-n1")
 ALL_TERMS: dict[str, Any] = {"mixup": 0.0, "cutmix": 0.0}
 MIXED: dict[str, Any] = {"mixup": 1.0, "cutmix": 1.0, "crd_weight": 0.0}
@@ -113,24 +111,9 @@ def test_views_need_rows_that_can_be_asked_for(make_trainer: MakeTrainer) -> Non
 
 
 @pytest.mark.parametrize("case", ["all terms", "mixed images"])
-def test_two_processes(case: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_two_processes(case: str, processes: Processes, tmp_path: Path) -> None:
     """Both processes read the answers of their own images; losses are those of two with the teacher."""
-    monkeypatch.syspath_prepend(str(ROOT))
-    monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.trainer.stored_answers_run"])
-    from tests.trainer.stored_answers_run import run
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    processes = [context.Process(target=run, args=(str(tmp_path), rank, port, case)) for rank in range(2)]
-    for process in processes:
-        process.start()
-    for process in processes:
-        process.join(120)
-        assert process.exitcode == 0
+    finish(processes.start("tests.trainer.stored_answers_run", 2, str(tmp_path), case))
     for rank in range(2):
         online, cached = torch.load(tmp_path / f"losses-{rank}.pt")
         assert len(online) == 9 and online == cached

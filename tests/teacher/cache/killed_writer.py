@@ -1,12 +1,9 @@
 """What `test_killed_writer.py` kills: a process that stores answers, one of several."""
 
-import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from accelerate import PartialState
 from torch import Tensor
 
@@ -25,15 +22,8 @@ class Slow(Arithmetic):
         return super().__call__(batch)
 
 
-def run(folder: str, rank: int, processes: int, port: int) -> None:
+def run(rank: int, folder: str) -> None:
     """Store, from where the last one was killed."""
-    torch.set_num_threads(1)
-    if processes > 1:
-        where: dict[str, Any] = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": processes}
-        os.environ |= {name: str(value) for name, value in where.items()} | {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-        }
     PartialState(cpu=True)
     views = ViewPolicy(12, 1, None, Mixing(mixup=1.0, cutmix=1.0))
     store(Path(folder), Slow(), views=views, storage=Storage(rows_per_shard=3, batch_size=2))
