@@ -22,6 +22,9 @@ def predict(
 ) -> tuple[Tensor, Tensor]:
     """Ask a classifier about every image.
 
+    Not by `evaluate`'s evaluator: it keeps only the likeliest class of each image, which tells nothing of top-5 and
+    calibration, and its release 0.4 fails under transformers 5.
+
     Args:
         model: a classifier of transformers, on the device it is to run on.
         preprocessing: how it wants its images.

@@ -73,7 +73,7 @@ def test_nothing_is_claimed_that_is_not_known(results: dict[str, Any], tmp_path:
     results["license"] = results["teacher"] = None
     card = read_back(results, tmp_path)
     assert "not given by the author" in card.text
-    assert "distilled from" not in card.text
+    assert "distilled from" not in card.text and "trained with labels alone, without a teacher" in card.text
     assert "license" not in yaml.safe_load(card.content.split("---")[1])
 
 
