@@ -6,9 +6,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from exrep_hf.report.table import align, percent
-
-MEASURES = {"accuracy": ("top-1 %", 100.0), "data_gap_recovered": ("data gap recovered %", 1.0)}
+from exrep_hf.report.table import percent
 
 Results = Mapping[str, Any]
 
@@ -24,32 +22,32 @@ def _arm_names(by_size: Mapping[int, Results]) -> list[str]:
     return list(dict.fromkeys(name for names in fullest for name in names))
 
 
-def sizes_table(by_size: Mapping[int, Results], markdown: bool = False) -> str:
-    """One student's arms as rows, numbers of public images as columns: top-1 and the data gap recovered.
+def sizes_table(by_size: Mapping[int, Results]) -> str:
+    """One student's arms as rows, numbers of public images as columns, as Markdown.
 
     Args:
         by_size: content of `results.json` for each number of public images.
-        markdown: a table for a README instead of aligned text.
+
+    Returns:
+        The table; in each cell top-1 in percent, and in brackets the data gap recovered.
     """
     sizes = sorted(by_size, reverse=True)
-    head = ["public images", *(f"{size}: {title}" for size in sizes for title, _ in MEASURES.values())]
     starts = {"student before": {size: by_size[size]["student"] for size in sizes}}
     arms = {
         name: {size: _published(by_size[size]["arms"][name]) for size in sizes if name in by_size[size]["arms"]}
         for name in _arm_names(by_size)
     }
-    rows = [head]
-    for name, outcomes in {**starts, **arms}.items():
-        cells = (
-            percent(outcomes.get(size, {}).get(measure), factor)
-            for size in sizes
-            for measure, (_, factor) in MEASURES.items()
-        )
-        rows.append([name, *cells])
-    if not markdown:
-        return align(rows)
-    ruled = [rows[0], ["---", *["---:"] * (len(head) - 1)], *rows[1:]]
-    return "\n".join(f"| {' | '.join(row)} |" for row in ruled)
+    rows = [["top-1 % (data gap recovered %)", *(f"{size} public images" for size in sizes)]]
+    rows.append(["---", *["---:"] * len(sizes)])
+    rows += [[name, *(_cell(outcomes.get(size)) for size in sizes)] for name, outcomes in {**starts, **arms}.items()]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _cell(outcome: Mapping[str, Any] | None) -> str:
+    if outcome is None:
+        return "–"
+    gap = outcome.get("data_gap_recovered")
+    return percent(outcome["accuracy"]) + (f" ({percent(gap, 1.0, 0)})" if gap else "")
 
 
 def plot_sizes(students: Mapping[str, Mapping[int, Results]], path: Path) -> None:

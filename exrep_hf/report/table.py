@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def percent(value: Mapping[str, Any] | None, factor: float = 100.0) -> str:
+def percent(value: Mapping[str, Any] | None, factor: float = 100.0, digits: int = 1) -> str:
     """Mean ± deviation of a share, in percent; a dash where there is none."""
     if value is None:
         return "–"
-    deviation = "" if value["std"] is None else f" ± {factor * value['std']:.1f}"
-    return f"{factor * value['mean']:.1f}{deviation}"
+    deviation = "" if value["std"] is None else f" ± {factor * value['std']:.{digits}f}"
+    return f"{factor * value['mean']:.{digits}f}{deviation}"
 
 
 def _count(value: float) -> str:

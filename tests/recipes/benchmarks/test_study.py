@@ -63,7 +63,7 @@ def test_parts_add_up(images: Path, tmp_path: Path) -> None:
     assert both["small"]["40"]["arms"]["exrep"]["runs"] == first["small"]["40"]["arms"]["exrep"]["runs"]
     assert both["small"]["40"]["arms"]["kd-only"]["runs"][1]["steps"] == 2
     assert "history" not in json.dumps(both)
-    assert "60: data gap recovered %" in shown and str(tmp_path) not in json.dumps(both)
+    assert "60 public images | 40 public images" in shown and str(tmp_path) not in json.dumps(both)
     table = shown[shown.index("small student") :]
     assert table in run(images, tmp_path, "--collect_only")
     assert (tmp_path / "results" / "fashion_mnist.png").stat().st_size > 1000
