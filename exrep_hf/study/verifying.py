@@ -13,7 +13,7 @@ from transformers import PreTrainedModel
 from exrep_hf.arguments import DataArguments
 from exrep_hf.data import Preprocessing, class_names
 from exrep_hf.evaluation.classifier import classification_report, predict
-from exrep_hf.hub.claims import Claim, hub_name, read_claims
+from exrep_hf.hub.claims import METRIC_NAMES, Claim, hub_name, read_claims
 from exrep_hf.hub.student_repository import fetch_student
 from exrep_hf.report import RESULTS_NAME
 from exrep_hf.study.data import load_study_data
@@ -89,7 +89,7 @@ def verify_card(
         figures = measured[images]
         if isinstance(figures, str):
             verdicts.append(Verdict(claim, None, figures))
-        elif claim.metric not in figures:
+        elif claim.metric not in METRIC_NAMES:
             verdicts.append(Verdict(claim, None, "a figure that is not measured here"))
         else:
             verdicts.append(Verdict(claim, figures[claim.metric]))
@@ -109,11 +109,16 @@ def verdict_table(verdicts: list[Verdict]) -> list[tuple[str, ...]]:
 
 def _results(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        results = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
+        missing = {"name", "hub_name", "split", "num_evaluated", "evaluated_on"} - results["dataset"].keys()
+        if missing or not isinstance(results["configuration"]["data"]["dataset"], str):
+            raise KeyError(f"dataset: {sorted(missing)}")
+        int(results["published"]["seed"])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
-            f"{str(folder)!r} has no readable `{RESULTS_NAME}` ({error}), which says what images its claims are about."
+            f"{str(folder)!r} has no readable `{RESULTS_NAME}` ({error!r}): it says what images the claims are about."
         ) from error
+    return results
 
 
 def _check_names(results: dict[str, Any]) -> None:
@@ -156,8 +161,8 @@ def _own_images(results: dict[str, Any], dataset: str | None, data_dir: str | No
     settings["dataset"] = dataset or settings["dataset"]
     if data_dir is not None:
         settings["data_dir"] = data_dir
-    elif dataset is not None or not Path(settings.get("data_dir", ".")).is_dir():
-        # A place on the machine that trained.
+    elif dataset is not None or "/" not in settings["dataset"]:
+        # A place on the machine that trained, and no folder inside a data set on the Hub.
         settings.pop("data_dir", None)
     try:
         data = load_study_data(DataArguments(**settings), may_be_path=dataset is not None)

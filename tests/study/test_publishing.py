@@ -172,7 +172,7 @@ def test_claims_that_cant_be_checked_don_t_hold(finished: Finished, tmp_path: Pa
     extra = [
         EvalResult(kind, "you/absent", "Absent", "accuracy", 0.9),
         EvalResult(kind, "digits", "digits", "accuracy", 0.9, dataset_split="exam"),
-        EvalResult(kind, "digits", "digits", "f1", 0.9, dataset_split="part of test"),
+        EvalResult(kind, "digits", "digits", "per_class", 0.9, dataset_split="part of test"),
     ]
     tamper(folder, lambda data: data.eval_results.extend(extra))
     reasons = {str(verdict.claim.split): verdict.reason for verdict in verify_card(str(folder)) if not verdict.holds}
@@ -184,10 +184,14 @@ def test_claims_that_cant_be_checked_don_t_hold(finished: Finished, tmp_path: Pa
     tamper(folder, lambda data: setattr(data, "eval_results", None))
     with pytest.raises(ValueError, match="claims nothing"):
         verify_card(str(folder))
-    (folder / "results.json").unlink()
     shutil.copy(finished[0] / "README.md", folder)
-    with pytest.raises(ValueError, match="has no readable `results.json`"):
-        verify_card(str(folder))
+    for content in ("{}", "[]", '{"dataset": {}}', "half of", None):
+        if content is None:
+            (folder / "results.json").unlink()
+        else:
+            (folder / "results.json").write_text(content)
+        with pytest.raises(ValueError, match="has no readable `results.json`"):
+            verify_card(str(folder))
 
 
 def test_figures_of_other_images_are_verified(finished: Finished, hub: Hub, tmp_path: Path) -> None:
