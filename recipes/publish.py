@@ -9,7 +9,8 @@ import argparse
 import os
 from pathlib import Path
 
-from exrep_hf.hub.student_repository import push_student, write_card
+from exrep_hf.hub.access import ensure_repository
+from exrep_hf.hub.student_repository import push_student, student_files, write_card
 
 
 def main() -> None:
@@ -24,10 +25,13 @@ def main() -> None:
         help="first write the card anew from results.json, with the name `repo_id`",
     )
     args = parser.parse_args()
+    token = os.environ.get("HF_TOKEN")
+    student_files(args.folder)
+    repo_id = ensure_repository(args.repo_id, "model", args.private, token)
     if args.write_card:
-        write_card(args.folder, args.repo_id)
-    commit = push_student(args.folder, args.repo_id, args.private, os.environ.get("HF_TOKEN"))
-    print(f"pushed {args.folder} to {args.repo_id}, commit {commit}")
+        write_card(args.folder, repo_id)
+    commit = push_student(args.folder, repo_id, args.private, token)
+    print(f"pushed {args.folder} to {repo_id}, commit {commit}")
 
 
 if __name__ == "__main__":

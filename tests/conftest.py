@@ -107,7 +107,7 @@ def results() -> dict[str, Any]:
     cost = {"parameters": 1_000_000, "macs": 5_000_000, "images_per_second": 200.0}
     return {
         "license": "apache-2.0",
-        "configuration": {"training": {"kd_weight": 2.0}},
+        "configuration": {"data": {"dataset": "digits"}, "training": {"kd_weight": 2.0}},
         "versions": {"python": "3.11", "torch": "2.15.0"},
         "device": "cpu (2 cores)",
         "processes": 1,
@@ -116,6 +116,7 @@ def results() -> dict[str, Any]:
             "name": "digits",
             "hub_name": None,
             "split": "test",
+            "part": "test",
             "num_public": 100,
             "num_private": 900,
             "num_evaluated": 450,

@@ -1,5 +1,6 @@
 """Image data sets by name: the Hub, local folders and files, and scikit-learn's digits."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ ACCEPTED = (
     "its IDX files), a folder written by save_to_disk, or 'digits'"
 )
 HUB_NAMES = {"fashion_mnist": "zalando-datasets/fashion_mnist"}
+_ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
 
@@ -83,8 +85,8 @@ def load_digits() -> DatasetDict:
 def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path: bool) -> Dataset | DatasetDict:
     if name in NAMES and data_dir is not None:
         return load_idx(Path(data_dir).expanduser(), NAMES[name])
-    path = Path(name).expanduser()
-    is_local = may_be_path and path.exists()
+    path = Path(name)
+    is_local = may_be_path and (path := path.expanduser()).exists()
     if data_dir is not None and (is_local or name == "digits"):
         raise ValueError(
             f"data_dir is {data_dir!r} beside {name!r}, which needs none: it is for 'fashion_mnist' and for data sets "
@@ -101,8 +103,10 @@ def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path:
             ) from error
     if name == "digits":
         return load_digits()
+    if not may_be_path and not _ON_THE_HUB.fullmatch(HUB_NAMES.get(name, name)):
+        # `load_dataset` also takes paths and names of builders, which read what lies here.
+        raise ValueError(f"{name!r} names no data set on the Hub; expected user/name, 'digits' or 'fashion_mnist'.")
     if not may_be_path and Path(HUB_NAMES.get(name, name)).exists():
-        # `load_dataset` would take it, and say nothing.
         raise ValueError(f"{name!r} is to be a data set on the Hub, and something local has its name: go elsewhere.")
     try:
         return load_dataset(HUB_NAMES.get(name, name), config_name, data_dir=data_dir)

@@ -23,7 +23,7 @@ def ensure_repository(repo_id: str, repo_type: str, private: bool | None, token:
         The full name: a bare `name` gets the user's.
 
     Raises:
-        ValueError: if the Hub can't be reached, or doesn't allow it, saying what to do.
+        ValueError: if the Hub can't be reached, or doesn't allow it, or it is public and should not be.
     """
     try:
         # For a repository of others this succeeds as long as it exists: hence the second question.
@@ -31,6 +31,11 @@ def ensure_repository(repo_id: str, repo_type: str, private: bool | None, token:
     except (HTTPError, OSError, ValueError) as error:
         raise _refused(repo_id, repo_type, error) from error
     check_write_access(full, repo_type, token)
+    if private and not HfApi(token=token).repo_info(full, repo_type=repo_type).private:
+        raise ValueError(
+            f"The {repo_type} {full!r} is there and public, and private was asked for. Take another name, or make it "
+            "private in its settings."
+        )
     return full
 
 

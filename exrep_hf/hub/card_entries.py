@@ -60,13 +60,40 @@ def write_eval_results(folder: Path, identity: str, split: str, figures: dict[st
         if metric in figures
     ]
     new = eval_result_entries_to_yaml(ours)
-    there = (yaml.safe_load(path.read_text(encoding="utf-8")) or []) if path.is_file() else []
-    # Ours are known by all but their value; those of others have a source, a revision, a token, or other notes.
-    marks = [{name: value for name, value in entry.items() if name != "value"} for entry in new]
-    kept = [entry for entry in there if {name: entry[name] for name in entry if name != "value"} not in marks]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(yaml.safe_dump([*kept, *new], sort_keys=False), encoding="utf-8")
+    _save_entries(path, [*_others(_entries(path), new), *new])
     return path
+
+
+def keep_eval_results(path: Path, there: Path) -> None:
+    """Add to a file of `.eval_results` what another of the same student holds besides; whole or not at all."""
+    here = _entries(path)
+    if added := _others(_entries(there), here):
+        _save_entries(path, [*here, *added])
+
+
+def are_all_ours(path: Path) -> bool:
+    """Whether a file of `.eval_results` holds nothing but what this package wrote."""
+    return all("source" not in entry and "tolerance" in str(entry.get("notes")) for entry in _entries(path))
+
+
+def _entries(path: Path) -> list[dict[str, Any]]:
+    content = (yaml.safe_load(path.read_text(encoding="utf-8")) or []) if path.is_file() else []
+    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
+        raise ValueError(f"{EVAL_RESULTS}/{path.name} is no list of results; mend it first.")
+    return content
+
+
+def _others(entries: list[dict[str, Any]], than: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Entries that stand for other figures: known by all but their value (a source, a revision, a token, notes)."""
+    marks = [{name: value for name, value in entry.items() if name != "value"} for entry in than]
+    return [entry for entry in entries if {name: entry[name] for name in entry if name != "value"} not in marks]
+
+
+def _save_entries(path: Path, entries: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
+    os.replace(temporary, path)
 
 
 def merge_into_card(path: Path, name: str, results: Sequence[EvalResult]) -> None:
@@ -108,7 +135,8 @@ def keep_entries(path: Path, there: Path) -> bool:
     for entry in (earlier.get("model-index") or [{"results": []}])[0]["results"]:
         here = [result for result in results if _of_same_images(entry, result)]
         measured = {metric["type"] for result in here for metric in result["metrics"]}
-        others = [metric for metric in entry["metrics"] if metric["type"] not in measured or not _is_ours(metric)]
+        metrics = entry.get("metrics") or []
+        others = [metric for metric in metrics if metric["type"] not in measured or not _is_ours(metric)]
         new = entry | {"metrics": [metric for metric in others if not any(metric in each["metrics"] for each in here)]}
         if new["metrics"] and new not in results:
             added.append(new)

@@ -18,8 +18,8 @@ METRIC_NAMES = {
 }
 # Data sets that we call by shorter names.
 _HUB_NAMES = {"fashion_mnist": "zalando-datasets/fashion_mnist"}
-_TOLERANCE = re.compile(r"tolerance ([\d.]+)")
-_SPLIT = re.compile(r"split (\S+?)[,;.]")
+_TOLERANCE = re.compile(r"tolerance (\d+(?:\.\d+)?)")
+_SPLIT = re.compile(r"split ([\w.]*\w)")
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,7 @@ class Claim:
         metric: one of `METRIC_NAMES`, or another's.
         value: in [0, 1].
         tolerance: what a repetition may differ by, as stated, and at most ours for such figures.
+        revision: of the data set; None where the claim doesn't say.
     """
 
     place: str
@@ -43,6 +44,12 @@ class Claim:
     metric: str
     value: float
     tolerance: float
+    revision: str | None = None
+
+
+def short_name(dataset: str) -> str:
+    """What we call a data set of the Hub."""
+    return next((short for short, name in _HUB_NAMES.items() if name == dataset), dataset)
 
 
 def hub_name(dataset: str) -> str | None:
@@ -68,7 +75,7 @@ def read_claims(folder: Path) -> list[Claim]:
         for result in card.data.get("eval_results") or ():
             tolerance = _bounded(result.metric_type, (result.metric_args or {}).get("tolerance"))
             images = (result.dataset_type, result.dataset_config, result.dataset_split)
-            facts = (*images, result.metric_type, float(result.metric_value), float(tolerance))
+            facts = (*images, result.metric_type, float(result.metric_value), tolerance, result.dataset_revision)
             claims.append(Claim("model-index", *facts))
         for path in sorted((folder / EVAL_RESULTS).glob("*")):
             content = yaml.safe_load(path.read_text(encoding="utf-8")) or []
@@ -81,7 +88,8 @@ def read_claims(folder: Path) -> list[Claim]:
                 tolerance = _bounded(entry.task_id, stated and stated[1])
                 place = f"{EVAL_RESULTS}/{path.name}"
                 images = (entry.dataset_id, None, split and split[1])
-                claims.append(Claim(place, *images, entry.task_id, float(entry.value), tolerance))
-    except (OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+                facts = (*images, entry.task_id, float(entry.value), tolerance, entry.dataset_revision)
+                claims.append(Claim(place, *facts))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
         raise ValueError(f"The claims of {str(folder)!r} can't be read ({error}).") from error
     return claims

@@ -26,7 +26,7 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
     student, teacher = results["student"], results["teacher"]
     arm = results["arms"][results["published"]["arm"]]
     images = results["dataset"]
-    evaluated = images["split"] or f"part of {images['evaluated_on']}"
+    config = results["configuration"]["data"].get("dataset_config_name")
     derived = not student["from_scratch"] and "/" in student["name"]
     data = ModelCardData(
         license=results["license"],
@@ -38,7 +38,7 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         datasets=None if images["hub_name"] is None else [images["hub_name"]],
         tags=["exrep", "knowledge-distillation", *(["timm"] if student["name"].startswith("timm/") else [])],
         model_name=model_id.split("/")[-1],
-        eval_results=model_index(images["name"], evaluated, results["published"], images["hub_name"]),
+        eval_results=model_index(images["name"], images["part"], results["published"], images["hub_name"], config),
         metrics=["accuracy"],
         ignore_metadata_errors=False,
     )

@@ -5,11 +5,12 @@ import logging
 import os
 from pathlib import Path
 
+import yaml
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
 
 from exrep_hf.hub.access import ensure_repository
-from exrep_hf.hub.card_entries import keep_entries
+from exrep_hf.hub.card_entries import are_all_ours, keep_entries, keep_eval_results
 from exrep_hf.hub.claims import EVAL_RESULTS
 from exrep_hf.hub.model_card import make_model_card
 from exrep_hf.hub.upload import differing_files, upload_files
@@ -17,13 +18,15 @@ from exrep_hf.hub.upload import differing_files, upload_files
 logger = logging.getLogger(__name__)
 
 NEEDED = ("README.md", "config.json", "model.safetensors", "preprocessor_config.json", "results.json")
+# What figures are about.
+_STUDENT = ("config.json", "model.safetensors", "preprocessor_config.json")
 # Beside what is needed: pictures, the code of models, the variant with its distiller. Named one by one: other files in
 # the folder are the user's.
 _CODE = (
     *("backbone.py", "configuration_exrep.py", "feature_reader.py", "input_distiller.py", "modeling_exrep.py"),
     "whole_parameters.py",
 )
-_WITH_DISTILLER = ("config.json", "model.safetensors", "preprocessor_config.json", *_CODE)
+_WITH_DISTILLER = (*_STUDENT, *_CODE)
 _OPTIONAL = (
     *("loss.png", "residual.png", "reliability.png", *_CODE),
     *(f"with_distiller/{name}" for name in _WITH_DISTILLER),
@@ -62,8 +65,9 @@ def write_card(folder: Path, repo_id: str) -> None:
 def push_student(folder: Path, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
     """Publish a student's folder as one commit, and compare what arrived.
 
-    Files of an earlier student that this one does not have are deleted. Where the repository has these weights
-    already, figures that others added to its card are taken over into the folder's card; nothing else is changed.
+    Files of an earlier student that this one does not have are deleted, but for what others wrote into
+    `.eval_results`. Where the repository holds this very student, figures that were added to its card are taken over
+    into the folder's; nothing else is changed.
 
     Args:
         folder: of a finished run, or of `model_cards/`.
@@ -78,33 +82,42 @@ def push_student(folder: Path, repo_id: str, private: bool | None = None, token:
         ValueError: if the folder is no student, or the token may not write there.
         OSError: if the upload failed; everything is kept, and the message says how to push again.
     """
-    files = student_files(folder)
     repo_id = ensure_repository(repo_id, "model", private, token)
     again = f"python recipes/publish.py {folder} --repo_id {repo_id}"
     try:
-        _take_over_figures(folder, files, repo_id, token)
-    except (HTTPError, OSError, ValueError) as error:
+        parent = str(HfApi(token=token).model_info(repo_id).sha)
+        stale = _take_over_figures(folder, repo_id, parent, token)
+    except (HTTPError, OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
         raise OSError(
-            f"What the model {repo_id!r} holds can't be read ({error}). Push again with `{again}`."
+            f"What the model {repo_id!r} holds can't be read ({error!r}). Push again with `{again}`."
         ) from error
     if f'model="{repo_id}"' not in (folder / "README.md").read_text(encoding="utf-8"):
         told = "The card's lines to load the model don't name %r: `%s --write_card` writes it anew from results.json."
         logger.warning(told, repo_id, again)
-    return upload_files(folder, files, repo_id, "model", "Publish student", token, again, obsolete=_OPTIONAL)
+    files, obsolete = student_files(folder), [*_OPTIONAL, *stale]
+    return upload_files(folder, files, repo_id, "model", "Publish student", token, again, parent, obsolete)
 
 
-def _take_over_figures(folder: Path, files: list[str], repo_id: str, token: str | None) -> None:
-    """Keep what others claim about these weights; say what was claimed about others."""
+def _take_over_figures(folder: Path, repo_id: str, commit: str, token: str | None) -> list[str]:
+    """Keep what others claim about this student; of an earlier one, name the files that claim nothing but our own."""
     api = HfApi(token=token)
-    there = set(api.list_repo_files(repo_id))
-    if "model.safetensors" not in there or "README.md" not in there:
-        return
-    if not differing_files(api, folder, ["model.safetensors"], repo_id, "model"):
-        keep_entries(folder / "README.md", Path(hf_hub_download(repo_id, "README.md", token=token)))
-        return
-    stale = sorted(name for name in there - set(files) if name.startswith(f"{EVAL_RESULTS}/"))
-    if stale:
-        logger.warning("%s of %r stay, and speak of the weights that were there before.", ", ".join(stale), repo_id)
+    there = set(api.list_repo_files(repo_id, revision=commit))
+    claims = sorted(name for name in there if name.startswith(f"{EVAL_RESULTS}/"))
+
+    def fetch(name: str) -> Path:
+        return Path(hf_hub_download(repo_id, name, revision=commit, token=token))
+
+    if not differing_files(api, folder, _STUDENT, repo_id, "model"):
+        if "README.md" in there:
+            keep_entries(folder / "README.md", fetch("README.md"))
+        for name in claims:
+            keep_eval_results(folder / name, fetch(name))
+        return []
+    others = [name for name in claims if not (folder / name).is_file()]
+    stale = [name for name in others if are_all_ours(fetch(name))]
+    if left := sorted(set(others) - set(stale)):
+        logger.warning("%s of %r stay, and speak of the student that was there before.", ", ".join(left), repo_id)
+    return stale
 
 
 def fetch_student(name_or_path: str, revision: str | None = None) -> Path:

@@ -47,6 +47,8 @@ def upload_files(
     api = HfApi(token=token)
     try:
         before = api.repo_info(repo_id, repo_type=repo_type).sha
+        if parent is not None and before != parent:
+            raise OSError(f"the repository was at commit {parent} when it was looked at, and is at {before} now")
         failure: Exception | None = None
         made_commit: str | None = None
         try:

@@ -28,6 +28,7 @@ class StudyData:
         names: names of the classes, if known.
         skipped: images left out because they can't be decoded.
         test_split: name of the split that `test` is all of; None where it is a part of one.
+        test_from: name of the split that `test` is taken from.
     """
 
     args: DataArguments
@@ -36,6 +37,7 @@ class StudyData:
     names: list[str] | None
     skipped: int
     test_split: str | None = None
+    test_from: str = "test"
 
     def _public_and_private(self, seed: int) -> tuple[Dataset, Dataset]:
         args = self.args
@@ -63,6 +65,13 @@ class StudyData:
         if self.args.evaluate_on == "validation":
             return train_val_split(public, self.args.validation_fraction, seed, "label")
         return public, self.test
+
+    @property
+    def evaluated_part(self) -> str:
+        """What a student is judged on: a whole split by its name, or `part of` one."""
+        if self.args.evaluate_on == "validation":
+            return f"part of {self.args.train_split}"
+        return self.test_split or f"part of {self.test_from}"
 
     def training_images(self, seed: int, data_args: DataArguments) -> Dataset:
         """What an arm is trained on: the public images; with `train_on: all` the private ones too."""
@@ -129,4 +138,5 @@ def load_study_data(args: DataArguments, num_proc: int | None = None, may_be_pat
         checked.append(part.rename_columns({old: new for old, new in names_here.items() if old != new}))
         skipped += broken
     whole = test_split if test_split is not None and args.max_eval_samples is None and not skipped else None
-    return StudyData(args, checked[0], checked[1], label_names(checked[0], "label"), skipped, whole)
+    names, source = label_names(checked[0], "label"), test_split or args.train_split
+    return StudyData(args, checked[0], checked[1], names, skipped, whole, source)

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, file_exists
 from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
@@ -94,7 +94,17 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
                 f"`push_to_hub` is set with `max_samples` {args.max_samples} and `revision` {args.revision!r}; "
                 "expected neither: a card speaks of whole splits, and of the weights beside it."
             )
+        chosen = (args.image_column_name, args.label_column_name)
+        if any(chosen) or (args.data_dir is not None and "/" in args.dataset):
+            raise ValueError(
+                f"`push_to_hub` is set with the columns {chosen} and `data_dir` {args.data_dir!r}; expected neither: "
+                "the readers of a card load a data set by its name alone."
+            )
         check_write_access(args.model, "model", None)
+        if not file_exists(args.model, "README.md"):
+            raise ValueError(
+                f"`push_to_hub` is set and {args.model!r} has no card to put figures into: publish it first."
+            )
     commit = HfApi().model_info(args.model).sha if args.push_to_hub else args.revision
     device = evaluation_device(args.use_cpu)
     model, preprocessing = load_published(fetch_student(args.model, commit), device)

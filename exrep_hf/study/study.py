@@ -136,7 +136,7 @@ class Study:
             write_json(results, self.folder / RESULTS_NAME)
             make_model_card(results, self.model_id).save(self.folder / "README.md")
             identity, split = results["dataset"]["hub_name"], results["dataset"]["split"]
-            if identity is not None and split is not None:
+            if identity is not None and split is not None and settings.data.dataset_config_name is None:
                 write_eval_results(self.folder, identity, split, results["published"])
         self._tell(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
         if self.pushes and PartialState().is_main_process:

@@ -10,17 +10,13 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from exrep_hf.arguments import DataArguments
 from exrep_hf.data import Preprocessing, class_names
 from exrep_hf.evaluation.classifier import classification_report, predict
-from exrep_hf.hub.claims import METRIC_NAMES, Claim, hub_name, read_claims
+from exrep_hf.hub.claims import METRIC_NAMES, TOLERANCES, Claim, read_claims
 from exrep_hf.hub.student_repository import fetch_student
 from exrep_hf.report import RESULTS_NAME
-from exrep_hf.study.data import load_study_data
-from exrep_hf.study.evaluating import EvaluationArguments, labelled_images, load_published
-
-# Stands for the images that `results.json` speaks of.
-_OWN = (None,)
+from exrep_hf.study.claimed_images import OWN, check_names, images_of, other_images, own_images, own_name
+from exrep_hf.study.evaluating import load_published
 
 
 @dataclass(frozen=True)
@@ -67,24 +63,28 @@ def verify_card(
     if not claims:
         raise ValueError(f"The card of {model!r} claims nothing: it has no model-index and no `.eval_results`.")
     results, places = _results(folder), places or {}
-    _check_names(results)
+    check_names(results)
     if unknown := sorted(set(places) - {claim.dataset for claim in claims}):
         named = sorted({claim.dataset for claim in claims})
         raise ValueError(f"A place is given for {unknown}; the card speaks of the data sets {named}.")
     network, preprocessing = load_published(folder, device or torch.device("cpu"))
+    own = own_name(results)
+    claims = [*claims, *_own_claims(results, own)]
     measured: dict[tuple[str | None, ...], dict[str, Any] | str] = {}
     verdicts = []
     for claim in claims:
-        images = _images_of(claim, results["dataset"])
+        images = images_of(claim, results)
         if images not in measured:
-            if images == _OWN:
-                rows, columns = _own_images(results, dataset, data_dir), ("image", "label")
+            if images == OWN:
+                rows, columns = own_images(results, network, dataset, data_dir), ("image", "label")
                 measured[images] = _figures(network, preprocessing, rows, columns)
             else:
+                place = (dataset, data_dir) if claim.dataset == own else (places.get(claim.dataset), None)
                 try:
-                    rows, columns = _other_images(claim, network, places)
+                    rows, columns = other_images(claim, network, *place)
                     measured[images] = _figures(network, preprocessing, rows, columns)
-                except ValueError as error:
+                # Whatever is wrong with the data sets of others, the other figures can be measured.
+                except Exception as error:
                     measured[images] = f"can't be measured: {error}"
         figures = measured[images]
         if isinstance(figures, str):
@@ -110,10 +110,10 @@ def verdict_table(verdicts: list[Verdict]) -> list[tuple[str, ...]]:
 def _results(folder: Path) -> dict[str, Any]:
     try:
         results = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
-        missing = {"name", "hub_name", "split", "num_evaluated", "evaluated_on"} - results["dataset"].keys()
+        missing = {"name", "hub_name", "split", "part", "num_evaluated"} - results["dataset"].keys()
         if missing or not isinstance(results["configuration"]["data"]["dataset"], str):
             raise KeyError(f"dataset: {sorted(missing)}")
-        int(results["published"]["seed"])
+        int(results["published"]["seed"]), [float(results["published"][metric]) for metric in METRIC_NAMES]
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(
             f"{str(folder)!r} has no readable `{RESULTS_NAME}` ({error!r}): it says what images the claims are about."
@@ -121,21 +121,13 @@ def _results(folder: Path) -> dict[str, Any]:
     return results
 
 
-def _check_names(results: dict[str, Any]) -> None:
-    settings, facts = results["configuration"]["data"], results["dataset"]
-    for loaded, claimed in ((settings["dataset"], facts["name"]), (hub_name(settings["dataset"]), facts["hub_name"])):
-        if claimed is not None and loaded != claimed:
-            raise ValueError(
-                f"`{RESULTS_NAME}` claims figures on {claimed!r}, its settings name {loaded!r}. It contradicts itself."
-            )
-
-
-def _images_of(claim: Claim, own: dict[str, Any]) -> tuple[str | None, ...]:
-    """What tells the images of a claim from others: data set, configuration, split."""
-    named = own["split"] or f"part of {own['evaluated_on']}"
-    if claim.dataset == (own["hub_name"] or own["name"]) and claim.split in (None, named) and claim.config is None:
-        return _OWN
-    return claim.dataset, claim.config, claim.split
+def _own_claims(results: dict[str, Any], own: str) -> list[Claim]:
+    """The figures from which the card was made."""
+    config, part = results["configuration"]["data"].get("dataset_config_name"), results["dataset"]["part"]
+    return [
+        Claim(RESULTS_NAME, own, config, part, metric, float(results["published"][metric]), TOLERANCES[metric])
+        for metric in METRIC_NAMES
+    ]
 
 
 def _figures(
@@ -144,37 +136,3 @@ def _figures(
     logits, labels = predict(network, preprocessing, images, columns)
     names = class_names(network.config) or [str(label) for label in range(logits.shape[1])]
     return classification_report(logits, labels, names)
-
-
-def _other_images(
-    claim: Claim, network: PreTrainedModel, places: Mapping[str, str]
-) -> tuple[Dataset, tuple[str, str]]:
-    """The images of a data set that `evaluate.py` was run on."""
-    args = EvaluationArguments("", places.get(claim.dataset, claim.dataset), claim.split or "test")
-    args.dataset_config_name = claim.config
-    return labelled_images(args, network, may_be_path=claim.dataset in places)
-
-
-def _own_images(results: dict[str, Any], dataset: str | None, data_dir: str | None) -> Dataset:
-    """The images that `results.json` speaks of."""
-    settings, facts = dict(results["configuration"]["data"]), results["dataset"]
-    settings["dataset"] = dataset or settings["dataset"]
-    if data_dir is not None:
-        settings["data_dir"] = data_dir
-    elif dataset is not None or "/" not in settings["dataset"]:
-        # A place on the machine that trained, and no folder inside a data set on the Hub.
-        settings.pop("data_dir", None)
-    try:
-        data = load_study_data(DataArguments(**settings), may_be_path=dataset is not None)
-    except ValueError as error:
-        raise ValueError(
-            f"The data set of `{RESULTS_NAME}`: {error} Where it lies can be told (`--dataset`)."
-        ) from error
-    _, images = data.parts(results["published"]["seed"])
-    split = data.test_split if data.args.evaluate_on == "test" else None
-    if (len(images), split) != (facts["num_evaluated"], facts["split"]):
-        raise ValueError(
-            f"`{RESULTS_NAME}` claims {facts['num_evaluated']} images of the split {facts['split']}, and its settings "
-            f"give {len(images)} of {split}. It contradicts itself."
-        )
-    return images

@@ -154,13 +154,16 @@ def test_empty_and_unknown_splits_are_refused(tmp_path: Path) -> None:
 
 
 def test_names_that_others_wrote_are_no_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder that happens to have the name of a data set must not be taken for it."""
+    """A folder that has the name of a data set, or any file here by a builder's name, must not be taken for it."""
     digits = load_images("digits", split="test")
-    (tmp_path / "digits" / "train" / "a").mkdir(parents=True)
-    (tmp_path / "flowers").mkdir()
-    digits[0]["image"].save(tmp_path / "digits" / "train" / "a" / "0.png")
+    for folder in (tmp_path / "digits" / "train" / "a", tmp_path / "test" / "a", tmp_path / "me" / "images"):
+        folder.mkdir(parents=True)
+        digits[0]["image"].save(folder / "0.png")
     monkeypatch.chdir(tmp_path)
     assert len(load_images("digits", split="train")) == 1
     assert len(load_images("digits", split="train", may_be_path=False)) == 1347
-    with pytest.raises(ValueError, match="'flowers' is to be a data set on the Hub, and something local has its name"):
-        load_images("flowers", may_be_path=False)
+    for name in ("imagefolder", "pandas", "digits/train/a", "~nobody/x", "../me", "/tmp", "x" * 300):
+        with pytest.raises(ValueError, match="names no data set on the Hub"):
+            load_images(name, may_be_path=False)
+    with pytest.raises(ValueError, match="'me/images' is to be a data set on the Hub, and something local has its na"):
+        load_images("me/images", may_be_path=False)

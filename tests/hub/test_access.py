@@ -21,6 +21,9 @@ def test_private(hub: Hub) -> None:
     ensure_repository("me/secret", "dataset", private=True, token=None)
     assert HfApi().dataset_info("me/secret").private
     assert not HfApi(token="hf_other").repo_exists("me/secret", repo_type="dataset")
+    HfApi().create_repo("me/open")
+    with pytest.raises(ValueError, match="The model 'me/open' is there and public, and private was asked for"):
+        ensure_repository("me/open", "model", private=True, token=None)
 
 
 def test_wrong_token(hub: Hub) -> None:

@@ -65,3 +65,22 @@ def test_unreadable_claims_are_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="can't be read .*ninety"):
         read_claims(tmp_path)
+    card([]).save(tmp_path / "README.md")
+    (tmp_path / ".eval_results").mkdir()
+    (tmp_path / ".eval_results" / "images.yaml").write_text("dataset: {id: me/images}")
+    with pytest.raises(ValueError, match="The claims of .* can't be read"):
+        read_claims(tmp_path)
+
+
+def test_what_notes_and_revisions_say(tmp_path: Path) -> None:
+    """A split may have a dot in its name, and a number one behind it."""
+    kind = "image-classification"
+    card([EvalResult(kind, "me/images", "Images", "accuracy", 0.9, dataset_revision="abc")]).save(
+        tmp_path / "README.md"
+    )
+    (tmp_path / ".eval_results").mkdir()
+    entry = {"dataset": {"id": "me/images", "task_id": "accuracy"}, "value": 0.9}
+    entry |= {"notes": "Split test: split test.clean, tolerance 0.001."}
+    (tmp_path / ".eval_results" / "images.yaml").write_text(yaml.safe_dump([entry]))
+    first, second = read_claims(tmp_path)
+    assert (first.revision, first.split, second.split, second.tolerance) == ("abc", None, "test.clean", 0.001)

@@ -149,9 +149,23 @@ def test_a_repository_that_has_moved_on(folder: Path, hub: Hub) -> None:
     name = "me/moved-on"
     seen = push(folder, name)
     HfApi().upload_file(path_or_fileobj=b"somebody's", path_in_repo="README.md", repo_id=name)
-    with pytest.raises(OSError, match=r"(?s)upload to the model 'me/moved-on' failed: .*412"):
+    with pytest.raises(OSError, match=rf"upload to the model 'me/moved-on' failed: .* at commit {seen} .*is at"):
         upload_files(folder, FILES, name, "model", "All files", None, "publish again", parent=seen)
     assert Path(hf_hub_download(name, "README.md")).read_bytes() == b"somebody's"
+    # Also where there is nothing to upload.
+    (folder / "README.md").write_bytes(b"somebody's")
+    with pytest.raises(OSError, match="upload to the model 'me/moved-on' failed"):
+        upload_files(folder, FILES, name, "model", "All files", None, "publish again", parent=seen)
+
+
+def test_lost_answer_to_a_commit_with_a_parent(folder: Path, hub: Hub, transfer: str) -> None:
+    """The commit was made; that the client's second one is refused then is no failure."""
+    name = f"me/lost-parent-{transfer}"
+    HfApi().create_repo(name)
+    hub.faults.append(Fault(r"hub POST .*/commit/", 1, after=-1))
+    parent = HfApi().model_info(name).sha
+    commit = upload_files(folder, FILES, name, "model", "All files", None, "publish again", parent=parent)
+    assert arrived(folder, name) and HfApi().model_info(name).sha == commit
 
 
 def test_the_commit_is_ours(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import timm
 import torch
+import yaml
 from huggingface_hub import EvalResult, HfApi, ModelCard, snapshot_download
 from transformers import AutoModelForImageClassification, pipeline
 
@@ -133,8 +134,9 @@ def test_verified(finished: Finished, hub: Hub) -> None:
     push_student(folder, "me/verified")
     for name in (str(folder), "me/verified"):
         verdicts = verify_card(name)
-        assert len(verdicts) == 3 and all(verdict.holds for verdict in verdicts)
-    assert [row[-1] for row in verdict_table(verdicts)] == ["verdict", "holds", "holds", "holds"]
+        # Of the model-index, and of the results that the card is made from.
+        assert len(verdicts) == 6 and all(verdict.holds for verdict in verdicts)
+    assert [row[-1] for row in verdict_table(verdicts)] == ["verdict", *["holds"] * 6]
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "top5_accuracy", "expected_calibration_error"])
@@ -212,15 +214,16 @@ def test_figures_of_other_images_are_verified(finished: Finished, hub: Hub, tmp_
         push_figures(args, evaluate_student(args))
     verdicts = verify_card("me/elsewhere", places={"mine": str(tmp_path / "mine")})
     assert all(verdict.holds for verdict in verdicts), verdict_table(verdicts)
-    # Three of the study, three of each data set, and those of the Hub's also in `.eval_results`.
-    assert len(verdicts) == 3 + 3 * 3 + 3
+    # Three of the study and of its results, three of each data set, and those of the Hub's also in `.eval_results`.
+    assert len(verdicts) == 6 + 3 * 3 + 3
     without_place = [verdict.claim.dataset for verdict in verify_card("me/elsewhere") if not verdict.holds]
     assert without_place == ["mine"] * 3
     there = Path(snapshot_download("me/elsewhere", local_dir=tmp_path / "bent"))
     tamper(there, lambda data: setattr(data.eval_results[3], "metric_value", 0.5))
-    bent = [verdict.claim for verdict in verify_card(str(there), places={"mine": str(tmp_path / "mine")})]
-    broken = [verdict for verdict in verify_card(str(there), places={"mine": str(tmp_path / "mine")})]
-    assert [verdict.claim.split for verdict in broken if not verdict.holds] == ["train"] and len(bent) == 15
+    broken = [
+        each.claim for each in verify_card(str(there), places={"mine": str(tmp_path / "mine")}) if not each.holds
+    ]
+    assert [claim.split for claim in broken] == ["train"]
 
 
 def test_published_again(finished: Finished, hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -234,11 +237,18 @@ def test_published_again(finished: Finished, hub: Hub, tmp_path: Path, caplog: p
     write_card(folder, "me/again")
     assert 'model="me/again"' in (folder / "README.md").read_text()
     caplog.clear()
+    evaluated = Path(snapshot_download("me/again", local_dir=tmp_path / "evaluated"))
+    write_eval_results(evaluated, "me/images", "test", {"accuracy": 0.5})
+    HfApi().upload_folder(repo_id="me/again", folder_path=evaluated / ".eval_results", path_in_repo=".eval_results")
+    write_eval_results(folder, "me/images", "train", {"accuracy": 0.6})
     push_student(folder, "me/again")
     assert caplog.text == ""
+    entries = yaml.safe_load((folder / ".eval_results" / "images.yaml").read_text())
+    assert [entry["value"] for entry in entries] == [0.6, 0.5]
     claims = read_claims(folder)
-    assert {claim.split for claim in claims} == {"part of test", "train"} and len(claims) == 6
+    assert {claim.split for claim in claims} == {"part of test", "train", "test"} and len(claims) == 8
     assert read_claims(fetch_student("me/again")) == claims
+    shutil.rmtree(folder / ".eval_results")
 
     shutil.rmtree(folder / "with_distiller")
     for path in folder.glob("*.py"):
@@ -247,15 +257,39 @@ def test_published_again(finished: Finished, hub: Hub, tmp_path: Path, caplog: p
     with torch.no_grad():
         next(model.parameters()).mul_(1.5)
     model.save_pretrained(folder)
-    (tmp_path / "older").mkdir()
-    write_eval_results(tmp_path / "older", "me/images", "test", {"accuracy": 0.5})
-    HfApi().upload_folder(repo_id="me/again", folder_path=tmp_path / "older")
+    other = {"dataset": {"id": "me/more", "task_id": "accuracy"}, "value": 0.4, "notes": "somebody's"}
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump([other]))
+    HfApi().upload_file(
+        path_or_fileobj=tmp_path / "more.yaml", path_in_repo=".eval_results/more.yaml", repo_id="me/again"
+    )
     write_card(folder, "me/again")
     push_student(folder, "me/again")
     there = set(HfApi().list_repo_files("me/again"))
-    assert there == {".gitattributes", *student_files(folder), ".eval_results/images.yaml"}
-    assert ".eval_results/images.yaml of 'me/again' stay, and speak of the weights that were there" in caplog.text
-    assert {claim.split for claim in read_claims(fetch_student("me/again"))} == {"part of test", "test"}
+    assert there == {".gitattributes", *student_files(folder), ".eval_results/more.yaml"}
+    assert ".eval_results/more.yaml of 'me/again' stay, and speak of the student that was there" in caplog.text
+    assert {claim.split for claim in read_claims(fetch_student("me/again"))} == {"part of test", None}
+
+
+def test_figures_that_arrive_while_a_student_is_published(
+    finished: Finished, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What somebody adds between the look and the commit is not lost: the push says so, and works again."""
+    push_student(finished[0], "me/busy")
+    upload = HfApi.upload_folder
+
+    def another_first(self: HfApi, *args: object, **kwargs: object) -> object:
+        HfApi().upload_file(path_or_fileobj=b"new", path_in_repo="more.txt", repo_id="me/busy")
+        return upload(self, *args, **kwargs)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(HfApi, "upload_folder", another_first)
+    folder = tmp_path / "changed"
+    shutil.copytree(finished[0], folder)
+    write_card(folder, "me/busy")
+    with pytest.raises(OSError, match=r"(?s)'me/busy' failed: .*412.*push again with"):
+        push_student(folder, "me/busy")
+    monkeypatch.undo()
+    push_student(folder, "me/busy")
+    assert "more.txt" in HfApi().list_repo_files("me/busy")
 
 
 def test_a_model_that_changes_while_it_is_evaluated(finished: Finished, hub: Hub) -> None:
@@ -264,7 +298,9 @@ def test_a_model_that_changes_while_it_is_evaluated(finished: Finished, hub: Hub
     args = EvaluationArguments("me/changing", "digits", "train", use_cpu=True, push_to_hub=True)
     figures = evaluate_student(args)
     HfApi().upload_file(path_or_fileobj=b"later", path_in_repo="model.safetensors", repo_id="me/changing")
-    with pytest.raises(OSError, match=r"(?s)'me/changing' failed: .*412.*python recipes/evaluate.py --model me/ch"):
+    with pytest.raises(
+        OSError, match=r"(?s)'me/changing' failed: .* is at .*python recipes/evaluate.py --model me/ch"
+    ):
         push_figures(args, figures)
 
 
@@ -326,6 +362,11 @@ def test_bad_input_to_evaluate(finished: Finished, hub: Hub) -> None:
             EvaluationArguments("me/exists", "digits", max_samples=9, push_to_hub=True),
             "`max_samples` 9 and `revis",
         ),
+        (EvaluationArguments("me/exists", "digits", push_to_hub=True), "'me/exists' has no card to put figures into"),
+        (
+            EvaluationArguments("me/exists", "me/images", data_dir="hard", push_to_hub=True),
+            "with the columns .* and `data_dir` 'hard'; expected neither",
+        ),
         (EvaluationArguments("me/tpyo", "digits", push_to_hub=True), "There is no such repository that the token may"),
         (EvaluationArguments("me/none", "digits"), "'me/none' is no folder here, and as a model on the Hub it can't"),
         (EvaluationArguments(str(folder), "digits", "exam"), r"`split` is 'exam'; 'digits' has the splits \['train'"),
@@ -337,6 +378,51 @@ def test_bad_input_to_evaluate(finished: Finished, hub: Hub) -> None:
         args.use_cpu = True
         with pytest.raises(ValueError, match=message):
             evaluate_student(args)
+
+
+def test_other_images_than_the_card_speaks_of(finished: Finished, tmp_path: Path) -> None:
+    """Training images passed off as a part of `test`, or the easiest image of all for the whole."""
+    folder = tmp_path / "bent"
+    shutil.copytree(finished[0], folder)
+    results = json.loads((folder / "results.json").read_text())
+    assert results["dataset"]["part"] == "part of test" and results["dataset"]["split"] is None
+    results["configuration"]["data"] |= {"test_split": "train", "max_eval_samples": 40}
+    (folder / "results.json").write_text(json.dumps(results))
+    with pytest.raises(ValueError, match=r"claims \(images, split, part\) .*'part of test'.* give .*'part of train'"):
+        verify_card(str(folder))
+    shutil.copy(finished[0] / "results.json", folder)
+    # A claim that names no split is about a whole one: 40 images are not enough for it.
+
+    def without_split(data: Any) -> None:
+        for result in data.eval_results:
+            result.dataset_split = None
+
+    tamper(folder, without_split)
+    verdicts = verify_card(str(folder))
+    assert {verdict.measured for verdict in verdicts[:3]}.isdisjoint({verdict.measured for verdict in verdicts[3:]})
+
+
+def test_names_of_classes_that_are_exchanged(tmp_path: Path) -> None:
+    """A student that calls each 0 a 1 is wrong for all who ask it, whatever it is by numbers."""
+    folder = tmp_path / "exchanged"
+    shutil.copytree(ROOT / "model_cards" / "digits_plain", folder)
+    config = json.loads((folder / "config.json").read_text())
+    names = config["label_names"]
+    names[0], names[1] = names[1], names[0]
+    (folder / "config.json").write_text(json.dumps(config))
+    assert AutoModelForImageClassification.from_pretrained(folder).config.id2label[0] == "1"
+    assert not any(verdict.holds for verdict in verify_card(str(folder)) if verdict.claim.metric == "accuracy")
+
+
+def test_tampered_results_are_found(finished: Finished, tmp_path: Path) -> None:
+    """The card's text is made from them."""
+    folder = tmp_path / "better"
+    shutil.copytree(finished[0], folder)
+    results = json.loads((folder / "results.json").read_text())
+    results["published"]["accuracy"] += 0.01
+    (folder / "results.json").write_text(json.dumps(results))
+    broken = [verdict.claim for verdict in verify_card(str(folder)) if not verdict.holds]
+    assert [(claim.place, claim.metric) for claim in broken] == [("results.json", "accuracy")]
 
 
 def test_results_that_contradict_themselves(finished: Finished, tmp_path: Path) -> None:
@@ -414,7 +500,7 @@ def test_recipes(finished: Finished, hub: Hub, tmp_path: Path) -> None:
     assert done.returncode == 0 and "worst classes:" in done.stdout, done.stderr[-2000:]
     assert json.loads(output.read_text())["num_images"] == 450
     done = call("recipes/verify_card.py", str(folder), "--use_cpu")
-    assert done.returncode == 0 and "3 of 3 figures reproduced" in done.stdout, done.stderr[-2000:]
+    assert done.returncode == 0 and "6 of 6 figures reproduced" in done.stdout, done.stderr[-2000:]
     tampered = tmp_path / "tampered"
     shutil.copytree(folder, tampered)
     tamper(tampered, lambda data: setattr(data.eval_results[0], "metric_value", 0.99))
