@@ -3,9 +3,9 @@
     python recipes/benchmarks/study.py                                # the whole table of recipes/fashion_mnist.yaml
     python recipes/benchmarks/study.py --sizes 500 --arms kd exrep    # a part of it
 
-What is finished is not run again, and stays in the table: start it anew after an interruption. Once the teacher is
-trained, other sizes or students may be run side by side. Flags that are not listed here are settings, as in
-`recipes/train.py`. Writes JSON and a picture into `recipes/results/`.
+What is finished is not run again, and stays in the table: start it anew after an interruption. Other sizes or students
+may be run side by side, once the teacher is trained where the config lets it be trained. Flags that are not listed here
+are settings, as in `recipes/train.py`. Writes JSON and a picture into `recipes/results/`.
 """
 
 import argparse
@@ -46,28 +46,34 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
     return parser.parse_known_args(argv)
 
 
-def prepare_teacher(config: Path, folder: Path, settings: list[str]) -> None:
-    """Train the config's teacher, once for all parts of the study."""
+def prepare_teacher(config: Path, folder: Path, settings: list[str]) -> list[str]:
+    """Train the config's teacher, once for all parts of the study, where it says so.
+
+    Returns:
+        The settings by which the parts take it.
+    """
+    trained = ["--teacher", str(folder), "--teacher_from_scratch", "false", "--teacher_steps", "0"]
     if folder.is_dir():
-        return
+        return trained
     parsed = parse_settings(["--config", str(config), "--output_dir", str(folder.parent), *settings], config)
+    if parsed.model.teacher is not None and not parsed.model.teacher_steps:
+        return []
     data = load_study_data(parsed.data)
     set_seed(parsed.training.seed)
     teacher = load_teacher(parsed.model, data, None)
     if teacher is None:
         raise ValueError(f"{config} names no `teacher`; every arm but `ce` and the oracle needs one.")
-    if parsed.model.teacher_steps:
-        train_with_labels(teacher, data.train, data, parsed.training, parsed.model, parsed.model.teacher_steps)
+    train_with_labels(teacher, data.train, data, parsed.training, parsed.model, parsed.model.teacher_steps)
     folder.parent.mkdir(parents=True, exist_ok=True)
     save_network(teacher, folder)
+    return trained
 
 
 def run_part(args: argparse.Namespace, settings: list[str], student: str, size: int) -> dict[str, Any]:
     """All arms of one student at one number of public images; what is finished is only read."""
     folder = args.output_dir / f"{Path(student).name}-{size}"
     flags = ["--config", str(args.config), "--student", student, "--num_public", str(size)]
-    flags += ["--teacher", str(args.output_dir / TEACHER_NAME), "--teacher_from_scratch", "false"]
-    flags += ["--teacher_steps", "0", "--output_dir", str(folder), "--resume_from_checkpoint", "true", *settings]
+    flags += ["--output_dir", str(folder), "--resume_from_checkpoint", "true", *settings]
     parsed = parse_settings(flags, args.config)
     if args.arms:
         controls = parsed.study.controls
@@ -92,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the parts, then write and print what all finished parts say."""
     args, settings = parse(argv)
     if not args.collect_only:
-        prepare_teacher(args.config, args.output_dir / TEACHER_NAME, settings)
+        settings = settings + prepare_teacher(args.config, args.output_dir / TEACHER_NAME, settings)
         for student in args.students:
             for size in args.sizes:
                 run_part(args, settings, student, size)
