@@ -4,7 +4,7 @@
     python recipes/benchmarks/study.py --sizes 500 --arms kd exrep    # a part of it
 
 What is finished is not run again, and stays in the table: start it anew after an interruption. Other sizes or students
-may be run side by side, once the teacher is trained where the config lets it be trained. Flags that are not listed here
+may be run side by side, once the teacher is trained where the config asks for that. Flags that are not listed here
 are settings, as in `recipes/train.py`. Writes JSON and a picture into `recipes/results/`.
 """
 
