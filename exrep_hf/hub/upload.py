@@ -64,8 +64,9 @@ def upload_files(
         except (HTTPError, OSError, RuntimeError, ValueError) as error:
             failure = error
         different = differing_files(api, folder, files, repo_id, repo_type)
-        left = filter_repo_objects(api.list_repo_files(repo_id, repo_type=repo_type), allow_patterns=list(obsolete))
-        different += [] if not obsolete else sorted(set(left) - set(files))
+        if obsolete:
+            there = api.list_repo_files(repo_id, repo_type=repo_type)
+            different += sorted(set(filter_repo_objects(there, allow_patterns=list(obsolete))) - set(files))
         if different:
             reason = failure or f"the repository and the folder differ in {different[:5]}"
             raise OSError(str(reason)) from failure

@@ -80,8 +80,7 @@ def own_images(
             f"The data set of `{RESULTS_NAME}`: {error} Where it lies can be told (`--dataset`)."
         ) from error
     _, images = data.parts(results["published"]["seed"])
-    split = data.test_split if data.args.evaluate_on == "test" else None
-    found = (len(images), split, data.evaluated_part)
+    found = (len(images), data.evaluated_split, data.evaluated_part)
     if found != (claimed := tuple(facts[key] for key in ("num_evaluated", "split", "part"))):
         raise ValueError(
             f"`{RESULTS_NAME}` claims (images, split, part) {claimed}, and its settings give {found}. It contradicts "

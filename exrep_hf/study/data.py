@@ -67,11 +67,15 @@ class StudyData:
         return public, self.test
 
     @property
+    def evaluated_split(self) -> str | None:
+        """The split that a student is judged on, where that is the whole of one."""
+        return self.test_split if self.args.evaluate_on == "test" else None
+
+    @property
     def evaluated_part(self) -> str:
         """What a student is judged on: a whole split by its name, or `part of` one."""
-        if self.args.evaluate_on == "validation":
-            return f"part of {self.args.train_split}"
-        return self.test_split or f"part of {self.test_from}"
+        source = self.test_from if self.args.evaluate_on == "test" else self.args.train_split
+        return self.evaluated_split or f"part of {source}"
 
     def training_images(self, seed: int, data_args: DataArguments) -> Dataset:
         """What an arm is trained on: the public images; with `train_on: all` the private ones too."""

@@ -24,12 +24,11 @@ def describe_data(data: StudyData, seed: int) -> dict[str, Any]:
     name = hub_name(data.args.dataset)
     # A folder inside a data set of the Hub is not what others know by its name.
     partial = data.args.data_dir is not None and name == data.args.dataset
-    split = data.test_split if data.args.evaluate_on == "test" else None
     return {
         "name": public_name(data.args.dataset),
         # Where it is the Hub's own, and the whole of one of its splits, figures can be compared with those of others.
         "hub_name": None if local or partial else name,
-        "split": split,
+        "split": data.evaluated_split,
         "part": data.evaluated_part,
         "num_public": len(public),
         "num_private": data.num_private(seed),

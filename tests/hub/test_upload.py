@@ -33,6 +33,18 @@ def arrived(folder: Path, name: str, repo_type: str = "model") -> bool:
     )
 
 
+def followed_by(monkeypatch: pytest.MonkeyPatch, name: str, path: str, content: bytes) -> None:
+    """Let somebody else commit a file right after each upload."""
+    upload = HfApi.upload_folder
+
+    def and_another(self: HfApi, *args: object, **kwargs: object) -> object:
+        done = upload(self, *args, **kwargs)  # type: ignore[call-overload]
+        HfApi().upload_file(path_or_fileobj=content, path_in_repo=path, repo_id=name)
+        return done
+
+    monkeypatch.setattr(HfApi, "upload_folder", and_another)
+
+
 @pytest.mark.parametrize("repo_type", ["model", "dataset"])
 def test_what_arrives(repo_type: str, folder: Path, hub: Hub, transfer: str) -> None:
     """One commit with the files asked for; pushed again unchanged, there is none to make."""
@@ -88,14 +100,7 @@ def test_commits_of_others_meanwhile(folder: Path, hub: Hub, monkeypatch: pytest
     """What counts is what the branch holds in the end."""
     name = "me/meanwhile"
     HfApi().create_repo(name)
-    upload = HfApi.upload_folder
-
-    def and_another(self: HfApi, *args: object, **kwargs: object) -> object:
-        done = upload(self, *args, **kwargs)  # type: ignore[call-overload]
-        HfApi().upload_file(path_or_fileobj=b"spoilt", path_in_repo="README.md", repo_id=name)
-        return done
-
-    monkeypatch.setattr(HfApi, "upload_folder", and_another)
+    followed_by(monkeypatch, name, "README.md", b"spoilt")
     with pytest.raises(OSError, match=r"the repository and the folder differ in \['README.md'\]"):
         push(folder, name)
 
@@ -172,14 +177,7 @@ def test_the_commit_is_ours(folder: Path, hub: Hub, monkeypatch: pytest.MonkeyPa
     """Somebody's later commit, which leaves our files alone, is not taken for it."""
     name = "me/ours"
     HfApi().create_repo(name)
-    upload = HfApi.upload_folder
-
-    def and_another(self: HfApi, *args: object, **kwargs: object) -> object:
-        done = upload(self, *args, **kwargs)  # type: ignore[call-overload]
-        HfApi().upload_file(path_or_fileobj=b"more", path_in_repo="more.txt", repo_id=name)
-        return done
-
-    monkeypatch.setattr(HfApi, "upload_folder", and_another)
+    followed_by(monkeypatch, name, "more.txt", b"more")
     commit = push(folder, name)
     commits = [each.commit_id for each in HfApi().list_repo_commits(name)]
     assert commits.index(commit) == 1
