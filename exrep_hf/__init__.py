@@ -1,10 +1,10 @@
 """ExRep for the Hugging Face Trainer: bring a student up to a teacher that saw data the student can't have."""
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.distiller_augment import DistillerAugment
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher
-from exrep_hf.trainer import DistillationTrainer
+from exrep_hf.training.distiller_augment import DistillerAugment
+from exrep_hf.training.trainer import DistillationTrainer
 
 __version__ = "0.1.0"
 

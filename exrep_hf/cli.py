@@ -9,13 +9,11 @@ from typing import Any
 import yaml
 from transformers import HfArgumentParser
 
-from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
-from exrep_hf.caching_arguments import CachingArguments
+from exrep_hf.arguments import CachingArguments, DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.command_line import public_command
 from exrep_hf.study import Settings
 from exrep_hf.study.arms import as_flags
 from exrep_hf.study.caching import CachingSettings
-from exrep_hf.study_arguments import StudyArguments
 
 ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, StudyArguments, DistillationArguments)
 CACHING_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, StudyArguments, CachingArguments)

@@ -25,8 +25,9 @@ def main() -> None:
     # Here, because they import the library of this file's name.
     from transformers import HfArgumentParser
 
+    from exrep_hf.arguments import EvaluationArguments
+    from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
     from exrep_hf.report import write_json
-    from exrep_hf.study.evaluating import EvaluationArguments, evaluate_student, push_figures
 
     parser = HfArgumentParser([cast(Any, EvaluationArguments)], description=__doc__)
     (args,) = parser.parse_args_into_dataclasses()

@@ -9,8 +9,8 @@ import argparse
 import os
 from pathlib import Path
 
-from exrep_hf.hub.access import ensure_repository
-from exrep_hf.hub.student_repository import push_student, student_files, write_card
+from exrep_hf.publishing.access import ensure_repository
+from exrep_hf.publishing.student import push_student, student_files, write_card
 
 
 def main() -> None:

@@ -9,9 +9,9 @@ Ends with 0 only if each figure of the model-index and of `.eval_results` is rep
 import argparse
 import sys
 
+from exrep_hf.publishing.evaluate_student import evaluation_device
+from exrep_hf.publishing.verify import verdict_table, verify_card
 from exrep_hf.report import align
-from exrep_hf.study.evaluating import evaluation_device
-from exrep_hf.study.verifying import verdict_table, verify_card
 
 
 def main() -> None:

@@ -73,6 +73,16 @@ def transfer(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) ->
     return str(request.param)
 
 
+@pytest.fixture(scope="session")
+def published(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A study with a removable distiller, whose student is published in both variants."""
+    from tests.studies import run_study
+
+    torch.set_num_threads(1)
+    folder = tmp_path_factory.mktemp("publishing") / "digits"
+    return folder, run_study(folder, controls={}, num_seeds=1, distiller_share=0.5, push_code=True)
+
+
 def _run(seed: int, before: float, after: float, removed: float | None) -> dict[str, Any]:
     outcome = {
         "after": {"accuracy": after, "top5_accuracy": 1.0},

@@ -101,7 +101,7 @@ def test_help_explains_every_own_setting() -> None:
         field
         for cls in ARGUMENT_CLASSES
         for field in dataclasses.fields(cls)
-        if cls.__module__ == "exrep_hf.arguments"
+        if cls.__module__.startswith("exrep_hf.arguments")
     ]
     inherited = {
         field.name

@@ -8,8 +8,8 @@ import pytest
 from transformers import AutoModelForImageClassification
 
 from exrep_hf.data.idx import has_idx_files
-from exrep_hf.hub.student_repository import push_student, student_files
-from exrep_hf.study.verifying import verify_card
+from exrep_hf.publishing.student import push_student, student_files
+from exrep_hf.publishing.verify import verify_card
 from tests.hub_server import Hub
 
 FOLDERS = sorted(path.parent for path in (Path(__file__).parents[1] / "model_cards").glob("*/config.json"))

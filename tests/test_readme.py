@@ -63,8 +63,7 @@ def test_commands_name_what_is_there() -> None:
 
 def test_options_exist() -> None:
     """An option in the table that is gone from the code sends people searching."""
-    from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
-    from exrep_hf.study_arguments import StudyArguments
+    from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 
     table = README.split("## Options that matter")[1].split("## ")[0]
     named = [

@@ -9,6 +9,7 @@ from timm.data.auto_augment import augment_and_mix_transform, auto_augment_trans
 from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
+from exrep_hf.arguments import DataArguments
 from exrep_hf.data.preprocessing import RESAMPLING, Preprocessing
 
 
@@ -30,6 +31,15 @@ class Augmentation:
     ratio: tuple[float, float] = (3 / 4, 4 / 3)
     hflip: float = 0.5
     auto_augment: str | None = None
+
+    @classmethod
+    def from_arguments(cls, args: DataArguments) -> "Augmentation | None":
+        """How training images are varied under some settings; None with `no_aug`."""
+        if args.no_aug:
+            return None
+        low, high = args.scale
+        narrow, wide = args.ratio
+        return cls((low, high), (narrow, wide), args.hflip, args.auto_augment)
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] <= 1:

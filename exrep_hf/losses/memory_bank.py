@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exrep_hf.losses.gather import gather_batches
-from exrep_hf.losses.plain_tensors import PlainTensorModule
+from exrep_hf.losses.unregistered_tensors import PlainTensorModule
 
 _INITIAL_SEED = 0
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from exrep_hf.losses.gather import gather_batches
-from exrep_hf.losses.plain_tensors import PlainTensorModule
+from exrep_hf.losses.unregistered_tensors import PlainTensorModule
 
 # A random integer below this, modulo m, is uniform up to a relative error of m / 2^62.
 _RANDOM_BOUND = 2**62

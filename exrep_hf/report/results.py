@@ -14,9 +14,8 @@ import torch
 from accelerate import PartialState
 from accelerate.state import AcceleratorState
 
-from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.models import whole_parameters
-from exrep_hf.study_arguments import StudyArguments
 
 RESULTS_NAME = "results.json"
 PACKAGES = ("exrep_hf", "torch", "transformers", "accelerate", "datasets", "timm", "evaluate", "huggingface-hub")

@@ -9,8 +9,7 @@ from typing import Any, TypeVar, cast
 
 from transformers import HfArgumentParser
 
-from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
-from exrep_hf.study_arguments import StudyArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 
 # What makes the arms comparable, or places them; an arm may not change it.
 SHARED_SETTINGS = frozenset(

@@ -8,22 +8,21 @@ from typing import Any
 from accelerate import PartialState
 from transformers import set_seed
 
-from exrep_hf.arguments import DataArguments, ModelArguments
-from exrep_hf.caching_arguments import CachingArguments
-from exrep_hf.data import Mixing, ViewPolicy
-from exrep_hf.hub.access import ensure_repository
-from exrep_hf.hub.cache_repository import push_answers
-from exrep_hf.hub.published_facts import PublishedFacts, published_facts
-from exrep_hf.launch import check_processes
+from exrep_hf.arguments import CachingArguments, DataArguments, ModelArguments
+from exrep_hf.data import Augmentation, Mixing, ViewPolicy
+from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.main_process import decided_by_main
+from exrep_hf.publishing.access import ensure_repository
+from exrep_hf.publishing.cached_answers import push_answers
+from exrep_hf.publishing.card_facts import PublishedFacts, published_facts
 from exrep_hf.report import public_name
-from exrep_hf.study.data import StudyData, augmentation_of, load_study_data
-from exrep_hf.study.results import network_cost
+from exrep_hf.study.records import network_cost
 from exrep_hf.study.run import judge
 from exrep_hf.study.stages import Student, load_teacher
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher
 from exrep_hf.teacher.cache import Provenance, Storage
-from exrep_hf.teacher.cache.asking import warn_of_top1
+from exrep_hf.teacher.cache.shard_writer import warn_of_top1
+from exrep_hf.training.launch import check_processes
 
 _AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
 
@@ -55,7 +54,7 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     if repo_id is not None:
         name = repo_id
         repo_id = decided_by_main(lambda: ensure_repository(name, "dataset", args.hub_private_repo, args.hub_token))
-    data = load_study_data(data_args, args.dataloader_num_workers or None)
+    data = load_partition(data_args, args.dataloader_num_workers or None)
     set_seed(args.seed)
     teacher = load_teacher(model_args, data, None)
     assert teacher is not None
@@ -98,7 +97,7 @@ def _check_teacher(model_args: ModelArguments) -> None:
 
 def _views(data_args: DataArguments, args: CachingArguments) -> ViewPolicy:
     seed = args.seed if args.data_seed is None else args.data_seed
-    views = ViewPolicy(args.views or 1, seed, augmentation_of(data_args), Mixing(args.mixup, args.cutmix))
+    views = ViewPolicy(args.views or 1, seed, Augmentation.from_arguments(data_args), Mixing(args.mixup, args.cutmix))
     if views.views > 1 and views.augmentation is None and not views.mixing:
         raise ValueError(
             f"`views` is {views.views} with `no_aug` and without mixing: all views of an image are the same. Leave "
@@ -120,7 +119,7 @@ def _provenance(
 
 
 def _measure(
-    teacher: Student, data: StudyData, settings: CachingSettings, expected_top1: float | None
+    teacher: Student, data: DataPartition, settings: CachingSettings, expected_top1: float | None
 ) -> dict[str, Any]:
     """What a study needs to know about its teacher without having it: its metrics on the test images, and its cost."""
     _, images = data.parts(settings.caching.seed)

@@ -4,8 +4,8 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from exrep_hf.checkpoints import last_whole_checkpoint
 from exrep_hf.report import RESULTS_NAME
+from exrep_hf.training.checkpoints import last_whole_checkpoint
 
 RUN_NAME = "run.json"
 SETTINGS_NAME = "settings.json"

@@ -9,13 +9,14 @@ from typing import Any
 from datasets import Dataset
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.data import Augmentation
+from exrep_hf.data.partition import DataPartition
 from exrep_hf.evaluation import data_gap_recovered, gap_recovered
 from exrep_hf.study.arms import Arm
-from exrep_hf.study.data import StudyData, augmentation_of
 from exrep_hf.study.folder import checkpoint_to_resume
 from exrep_hf.study.stages import Student, labels_only, with_distiller
 from exrep_hf.teacher import TeacherSource
-from exrep_hf.trainer import DistillationTrainer
+from exrep_hf.training.trainer import DistillationTrainer
 
 Metrics = dict[str, float]
 
@@ -40,7 +41,7 @@ def short_names(metrics: Metrics) -> Metrics:
 
 
 def make_trainer(
-    arm: Arm, start: Student, images: Dataset, data: StudyData, seed: int, teacher: TeacherSource | None
+    arm: Arm, start: Student, images: Dataset, data: DataPartition, seed: int, teacher: TeacherSource | None
 ) -> DistillationTrainer:
     """The trainer of an arm, for a copy of the starting student.
 
@@ -53,13 +54,13 @@ def make_trainer(
         args=arm.args,
         train_dataset=data.training_images(seed, arm.data_args),
         eval_dataset=images,
-        augmentation=augmentation_of(arm.data_args),
+        augmentation=Augmentation.from_arguments(arm.data_args),
         processing_class=start.processor,
     )
 
 
 def distil(
-    arm: Arm, start: Student, images: Dataset, data: StudyData, teacher: TeacherSource | None
+    arm: Arm, start: Student, images: Dataset, data: DataPartition, teacher: TeacherSource | None
 ) -> tuple[dict[str, Any], DistillationTrainer]:
     """Train one arm from a copy of the starting student and judge what comes out.
 

@@ -13,10 +13,10 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from exrep_hf.arguments import DistillationArguments, ModelArguments
-from exrep_hf.data import Preprocessing, check_class_order, class_names
+from exrep_hf.data import Augmentation, Preprocessing, check_class_order, class_names
+from exrep_hf.data.partition import DataPartition
 from exrep_hf.models import ExRepForImageClassification, load_classifier, set_input_size, set_labels
-from exrep_hf.study.data import StudyData, augmentation_of
-from exrep_hf.trainer import DistillationTrainer
+from exrep_hf.training.trainer import DistillationTrainer
 
 
 @dataclasses.dataclass
@@ -65,7 +65,7 @@ def _lay_out(model: nn.Module, model_args: ModelArguments) -> None:
 def train_with_labels(
     student: Student,
     dataset: Dataset,
-    data: StudyData,
+    data: DataPartition,
     args: DistillationArguments,
     model_args: ModelArguments,
     steps: int,
@@ -82,7 +82,7 @@ def train_with_labels(
         student.classifier,
         args=stage,
         train_dataset=dataset,
-        augmentation=augmentation_of(data.args),
+        augmentation=Augmentation.from_arguments(data.args),
         processing_class=student.processor,
     )
     trainer.train()
@@ -95,7 +95,7 @@ def load_network(
     revision: str | None,
     from_scratch: bool,
     trained_here: bool,
-    data: StudyData,
+    data: DataPartition,
     model_args: ModelArguments,
 ) -> Student:
     """Load a classifier for the classes of the data set.
@@ -131,7 +131,7 @@ def load_network(
     return Student(classifier, preprocessing.to_image_processor())
 
 
-def load_teacher(model_args: ModelArguments, data: StudyData, kept: Path | None) -> Student | None:
+def load_teacher(model_args: ModelArguments, data: DataPartition, kept: Path | None) -> Student | None:
     """Load the teacher, or the one that this study trained before and kept in a folder."""
     if kept is not None:
         return load_network(str(kept), None, False, True, data, model_args)
@@ -147,7 +147,7 @@ def load_teacher(model_args: ModelArguments, data: StudyData, kept: Path | None)
     )
 
 
-def load_student(model_args: ModelArguments, data: StudyData, kept: Path | None = None) -> Student:
+def load_student(model_args: ModelArguments, data: DataPartition, kept: Path | None = None) -> Student:
     """Load the student as it is before `student_steps`, or the one that this study trained before and kept."""
     if kept is not None:
         return load_network(str(kept), None, False, True, data, model_args)

@@ -10,12 +10,19 @@ from accelerate import PartialState
 from datasets import Dataset
 from transformers import set_seed
 
-from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
-from exrep_hf.hub import make_model_card
-from exrep_hf.hub.access import ensure_repository
-from exrep_hf.hub.card_entries import write_eval_results
-from exrep_hf.hub.student_repository import push_student
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.main_process import decided_by_main
+from exrep_hf.publishing import make_model_card
+from exrep_hf.publishing.access import ensure_repository
+from exrep_hf.publishing.card_entries import write_eval_results
+from exrep_hf.publishing.student import push_student
+from exrep_hf.publishing.student_folder import (
+    RELIABILITY_PICTURE,
+    describe_published,
+    publish_student,
+    published_variant,
+)
 from exrep_hf.report import (
     RESULTS_NAME,
     device_name,
@@ -26,7 +33,6 @@ from exrep_hf.report import (
     write_json,
 )
 from exrep_hf.study.arms import Arm, make_arms
-from exrep_hf.study.data import StudyData, load_study_data
 from exrep_hf.study.folder import (
     ARMS_NAME,
     RUN_NAME,
@@ -38,8 +44,7 @@ from exrep_hf.study.folder import (
     clear_output_dir,
     wants_resume,
 )
-from exrep_hf.study.publish import RELIABILITY_PICTURE, describe_published, publish_student, published_variant
-from exrep_hf.study.results import (
+from exrep_hf.study.records import (
     arm_settings,
     describe_data,
     network_cost,
@@ -50,7 +55,6 @@ from exrep_hf.study.results import (
 from exrep_hf.study.run import Metrics, add_gaps, distil, judge, make_trainer, placed
 from exrep_hf.study.stages import Student, load_student, load_teacher, save_network, train_with_labels
 from exrep_hf.study.stored_teacher import open_cache, stored_metrics, summarise_stored_teacher
-from exrep_hf.study_arguments import StudyArguments
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
 
 
@@ -85,7 +89,7 @@ class Study:
         # Here, because arguments that are made later would reset accelerate's state under a trainer.
         self.arm_settings = {arm.name: arm_settings(arm) for arm in self.arms}
         # Refused here, in the place of after the training.
-        published_variant(self.arms[-1], settings.study)
+        self._published_variant()
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
         asked = settings.training.resume_from_checkpoint
         self.resuming = wants_resume(asked)
@@ -119,7 +123,7 @@ class Study:
             OSError: if the student can't be pushed; everything is kept.
         """
         settings = self.settings
-        data = load_study_data(settings.data, settings.training.dataloader_num_workers or None)
+        data = load_partition(settings.data, settings.training.dataloader_num_workers or None)
         self._tell(f"{settings.data.dataset}: {len(data.train)} training images, {len(data.test)} test images")
         set_seed(settings.training.seed)
         self.cache = open_cache(settings.model)
@@ -145,7 +149,7 @@ class Study:
             self._tell(f"pushed to {self.model_id}, commit {commit}")
         return results
 
-    def _prepare_teacher(self, data: StudyData) -> Student | None:
+    def _prepare_teacher(self, data: DataPartition) -> Student | None:
         """Check everything that can be checked, then train the teacher if that is asked for."""
         settings, kept = self.settings, self.folder / TEACHER_NAME
         was_trained = self.resuming and kept.is_dir()
@@ -179,7 +183,7 @@ class Study:
         return teacher
 
     def _run_seed(
-        self, seed: int, data: StudyData, teacher: Student | None, records: dict[str, list[dict[str, Any]]]
+        self, seed: int, data: DataPartition, teacher: Student | None, records: dict[str, list[dict[str, Any]]]
     ) -> Student:
         """Prepare the student of a seed and run every arm from it."""
         public, images = data.parts(seed)
@@ -215,20 +219,27 @@ class Study:
             record["settings"] = self.arm_settings[arm.name]
             self._tell(f"seed {seed}: {arm.name}: top-1 {before['accuracy']:.3f} → {record['after']['accuracy']:.3f}")
             if arm is self.arms[-1] and seed == self.seeds[0]:
-                study_args = self.settings.study
-                publish_student(trainer, arm, record, start.preprocessing, self.folder, study_args)
+                publish_student(
+                    trainer,
+                    f"{arm.name}, seed {seed}",
+                    record["history"],
+                    start.preprocessing,
+                    self.folder,
+                    self._published_variant(),
+                    self.settings.study.push_code,
+                )
             if PartialState().is_main_process:
                 write_json(record, folder / RUN_NAME)
             records[arm.name].append(record)
         return start
 
     def _results(
-        self, data: StudyData, teacher: Student | None, start: Student, records: dict[str, list[dict[str, Any]]]
+        self, data: DataPartition, teacher: Student | None, start: Student, records: dict[str, list[dict[str, Any]]]
     ) -> dict[str, Any]:
         settings, main = self.settings, self.arms[-1]
         runs = records[main.name]
         published = (runs[0]["without_distiller"] if main.is_plain else None) or runs[0]
-        variant = published_variant(main, settings.study)
+        variant = self._published_variant()
         oracle = next((arm.name for arm in self.arms if arm.data_args.train_on == "all"), None)
         for arm_runs in records.values():
             for place, run in enumerate(arm_runs):
@@ -248,6 +259,10 @@ class Study:
             "command": settings.command,
             "wall_time_seconds": time.perf_counter() - self.began,
         }
+
+    def _published_variant(self) -> str:
+        main = self.arms[-1]
+        return published_variant(main.name, main.model_args.distiller, main.is_plain, self.settings.study.variant)
 
     def _source(self, teacher: Student | None) -> TeacherSource | None:
         return self.cache if teacher is None else OnlineTeacher(teacher.classifier, teacher.processor)

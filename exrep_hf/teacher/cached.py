@@ -24,7 +24,7 @@ from exrep_hf.data.items import is_map_style
 from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.cache import Plan, Provenance, Storage, StoredAnswers, write_answers
-from exrep_hf.teacher.cache.files import AnswerFiles
+from exrep_hf.teacher.cache.answer_files import AnswerFiles
 from exrep_hf.teacher.cache.top_k import check_temperature, rebuild_logits
 from exrep_hf.teacher.source import TeacherSource
 

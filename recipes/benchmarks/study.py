@@ -17,9 +17,9 @@ from typing import Any
 from transformers import set_seed
 
 from exrep_hf.cli import parse_settings
+from exrep_hf.data.partition import load_partition
 from exrep_hf.report import RESULTS_NAME, plot_sizes, sizes_table, write_json
 from exrep_hf.study import Study
-from exrep_hf.study.data import load_study_data
 from exrep_hf.study.folder import ARMS_NAME, RUN_NAME, TEACHER_NAME
 from exrep_hf.study.stages import load_teacher, save_network, train_with_labels
 
@@ -58,7 +58,7 @@ def prepare_teacher(config: Path, folder: Path, settings: list[str]) -> list[str
     parsed = parse_settings(["--config", str(config), "--output_dir", str(folder.parent), *settings], config)
     if parsed.model.teacher is not None and not parsed.model.teacher_steps:
         return []
-    data = load_study_data(parsed.data)
+    data = load_partition(parsed.data)
     set_seed(parsed.training.seed)
     teacher = load_teacher(parsed.model, data, None)
     if teacher is None:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from exrep_hf.cli import parse_caching_settings
+from exrep_hf.data.partition import load_partition
 from exrep_hf.study.caching import cache_teacher
-from exrep_hf.study.data import load_study_data
 from exrep_hf.study.stages import load_teacher, save_network
 from tests.hub_server import Hub
 
@@ -25,7 +25,7 @@ def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An untrained network for the digits, in a folder."""
     monkeypatch.chdir(ROOT)
     settings = parse_caching_settings([*DIGITS, "--output_dir", "-"], ROOT / "recipes" / "digits.yaml")
-    network = load_teacher(settings.model, load_study_data(settings.data), None)
+    network = load_teacher(settings.model, load_partition(settings.data), None)
     assert network is not None
     save_network(network, tmp_path / "teacher")
     return str(tmp_path / "teacher")

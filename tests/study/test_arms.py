@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.study.arms import make_arms
-from exrep_hf.study_arguments import StudyArguments
 
 CONTROLS = {
     "ce": {"kd_weight": 0, "distiller": "none", "train_on": "all"},

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from exrep_hf.checkpoints import write_manifest
 from exrep_hf.study.folder import check_output_dir, checkpoint_to_resume, clear_output_dir
+from exrep_hf.training.checkpoints import write_manifest
 
 
 def test_an_empty_or_new_folder_is_taken(tmp_path: Path) -> None:

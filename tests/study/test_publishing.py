@@ -15,22 +15,23 @@ import yaml
 from huggingface_hub import HfApi, ModelCard, snapshot_download
 from transformers import AutoModelForImageClassification, pipeline
 
+from exrep_hf.arguments import EvaluationArguments
 from exrep_hf.data import load_images
-from exrep_hf.hub.card_entries import write_eval_results
-from exrep_hf.hub.claims import read_claims
-from exrep_hf.hub.student_repository import fetch_student, push_student, student_files, write_card
-from exrep_hf.study.evaluating import EvaluationArguments, evaluate_student, push_figures
-from exrep_hf.study.verifying import verify_card
+from exrep_hf.publishing.card_entries import write_eval_results
+from exrep_hf.publishing.claims import read_claims
+from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
+from exrep_hf.publishing.student import fetch_student, push_student, student_files, write_card
+from exrep_hf.publishing.verify import verify_card
 from tests.hub_server import Fault, Hub
-from tests.study.test_study import run_study
+from tests.studies import run_study
 
 ROOT = Path(__file__).parents[2]
 Finished = tuple[Path, dict[str, Any]]
 
 
-def test_what_is_published(finished: Finished) -> None:
+def test_what_is_published(published: Finished) -> None:
     """Both variants, results, pictures and code; not the settings of the run, nor its controls."""
-    folder, results = finished
+    folder, results = published
     assert results["published"]["variant"] == "both"
     assert set(student_files(folder)) == {
         *("README.md", "config.json", "model.safetensors", "preprocessor_config.json", "results.json"),
@@ -43,9 +44,9 @@ def test_what_is_published(finished: Finished) -> None:
         student_files(folder.parent)
 
 
-def test_there_and_back(finished: Finished, hub: Hub, transfer: str) -> None:
+def test_there_and_back(published: Finished, hub: Hub, transfer: str) -> None:
     """`from_pretrained`, `pipeline` and timm load the plain student by its name alone."""
-    folder, _ = finished
+    folder, _ = published
     name = f"me/student-{transfer}"
     commit = push_student(folder, name)
     assert HfApi().model_info(name).sha == commit
@@ -71,9 +72,9 @@ torch.save(model.eval()(image).logits, {answer!r})
 """
 
 
-def test_code_that_was_pushed_on_request(finished: Finished, hub: Hub, tmp_path: Path) -> None:
+def test_code_that_was_pushed_on_request(published: Finished, hub: Hub, tmp_path: Path) -> None:
     """People without this package load the student with its distiller, if they trust the code beside it."""
-    folder, _ = finished
+    folder, _ = published
     push_student(folder, "me/with-code")
     image = torch.randn(2, 3, 32, 32)
     torch.save(image, tmp_path / "image.pt")
@@ -103,8 +104,8 @@ def test_a_distiller_that_cant_be_removed_is_not_published_without(tmp_path: Pat
     assert not (tmp_path / "stuck").exists()
 
 
-def test_nothing_of_the_machine_is_pushed(finished: Finished, hub: Hub) -> None:
-    folder, _ = finished
+def test_nothing_of_the_machine_is_pushed(published: Finished, hub: Hub) -> None:
+    folder, _ = published
     push_student(folder, "me/discreet-student")
     there = Path(snapshot_download("me/discreet-student"))
     secrets = [str(folder.parent), str(Path.home()), os.environ["HF_TOKEN"], "/tmp/", ".venv"]
@@ -114,10 +115,10 @@ def test_nothing_of_the_machine_is_pushed(finished: Finished, hub: Hub) -> None:
             assert not [secret for secret in secrets if secret in content], path
 
 
-def test_published_again(finished: Finished, hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_published_again(published: Finished, hub: Hub, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The same weights keep what was measured of them; other weights leave nothing of the earlier student behind."""
     folder = tmp_path / "again"
-    shutil.copytree(finished[0], folder)
+    shutil.copytree(published[0], folder)
     push_student(folder, "me/again")
     assert "don't name 'me/again'" in caplog.text
     args = EvaluationArguments("me/again", "digits", "train", use_cpu=True, push_to_hub=True)
@@ -159,10 +160,10 @@ def test_published_again(finished: Finished, hub: Hub, tmp_path: Path, caplog: p
 
 
 def test_figures_that_arrive_while_a_student_is_published(
-    finished: Finished, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    published: Finished, hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What somebody adds between the look and the commit is not lost: the push says so, and works again."""
-    push_student(finished[0], "me/busy")
+    push_student(published[0], "me/busy")
     upload = HfApi.upload_folder
 
     def another_first(self: HfApi, *args: object, **kwargs: object) -> object:
@@ -171,7 +172,7 @@ def test_figures_that_arrive_while_a_student_is_published(
 
     monkeypatch.setattr(HfApi, "upload_folder", another_first)
     folder = tmp_path / "changed"
-    shutil.copytree(finished[0], folder)
+    shutil.copytree(published[0], folder)
     write_card(folder, "me/busy")
     with pytest.raises(OSError, match=r"(?s)'me/busy' failed: .*412.*push again with"):
         push_student(folder, "me/busy")
@@ -180,8 +181,8 @@ def test_figures_that_arrive_while_a_student_is_published(
     assert "more.txt" in HfApi().list_repo_files("me/busy")
 
 
-def test_a_wrong_revision(finished: Finished, hub: Hub) -> None:
-    push_student(finished[0], "me/revisions")
+def test_a_wrong_revision(published: Finished, hub: Hub) -> None:
+    push_student(published[0], "me/revisions")
     with pytest.raises(ValueError, match="as a model on the Hub at revision 'v9' it can't be had"):
         fetch_student("me/revisions", "v9")
 

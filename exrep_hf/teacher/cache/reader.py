@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from exrep_hf.teacher.cache.files import AnswerFiles
+from exrep_hf.teacher.cache.answer_files import AnswerFiles
 from exrep_hf.teacher.cache.manifest import shard_name
 from exrep_hf.teacher.cache.shard_file import ShardFile
 

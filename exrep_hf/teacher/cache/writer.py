@@ -15,8 +15,7 @@ from filelock import FileLock, Timeout
 
 from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.teacher.cache.asking import ShardWriter, warn_of_top1
-from exrep_hf.teacher.cache.files import find_faults
+from exrep_hf.teacher.cache.answer_files import find_faults
 from exrep_hf.teacher.cache.manifest import (
     MANIFEST_NAME,
     PLAN_NAME,
@@ -29,6 +28,7 @@ from exrep_hf.teacher.cache.manifest import (
     write_whole,
 )
 from exrep_hf.teacher.cache.shard_file import ShardFile, checksum_file, find_fault
+from exrep_hf.teacher.cache.shard_writer import ShardWriter, warn_of_top1
 from exrep_hf.teacher.source import TeacherSource
 
 logger = logging.getLogger(__name__)

@@ -1,0 +1,52 @@
+"""Settings of storing a teacher's answers, beside those of the training that will use them."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from exrep_hf.arguments.distillation import DistillationArguments
+
+
+@dataclass
+class CachingArguments(DistillationArguments):
+    """How answers are stored and shared; the views are those that the other settings describe.
+
+    Raises:
+        ValueError: for a value outside its range.
+    """
+
+    _argument_group_name = "storing answers: these first, then those of the training that will use them"
+
+    dtype: Literal["float16", "bfloat16", "float32"] = field(
+        default="float16", metadata={"help": "Type of the stored logits and features."}
+    )
+    top_k: int | None = field(
+        default=None,
+        metadata={
+            "help": "Store only the largest logits, and what rebuilds the mass of the others at any temperature ≥ 1/2."
+        },
+    )
+    rows_per_shard: int = field(default=16384, metadata={"help": "Images in a file."})
+    per_device_eval_batch_size: int = field(
+        default=64, metadata={"help": "Images that the teacher is asked about at a time, on each process."}
+    )
+    rebuild: bool = field(default=False, metadata={"help": "Write damaged files of a finished folder anew."})
+    expect_top1: float | None = field(
+        default=None,
+        metadata={
+            "help": "Share of images the teacher should get right, in [0, 1]; its card's figure where not given. "
+            "A warning if it gets less than half of it."
+        },
+    )
+    teacher_license: str | None = field(
+        default=None, metadata={"help": "Licence of the teacher; its card's where not given."}
+    )
+    dataset_license: str | None = field(default=None, metadata={"help": "Licence of the images."})
+    push_to_hub: str | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={"help": "Upload the answers as this data set, `user/name`, when they are whole."},
+    )
+
+    def __post_init__(self) -> None:
+        if self.expect_top1 is not None and not 0 < self.expect_top1 <= 1:
+            raise ValueError(f"`expect_top1` is {self.expect_top1}; expected a share in (0, 1], such as 0.83.")
+        super().__post_init__()

@@ -1,0 +1,106 @@
+"""Settings of the images."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from exrep_hf.arguments.ranges import require
+
+
+@dataclass
+class DataArguments:
+    """The images: where from, how split, how augmented."""
+
+    _argument_group_name = "images"
+
+    dataset: str | None = field(
+        default=None,
+        metadata={
+            "help": "Hub name, folder of images in one folder per class, folder or file of parquet/arrow, "
+            "`digits`, or `fashion_mnist`."
+        },
+    )
+    data_dir: str | None = field(
+        default=None,
+        metadata={
+            "help": "Folder of `fashion_mnist`'s IDX files (without it: the Hub's copy), or inside a Hub data set."
+        },
+    )
+    dataset_config_name: str | None = field(default=None, metadata={"help": "Configuration of a Hub data set."})
+    train_split: str = field(default="train", metadata={"help": "Name of the split with training images."})
+    test_split: str | None = field(
+        default=None,
+        metadata={"help": "Name of the split nobody trains on; `test` or `validation` where not given."},
+    )
+    train_val_split: float = field(
+        default=0.1, metadata={"help": "Share of the training images held out where the data set has no test split."}
+    )
+    image_column_name: str | None = field(default=None, metadata={"help": "Column of images; guessed if not given."})
+    label_column_name: str | None = field(default=None, metadata={"help": "Column of labels; guessed if not given."})
+    max_train_samples: int | None = field(default=None, metadata={"help": "Use only this many training images."})
+    max_eval_samples: int | None = field(default=None, metadata={"help": "Use only this many test images."})
+    private_fraction: float = field(
+        default=0.0,
+        metadata={
+            "help": "Share of the training images kept private: only `teacher_steps` (and an oracle) sees them."
+        },
+    )
+    num_public: int | None = field(
+        default=None,
+        metadata={
+            "help": "Keep this many training images public, in the classes' proportions; the others are private."
+        },
+    )
+    train_on: Literal["public", "all"] = field(
+        default="public",
+        metadata={"help": "`all` gives the student the private images too: what it would be if no data were missing."},
+    )
+    evaluate_on: Literal["test", "validation"] = field(
+        default="test",
+        metadata={"help": "`validation` holds out part of the public images and evaluates there: to choose settings."},
+    )
+    validation_fraction: float = field(
+        default=0.3, metadata={"help": "Share of the public images held out with `--evaluate_on validation`."}
+    )
+    no_aug: bool = field(
+        default=False, metadata={"help": "Train on the evaluation transform, without augmentation (the paper's way)."}
+    )
+    scale: list[float] = field(
+        default_factory=lambda: [0.35, 1.0], metadata={"help": "Area of the random crop, as a share of the image."}
+    )
+    ratio: list[float] = field(
+        default_factory=lambda: [0.75, 1.3333333], metadata={"help": "Width over height of the random crop."}
+    )
+    hflip: float = field(default=0.5, metadata={"help": "Probability of a horizontal flip."})
+    auto_augment: str | None = field(
+        default=None, metadata={"help": "timm policy, e.g. `rand-m6-n2`; applied before teacher and student part."}
+    )
+    skip_broken_images: bool = field(
+        default=False, metadata={"help": "Leave out images that can't be decoded (counted), instead of an error."}
+    )
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Check ranges and combinations.
+
+        Raises:
+            ValueError: naming the setting, what it is, and what was expected.
+        """
+        for name in ("train_val_split", "validation_fraction"):
+            require(0 < getattr(self, name) < 1, name, getattr(self, name), "a share between 0 and 1")
+        require(0 <= self.private_fraction < 1, "private_fraction", self.private_fraction, "a share in [0, 1)")
+        require(0 <= self.hflip <= 1, "hflip", self.hflip, "a probability in [0, 1]")
+        for name, bounds in (("scale", self.scale), ("ratio", self.ratio)):
+            require(len(bounds) == 2 and 0 < bounds[0] <= bounds[1], name, bounds, "two numbers, 0 < low ≤ high")
+        require(self.scale[1] <= 1, "scale", self.scale, "at most 1: a crop is no larger than its image")
+        for name in ("max_train_samples", "max_eval_samples"):
+            require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "≥ 1")
+        if self.private_fraction and self.num_public is not None:
+            raise ValueError(
+                f"`private_fraction` is {self.private_fraction} and `num_public` is {self.num_public}; expected one "
+                "of them. Leave the other out."
+            )
+        require(self.num_public is None or self.num_public >= 2, "num_public", self.num_public, "≥ 2 images")
+        require(self.train_on in ("public", "all"), "train_on", self.train_on, "`public` or `all`")
+        require(self.evaluate_on in ("test", "validation"), "evaluate_on", self.evaluate_on, "`test` or `validation`")

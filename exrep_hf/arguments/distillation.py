@@ -1,0 +1,151 @@
+"""Settings of training: the Trainer's own, and those of the loss."""
+
+import math
+from dataclasses import dataclass, field
+
+from transformers import TrainingArguments
+
+from exrep_hf.arguments.ranges import require
+
+
+@dataclass
+class DistillationArguments(TrainingArguments):
+    """`TrainingArguments` with the weights and settings of ExRep's loss.
+
+    The objective is `ce_weight·CE + kd_weight·KD + crd_weight·CRD + adversarial_weight·ADV + critic_weight·CRITIC`
+    (Jeon et al., ACCV 2020, with the published weights as defaults). A weight of 0 leaves that term's work out.
+
+    Raises:
+        ValueError: for a negative weight, a temperature ≤ 0, a momentum outside [0, 1), or fewer than one negative.
+    """
+
+    _argument_group_name = "training: the Trainer's own settings, and those of the loss"
+
+    ce_weight: float = field(default=1.0, metadata={"help": "Weight of the cross-entropy with the labels."})
+    kd_weight: float = field(default=1.0, metadata={"help": "Weight of the KL divergence from the teacher's logits."})
+    crd_weight: float = field(default=0.8, metadata={"help": "Weight of contrastive representation distillation."})
+    adversarial_weight: float = field(
+        default=0.1, metadata={"help": "Weight of the student's term against the critic; 0 trains no critic."}
+    )
+    critic_weight: float = field(default=0.1, metadata={"help": "Weight of the critic's own loss."})
+    temperature: float = field(default=4.0, metadata={"help": "Softmax temperature τ of the KL divergence."})
+    embedding_dim: int = field(default=128, metadata={"help": "Width of the contrastive embeddings."})
+    num_negatives: int = field(default=4096, metadata={"help": "Negatives an image, drawn from the memory bank."})
+    crd_temperature: float = field(default=0.07, metadata={"help": "Temperature of the contrastive scores."})
+    momentum: float = field(default=0.5, metadata={"help": "Momentum of the memory bank, in [0, 1)."})
+    queue_length: int | None = field(
+        default=None,
+        metadata={
+            "help": "Contrast with so many latest embeddings in the place of a bank with a row an image: for data "
+            "sets whose bank (1 kB an image) does not fit."
+        },
+    )
+    critic_hidden_dim: int = field(default=512, metadata={"help": "Width of the critic's two hidden layers."})
+    critic_learning_rate: float | None = field(
+        default=None, metadata={"help": "Learning rate of the critic; `learning_rate` where not given."}
+    )
+    mixup: float = field(
+        default=0.0,
+        metadata={"help": "α of Mixup, 0 for none; the teacher is asked about the mixed image (timm's name)."},
+    )
+    cutmix: float = field(
+        default=0.0,
+        metadata={"help": "α of CutMix, 0 for none; the teacher is asked about the mixed image (timm's name)."},
+    )
+    views: int | None = field(
+        default=None,
+        metadata={
+            "help": "Give each image this many random views, mixtures included, and show epoch e view e mod `views`; "
+            "without it each epoch has new ones."
+        },
+    )
+    distiller_share: float = field(
+        default=1.0,
+        metadata={
+            "help": "Share of the training images, drawn at random, that the student sees as x + G(x), and the others "
+            "as x: below 1 the Input Distiller can be removed afterwards."
+        },
+    )
+    freeze_batch_norm: bool = field(
+        default=True,
+        metadata={"help": "Keep the student's BatchNorm statistics as they were; turn off for an untrained student."},
+    )
+
+    label_smoothing_factor: float = field(
+        default=0.1, metadata={"help": "Label smoothing of the cross-entropy, in [0, 1)."}
+    )
+    remove_unused_columns: bool = field(
+        default=False, metadata={"help": "Must stay False: the Trainer would drop `sample_index`."}
+    )
+    max_grad_norm: float = field(
+        default=0.0,
+        metadata={
+            "help": "Clip gradients jointly to this norm; 0: don't, which keeps critic and student independent."
+        },
+    )
+    logging_nan_inf_filter: bool = field(
+        default=False, metadata={"help": "Leave NaN losses out of the log; costs a device synchronisation a step."}
+    )
+    ddp_find_unused_parameters: bool | None = field(
+        default=False,
+        metadata={"help": "Search for parameters without a gradient at each step: for students that leave some out."},
+    )
+
+    def __post_init__(self) -> None:
+        self.check()
+        super().__post_init__()
+
+    def check(self) -> None:
+        """Check the settings that are not the Trainer's own.
+
+        Raises:
+            ValueError: naming the setting, what it is, and what was expected.
+        """
+        for name in ("ce_weight", "kd_weight", "crd_weight", "adversarial_weight", "critic_weight"):
+            value = getattr(self, name)
+            require(0 <= value < math.inf, name, value, "a weight ≥ 0 (0 turns the term off)")
+        for name in ("temperature", "crd_temperature"):
+            require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a temperature > 0")
+        for name in ("embedding_dim", "num_negatives", "critic_hidden_dim"):
+            value = getattr(self, name)
+            require(isinstance(value, int) and value >= 1, name, value, "a whole number ≥ 1")
+        require(self.queue_length is None or self.queue_length >= 2, "queue_length", self.queue_length, "≥ 2 rows")
+        for name in ("mixup", "cutmix"):
+            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "an α ≥ 0 (0 turns it off)")
+        require(self.views is None or self.views >= 1, "views", self.views, "≥ 1")
+        require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")
+        smoothing = self.label_smoothing_factor
+        require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
+        require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
+        require(
+            self.critic_learning_rate is None or self.critic_learning_rate > 0,
+            "critic_learning_rate",
+            self.critic_learning_rate,
+            "> 0",
+        )
+        if self.crd_weight and (self.mixup or self.cutmix):
+            raise ValueError(
+                f"`crd_weight` is {self.crd_weight} with `mixup` {self.mixup}, `cutmix` {self.cutmix}; expected one "
+                "or the other: the memory bank has a row an image, and a mixture of images has none. Set `crd_weight` "
+                "to 0, or both α to 0."
+            )
+        if not (self.ce_weight or self.kd_weight or self.crd_weight or self.adversarial_weight):
+            raise ValueError(
+                "All of `ce_weight`, `kd_weight`, `crd_weight` and `adversarial_weight` are 0: there is nothing to "
+                "train. Give at least one of them a weight > 0."
+            )
+        if self.remove_unused_columns:
+            raise ValueError(
+                "`remove_unused_columns` is True; expected False: the Trainer would drop `sample_index` and the "
+                "teacher's inputs. Leave the setting out."
+            )
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether any term of the loss asks the teacher."""
+        return bool(self.kd_weight or self.needs_features)
+
+    @property
+    def needs_features(self) -> bool:
+        """Whether any term of the loss compares pooled features."""
+        return bool(self.crd_weight or self.adversarial_weight)

@@ -1,0 +1,100 @@
+"""Settings of teacher and student."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from exrep_hf.arguments.ranges import require
+
+
+@dataclass
+class ModelArguments:
+    """Teacher and student."""
+
+    _argument_group_name = "teacher and student"
+
+    teacher: str | None = field(
+        default=None,
+        metadata={"help": "Teacher, frozen while it teaches: Hub name, `timm/...`, or local folder of a classifier."},
+    )
+    teacher_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the teacher."})
+    teacher_from_scratch: bool = field(
+        default=False,
+        metadata={"help": "Take only the teacher's architecture; needs `teacher_steps`."},
+    )
+    teacher_steps: int = field(
+        default=0,
+        metadata={"help": "Train the teacher with labels on public and private images for this many steps first."},
+    )
+    teacher_cache: str | None = field(
+        default=None,
+        metadata={
+            "help": "A teacher's stored answers, in the place of the teacher itself, which is then neither loaded nor "
+            "trained: a folder that `recipes/cache_teacher.py` wrote, or a data set on the Hub."
+        },
+    )
+    teacher_cache_revision: str | None = field(
+        default=None, metadata={"help": "Branch, tag or commit of a `teacher_cache` on the Hub."}
+    )
+    verify: Literal["sample", "full"] = field(
+        default="sample",
+        metadata={"help": "How stored answers are checked: sizes and some checksums, or `full`: every checksum."},
+    )
+    student: str | None = field(
+        default=None, metadata={"help": "Student: Hub name, `timm/...`, or local folder of a classifier."}
+    )
+    student_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the student."})
+    student_from_scratch: bool = field(
+        default=False,
+        metadata={"help": "Take only the student's architecture; needs `student_steps`."},
+    )
+    student_steps: int = field(
+        default=0,
+        metadata={"help": "Train the student with labels on the public images for this many steps first."},
+    )
+    pretraining_learning_rate: float = field(
+        default=1e-3, metadata={"help": "Learning rate of `teacher_steps` and `student_steps`."}
+    )
+    pretraining_weight_decay: float = field(
+        default=0.0, metadata={"help": "Weight decay of `teacher_steps` and `student_steps`."}
+    )
+    distiller: Literal["light", "paper", "none"] = field(
+        default="light",
+        metadata={"help": "Input Distiller before the student: `light`, `paper` (34.6 GMACs at 240 px) or `none`."},
+    )
+    distiller_channels: int = field(default=24, metadata={"help": "Width of the `light` distiller."})
+    image_size: int | None = field(
+        default=None,
+        metadata={"help": "Height and width in pixels that the models get; the student's own where not given."},
+    )
+
+    channels_last: bool = field(
+        default=False,
+        metadata={
+            "help": "Lay teacher and student out in channels_last (timm's name): convolutions are often faster."
+        },
+    )
+
+    def __post_init__(self) -> None:
+        self.check()
+
+    def check(self) -> None:
+        """Check ranges and combinations.
+
+        Raises:
+            ValueError: naming the setting, what it is, and what was expected.
+        """
+        for name in ("teacher_steps", "student_steps"):
+            require(getattr(self, name) >= 0, name, getattr(self, name), "a number of steps ≥ 0")
+        require(self.pretraining_learning_rate > 0, "pretraining_learning_rate", self.pretraining_learning_rate, "> 0")
+        require(self.pretraining_weight_decay >= 0, "pretraining_weight_decay", self.pretraining_weight_decay, "≥ 0")
+        require(self.distiller_channels >= 1, "distiller_channels", self.distiller_channels, "≥ 1")
+        require(self.image_size is None or self.image_size >= 8, "image_size", self.image_size, "≥ 8 pixels")
+        choices = ("light", "paper", "none")
+        require(self.distiller in choices, "distiller", self.distiller, f"one of {choices}")
+        require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")
+        for who in ("teacher", "student"):
+            if getattr(self, f"{who}_from_scratch") and not getattr(self, f"{who}_steps"):
+                raise ValueError(
+                    f"`{who}_from_scratch` is set but `{who}_steps` is 0: an untrained {who} teaches and learns "
+                    f"nothing. Give `--{who}_steps`, or a {who} with weights."
+                )

@@ -1,0 +1,132 @@
+"""All images of a data set: which everybody may train on, which only the teacher saw, which nobody trains on."""
+
+from dataclasses import dataclass
+
+from datasets import Dataset, concatenate_datasets
+
+from exrep_hf.arguments import DataArguments
+from exrep_hf.data.columns import encode_labels, find_columns
+from exrep_hf.data.images import check_images
+from exrep_hf.data.labels import label_names
+from exrep_hf.data.loading import load_images
+from exrep_hf.data.splits import split_public_private, train_val_split
+
+
+@dataclass
+class DataPartition:
+    """All images of a data set, in the columns `image` and `label`, and who may see which.
+
+    Attributes:
+        args: the settings it was loaded by.
+        train: what the teacher may be trained on: public and private images.
+        test: what nobody is trained on.
+        names: names of the classes, if known.
+        skipped: images left out because they can't be decoded.
+        test_split: name of the split that `test` is all of; None where it is a part of one.
+        test_from: name of the split that `test` is taken from.
+    """
+
+    args: DataArguments
+    train: Dataset
+    test: Dataset
+    names: list[str] | None
+    skipped: int
+    test_split: str | None = None
+    test_from: str = "test"
+
+    def _public_and_private(self, seed: int) -> tuple[Dataset, Dataset]:
+        args = self.args
+        private = args.private_fraction if args.num_public is None else len(self.train) - args.num_public
+        if private < 0:
+            raise ValueError(
+                f"`num_public` is {args.num_public}; expected at most {len(self.train)}, all training images."
+            )
+        if not private:
+            return self.train, self.train.select([])
+        return split_public_private(self.train, private, seed, "label")
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes: of names where there are any, else up to the largest label."""
+        return len(self.names) if self.names else max(self.train["label"][:]) + 1
+
+    def num_private(self, seed: int) -> int:
+        """How many training images only the teacher sees."""
+        return len(self._public_and_private(seed)[1])
+
+    def parts(self, seed: int) -> tuple[Dataset, Dataset]:
+        """The public images that a student is trained on under this seed, and the images it is judged on."""
+        public, _ = self._public_and_private(seed)
+        if self.args.evaluate_on == "validation":
+            return train_val_split(public, self.args.validation_fraction, seed, "label")
+        return public, self.test
+
+    @property
+    def evaluated_split(self) -> str | None:
+        """The split that a student is judged on, where that is the whole of one."""
+        return self.test_split if self.args.evaluate_on == "test" else None
+
+    @property
+    def evaluated_part(self) -> str:
+        """What a student is judged on: a whole split by its name, or `part of` one."""
+        source = self.test_from if self.args.evaluate_on == "test" else self.args.train_split
+        return self.evaluated_split or f"part of {source}"
+
+    def training_images(self, seed: int, data_args: DataArguments) -> Dataset:
+        """What an arm is trained on: the public images; with `train_on: all` the private ones too."""
+        public, _ = self.parts(seed)
+        if data_args.train_on == "public":
+            return public
+        return concatenate_datasets([public, self._public_and_private(seed)[1]])
+
+
+def load_partition(args: DataArguments, num_proc: int | None = None, may_be_path: bool = True) -> DataPartition:
+    """Load and check the data set that the settings name.
+
+    Args:
+        args: the settings.
+        num_proc: number of processes that check images; None: this one.
+        may_be_path: whether `dataset` may name something local.
+
+    Raises:
+        ValueError: if it is not found, lacks a column or split, or holds images that can't be decoded.
+    """
+    assert args.dataset is not None
+    config, folder = args.dataset_config_name, args.data_dir
+    splits = load_images(args.dataset, config_name=config, data_dir=folder, may_be_path=may_be_path)
+    if args.train_split not in splits:
+        raise ValueError(f"`train_split` is {args.train_split!r}; {args.dataset!r} has the splits {list(splits)}.")
+    _, label_column = find_columns(splits[args.train_split], args.image_column_name, args.label_column_name)
+    if label_column is None:
+        columns = splits[args.train_split].column_names
+        raise ValueError(
+            f"{args.dataset!r} has no label column, only {columns}; students are judged by their labels. Name the "
+            "column with `label_column_name`; a folder of images needs a sub-folder for each of two or more classes."
+        )
+    splits = encode_labels(splits, label_column)
+    train = splits[args.train_split]
+    test_split = args.test_split or next((name for name in ("test", "validation") if name in splits), None)
+    if test_split is not None and test_split not in splits:
+        raise ValueError(f"`test_split` is {test_split!r}; {args.dataset!r} has the splits {list(splits)}.")
+    if test_split is None:
+        train, test = train_val_split(train, args.train_val_split, 0, label_column)
+    else:
+        test = splits[test_split]
+    checked, skipped = [], 0
+    for part, limit in ((train, args.max_train_samples), (test, args.max_eval_samples)):
+        if limit is not None and limit < len(part):
+            part = part.shuffle(seed=0).select(range(limit))
+        image_column, _ = find_columns(part, args.image_column_name, label_column)
+        part, broken = check_images(part, image_column, args.skip_broken_images, num_proc)
+        names_here = {image_column: "image", label_column: "label"}
+        part = part.select_columns(list(names_here))
+        if None in part.unique(label_column):
+            raise ValueError(
+                f"A label in the column {label_column!r} of {args.dataset!r} is missing; expected a class in each "
+                "row. Leave such rows out."
+            )
+        checked.append(part.rename_columns({old: new for old, new in names_here.items() if old != new}))
+        skipped += broken
+    whole = test_split if test_split is not None and args.max_eval_samples is None and not skipped else None
+    names, source = label_names(checked[0], "label"), test_split or args.train_split
+    return DataPartition(args, checked[0], checked[1], names, skipped, whole, source)

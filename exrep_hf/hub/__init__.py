@@ -1,5 +1,0 @@
-"""Publishing on the Hub."""
-
-from exrep_hf.hub.model_card import make_model_card
-
-__all__ = ["make_model_card"]

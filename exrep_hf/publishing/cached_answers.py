@@ -1,0 +1,85 @@
+"""Stored answers as a data set on the Hub."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import DatasetCard, DatasetCardData
+
+from exrep_hf.data import ViewPolicy
+from exrep_hf.publishing.upload import upload_files
+from exrep_hf.teacher import CachedTeacher
+from exrep_hf.teacher.cache.manifest import MANIFEST_NAME
+
+TEMPLATE = Path(__file__).with_name("cached_answers.md")
+CARD_NAME = "README.md"
+
+
+def make_cache_card(cache: CachedTeacher, repo_id: str) -> DatasetCard:
+    """The card of stored answers, made from their manifest alone."""
+    plan = cache.manifest.plan
+    licences = {plan.teacher["license"], plan.dataset["license"]} - {None}
+    data = DatasetCardData(
+        # Of two things that are bound to different licences, neither holds for the whole.
+        license=licences.pop() if len(licences) == 1 else "other",
+        task_categories=["image-classification"],
+        tags=["exrep", "knowledge-distillation"],
+        pretty_name=repo_id.split("/")[-1],
+    )
+    return DatasetCard.from_template(
+        data,
+        template_path=str(TEMPLATE),
+        title=repo_id.split("/")[-1],
+        repo_id=repo_id,
+        teacher=plan.teacher,
+        dataset=plan.dataset,
+        storage=plan.storage,
+        summary=cache.manifest.summary,
+        views=json.dumps(plan.views, indent=2),
+        view_text=_in_words(cache.views),
+        flags=_flags(cache.views),
+    )
+
+
+def push_answers(cache: CachedTeacher, folder: Path, repo_id: str, token: str | None) -> str:
+    """Write the card into the folder of whole answers, and upload both.
+
+    Args:
+        cache: the answers in the folder.
+        folder: where they lie.
+        repo_id: an existing data set, `user/name`.
+        token: the user's; None: the one that is logged in.
+
+    Returns:
+        The commit.
+
+    Raises:
+        OSError: if the upload failed.
+    """
+    make_cache_card(cache, repo_id).save(folder / CARD_NAME)
+    files = [CARD_NAME, MANIFEST_NAME, *cache.manifest.shards]
+    teacher = cache.manifest.plan.teacher["name"] or "a teacher"
+    again = f"recipes/cache_teacher.py … --push_to_hub {repo_id}"
+    return upload_files(folder, files, repo_id, "dataset", f"Answers of {teacher}", token, again)
+
+
+def _in_words(views: ViewPolicy) -> str:
+    mixed = " and ".join(name for name in ("mixup", "cutmix") if getattr(views.mixing, name))
+    if views.augmentation is None and not mixed:
+        return "the evaluation view of each image"
+    kind = "the evaluation view" if views.augmentation is None else "random views"
+    return f"{views.views} of each image: {kind}{f', mixed by {mixed}' if mixed else ''}"
+
+
+def _flags(views: ViewPolicy) -> str:
+    """The settings of `recipes/train.py` that give these views."""
+    flags: dict[str, Any] = {"mixup": views.mixing.mixup, "cutmix": views.mixing.cutmix}
+    if views.augmentation is None:
+        return "--no_aug " + " ".join(f"--{name} {value}" for name, value in flags.items())
+    each = views.augmentation
+    for name in ("scale", "ratio"):
+        flags[name] = " ".join(map(str, getattr(each, name)))
+    flags["hflip"] = each.hflip
+    if each.auto_augment is not None:
+        flags["auto_augment"] = each.auto_augment
+    return " ".join(f"--{name} {value}" for name, value in flags.items())

@@ -1,0 +1,185 @@
+"""A published student on a data set: figures for its card."""
+
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from huggingface_hub import HfApi, file_exists
+from torch import nn
+from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+
+from exrep_hf.arguments import EvaluationArguments
+from exrep_hf.data import (
+    Preprocessing,
+    check_labels,
+    check_same_classes,
+    class_names,
+    encode_labels,
+    find_columns,
+    label_names,
+    load_images,
+)
+from exrep_hf.evaluation import images_per_second
+from exrep_hf.evaluation.predict import classification_report, predict
+from exrep_hf.models import load_classifier
+from exrep_hf.publishing.access import check_write_access
+from exrep_hf.publishing.card_entries import merge_into_card, model_index, write_eval_results
+from exrep_hf.publishing.claims import EVAL_RESULTS, hub_name
+from exrep_hf.publishing.student import fetch_student
+from exrep_hf.publishing.upload import upload_files
+from exrep_hf.report import public_name
+
+
+def load_published(folder: Path, device: torch.device) -> tuple[PreTrainedModel, Preprocessing]:
+    """Load a student and how it wants its images, as anybody would.
+
+    Raises:
+        ValueError: if the folder holds no classifier.
+    """
+    try:
+        model = AutoModelForImageClassification.from_pretrained(folder)
+        processor = AutoImageProcessor.from_pretrained(folder)
+    except (OSError, ValueError, KeyError) as error:
+        raise ValueError(f"{str(folder)!r} holds no image classifier that can be loaded ({error}).") from error
+    nn.Module.to(model, device)
+    return model, Preprocessing.from_image_processor(processor)
+
+
+def evaluation_device(use_cpu: bool) -> torch.device:
+    """A GPU where there is one, and it is wanted."""
+    accelerator = None if use_cpu else torch.accelerator.current_accelerator(check_available=True)
+    return torch.device("cpu") if accelerator is None else accelerator
+
+
+def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
+    """Evaluate a student.
+
+    Returns:
+        `classification_report`'s figures, `num_images`, `images_per_second`; `teacher_agreement` on request, and the
+        `commit` whose weights were evaluated where the figures are to be pushed.
+
+    Raises:
+        ValueError: if model or data are not found, or don't fit each other, or the figures could not be pushed.
+    """
+    if args.push_to_hub:
+        if Path(args.model).is_dir():
+            raise ValueError(f"`push_to_hub` is set and `model` is the folder {args.model!r}; expected a Hub name.")
+        if args.max_samples is not None or args.revision is not None:
+            raise ValueError(
+                f"`push_to_hub` is set with `max_samples` {args.max_samples} and `revision` {args.revision!r}; "
+                "expected neither: a card speaks of whole splits, and of the weights beside it."
+            )
+        chosen = (args.image_column_name, args.label_column_name)
+        if any(chosen) or (args.data_dir is not None and "/" in args.dataset):
+            raise ValueError(
+                f"`push_to_hub` is set with the columns {chosen} and `data_dir` {args.data_dir!r}; expected neither: "
+                "the readers of a card load a data set by its name alone."
+            )
+        check_write_access(args.model, "model", None)
+        if not file_exists(args.model, "README.md"):
+            raise ValueError(
+                f"`push_to_hub` is set and {args.model!r} has no card to put figures into: publish it first."
+            )
+    commit = HfApi().model_info(args.model).sha if args.push_to_hub else args.revision
+    device = evaluation_device(args.use_cpu)
+    model, preprocessing = load_published(fetch_student(args.model, commit), device)
+    images, columns = labelled_images(args, model)
+    logits, labels = predict(model, preprocessing, images, columns, args.per_device_eval_batch_size)
+    names = class_names(model.config) or [str(label) for label in range(logits.shape[1])]
+    shape = (len(preprocessing.mean), preprocessing.height, preprocessing.width)
+    report = classification_report(logits, labels, names)
+    report |= {"num_images": len(labels), "images_per_second": images_per_second(model, shape)}
+    report |= {"commit": commit} if args.push_to_hub else {}
+    if args.teacher is not None:
+        teacher = load_classifier(args.teacher)
+        check_same_classes(model.config, teacher.config)
+        nn.Module.to(teacher, device)
+        answers, _ = predict(
+            teacher, Preprocessing.from_model(teacher), images, columns, args.per_device_eval_batch_size
+        )
+        report["teacher_agreement"] = (answers.argmax(-1) == logits.argmax(-1)).double().mean().item()
+    return report
+
+
+def labelled_images(
+    args: EvaluationArguments, model: PreTrainedModel, may_be_path: bool = True
+) -> tuple[Dataset, tuple[str, str]]:
+    """Images whose labels are the model's classes, and the names of their columns.
+
+    Raises:
+        ValueError: if they are not found, or have other classes.
+    """
+    config, folder = args.dataset_config_name, args.data_dir
+    splits = load_images(args.dataset, config_name=config, data_dir=folder, may_be_path=may_be_path)
+    if args.split not in splits:
+        raise ValueError(f"`split` is {args.split!r}; {args.dataset!r} has the splits {list(splits)}.")
+    image, label = find_columns(splits[args.split], args.image_column_name, args.label_column_name)
+    if label is None:
+        raise ValueError(f"{args.dataset!r} has no label column, only {splits[args.split].column_names}.")
+    images = encode_labels(splits, label)[args.split]
+    if args.max_samples is not None and args.max_samples < len(images):
+        images = images.shuffle(seed=0).select(range(args.max_samples))
+    return with_classes_of(model, images, label, args.dataset), (image, label)
+
+
+def with_classes_of(model: PreTrainedModel, images: Dataset, label: str, name: str) -> Dataset:
+    """Number labels as the model does, where both have names: a data set may have fewer classes, in another order.
+
+    Raises:
+        ValueError: if the data set has classes that the model does not.
+    """
+    there, known = label_names(images, label), class_names(model.config)
+    if there is None or known is None:
+        check_labels(images, label, model.config.num_labels or 0)
+        if there is not None and len(there) != model.config.num_labels:
+            raise ValueError(
+                f"{name!r} has {len(there)} classes and the model {model.config.num_labels} without names; expected "
+                "the same classes, or names to match them by."
+            )
+        return images
+    check_labels(images, label, len(there))
+    missing = [each for each in there if each not in known]
+    if missing:
+        raise ValueError(
+            f"{name!r} has classes that the model does not know: {missing[:5]}; the model's are {known[:5]} … "
+            "Evaluate on a data set with the model's classes, or some of them."
+        )
+    if there == known:
+        return images
+    number = [known.index(each) for each in there]
+    numbered = [number[each] for each in images[label][:]]
+    return images.remove_columns(label).add_column(label, numbered)
+
+
+def push_figures(args: EvaluationArguments, figures: dict[str, Any]) -> str:
+    """Merge figures of `evaluate_student` into the card of a model on the Hub; entries of others stay.
+
+    Args:
+        args: what was evaluated.
+        figures: of it, and the `commit`; the repository has to be at it still.
+
+    Returns:
+        The commit with the figures.
+
+    Raises:
+        OSError: if they can't be pushed.
+    """
+    model, split = args.model, args.split
+    there = fetch_student(model, figures["commit"])
+    local = Path(args.dataset).expanduser().exists()
+    identity, dataset = None if local else hub_name(args.dataset), str(public_name(args.dataset))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copy(there / "README.md", folder)
+        if (there / EVAL_RESULTS).is_dir():
+            shutil.copytree(there / EVAL_RESULTS, folder / EVAL_RESULTS)
+        results = model_index(dataset, split, figures, identity, args.dataset_config_name)
+        merge_into_card(folder / "README.md", model.split("/")[-1], results)
+        if identity is not None and args.dataset_config_name is None:
+            write_eval_results(folder, identity, split, figures)
+        files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
+        again = f"python recipes/evaluate.py --model {model} --dataset {dataset} --split {split} --push_to_hub"
+        return upload_files(folder, files, model, "model", f"Evaluation on {dataset}", None, again, figures["commit"])

@@ -1,0 +1,118 @@
+"""The published student's folder: weights, processor and pictures."""
+
+import contextlib
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+from exrep_hf.data import Preprocessing
+from exrep_hf.evaluation.predict import classification_report, predict
+from exrep_hf.models import ExRepConfig, ExRepForImageClassification
+from exrep_hf.report import plot_losses, plot_residuals
+from exrep_hf.training.trainer import DistillationTrainer
+
+WITH_DISTILLER_NAME = "with_distiller"
+LOSS_PICTURE = "loss.png"
+RESIDUAL_PICTURE = "residual.png"
+RELIABILITY_PICTURE = "reliability.png"
+PICTURED_IMAGES = 8
+
+
+def published_variant(arm: str, distiller: str, is_plain: bool, variant: str) -> str:
+    """What is published of an arm: `plain`, `distiller`, or `both`, the latter in a sub-folder.
+
+    Args:
+        arm: its name, for messages.
+        distiller: the Input Distiller it trains with; `none` if there is none.
+        is_plain: whether training makes the student do without it.
+        variant: what is asked for.
+
+    Raises:
+        ValueError: if the plain student is asked for, and training does not make the distiller removable.
+    """
+    if distiller == "none":
+        return "plain"
+    if is_plain:
+        return variant
+    if variant == "plain":
+        raise ValueError(
+            f"`variant` is 'plain', but the distiller of `{arm}` can't be taken away from what it trains: "
+            "`distiller_share` is 1. Lower it (0.5 does), train with `--distiller none`, or publish `distiller`."
+        )
+    return "distiller"
+
+
+def publish_student(
+    trainer: DistillationTrainer,
+    title: str,
+    history: Sequence[dict[str, Any]],
+    preprocessing: Preprocessing,
+    folder: Path,
+    variant: str,
+    push_code: bool,
+) -> None:
+    """Write what `from_pretrained` loads, and the pictures of the run, into `folder`.
+
+    A plain student loads without this package. The one with its distiller needs it, or the code beside its weights.
+
+    Args:
+        trainer: with the trained student.
+        title: of the picture of its losses.
+        history: the Trainer's `log_history`.
+        preprocessing: how the student wants its images.
+        folder: to write to.
+        variant: of `published_variant`.
+        push_code: put the code of the models beside the weights of a student with its distiller.
+    """
+    if variant != "plain":
+        with _code_beside_weights(push_code):
+            trainer.save_model(str(folder / WITH_DISTILLER_NAME if variant == "both" else folder), _internal_call=True)
+    student = trainer.whole_student()
+    if not trainer.is_world_process_zero():
+        return
+    if variant == "both":
+        # transformers looks for code in the repository's own folder alone, also for what lies in a sub-folder.
+        for path in (folder / WITH_DISTILLER_NAME).glob("*.py"):
+            shutil.copy(path, folder)
+    if variant != "distiller":
+        student.without_distiller().save_pretrained(folder)
+        preprocessing.to_image_processor().save_pretrained(folder)
+    plot_losses(history, folder / LOSS_PICTURE, title)
+    dataset: Any = trainer.eval_dataset
+    rows = torch.linspace(0, len(dataset) - 1, min(PICTURED_IMAGES, len(dataset))).long().tolist()
+    batch = trainer.data_collator([dataset[row] for row in rows])
+    batch = {name: value.to(trainer.args.device) for name, value in batch.items()}
+    answer = trainer.ask_teacher(batch, training=False).logits
+    plot_residuals(
+        student,
+        None if answer is None else answer.argmax(-1).tolist(),
+        batch["pixel_values"],
+        batch["labels"].tolist() if "labels" in batch else None,
+        preprocessing,
+        folder / RESIDUAL_PICTURE,
+    )
+
+
+def describe_published(folder: Path, images: Dataset, names: Sequence[str] | None) -> dict[str, Any]:
+    """What the card says about the student in a folder, as anybody will load it: `classification_report`'s figures."""
+    model = AutoModelForImageClassification.from_pretrained(folder)
+    preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
+    logits, labels = predict(model, preprocessing, images, ("image", "label"))
+    return classification_report(logits, labels, names or [str(label) for label in range(logits.shape[1])])
+
+
+@contextlib.contextmanager
+def _code_beside_weights(wanted: bool) -> Iterator[None]:
+    """Let `save_pretrained` write the code of models too, as `register_for_auto_class` does for good."""
+    if wanted:
+        ExRepConfig._auto_class = "AutoConfig"
+        ExRepForImageClassification._auto_class = "AutoModelForImageClassification"
+    try:
+        yield
+    finally:
+        ExRepConfig._auto_class = ExRepForImageClassification._auto_class = None

@@ -1,0 +1,138 @@
+"""Does a student do what its card says?"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedModel
+
+from exrep_hf.data import Preprocessing, class_names
+from exrep_hf.evaluation.predict import classification_report, predict
+from exrep_hf.publishing.claimed_images import OWN, check_names, images_of, other_images, own_images, own_name
+from exrep_hf.publishing.claims import METRIC_NAMES, TOLERANCES, Claim, read_claims
+from exrep_hf.publishing.evaluate_student import load_published
+from exrep_hf.publishing.student import fetch_student
+from exrep_hf.report import RESULTS_NAME
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """A claim, what was measured, and whether they agree; `measured` is None where the claim can't be checked."""
+
+    claim: Claim
+    measured: float | None
+    reason: str | None = None
+
+    @property
+    def holds(self) -> bool:
+        """Whether the figure is reproduced within its tolerance."""
+        return self.measured is not None and abs(self.measured - self.claim.value) <= self.claim.tolerance
+
+
+def verify_card(
+    model: str,
+    revision: str | None = None,
+    dataset: str | None = None,
+    places: Mapping[str, str] | None = None,
+    data_dir: str | None = None,
+    device: torch.device | None = None,
+) -> list[Verdict]:
+    """Evaluate a student again, and compare with every figure of its model-index and `.eval_results`.
+
+    The images are those that `results.json` beside the card names, split, selection and seed too; figures of other
+    data sets are measured on the whole split that they name, or `test`.
+
+    Args:
+        model: a folder, or a name on the Hub.
+        revision: branch, tag or commit on the Hub.
+        dataset: where the data set of `results.json` lies, if not on the Hub.
+        places: the same of others, by the names that the card gives them.
+        data_dir: folder of the files of the data set in `results.json`, or inside it.
+        device: to run on; the CPU where not given.
+
+    Raises:
+        ValueError: if there is no model, no card or no claim, or the data set of `results.json` is not found, or a
+            place is given for a data set of which nothing is claimed.
+    """
+    folder = fetch_student(model, revision)
+    claims = read_claims(folder)
+    if not claims:
+        raise ValueError(f"The card of {model!r} claims nothing: it has no model-index and no `.eval_results`.")
+    results, places = _results(folder), places or {}
+    check_names(results)
+    if unknown := sorted(set(places) - {claim.dataset for claim in claims}):
+        named = sorted({claim.dataset for claim in claims})
+        raise ValueError(f"A place is given for {unknown}; the card speaks of the data sets {named}.")
+    network, preprocessing = load_published(folder, device or torch.device("cpu"))
+    own = own_name(results)
+    claims = [*claims, *_own_claims(results, own)]
+    measured: dict[tuple[str | None, ...], dict[str, Any] | str] = {}
+    verdicts = []
+    for claim in claims:
+        images = images_of(claim, results)
+        if images not in measured:
+            if images == OWN:
+                rows, columns = own_images(results, network, dataset, data_dir), ("image", "label")
+                measured[images] = _figures(network, preprocessing, rows, columns)
+            else:
+                place = (dataset, data_dir) if claim.dataset == own else (places.get(claim.dataset), None)
+                try:
+                    rows, columns = other_images(claim, network, *place)
+                    measured[images] = _figures(network, preprocessing, rows, columns)
+                # Whatever is wrong with the data sets of others, the other figures can be measured.
+                except Exception as error:
+                    measured[images] = f"can't be measured: {error}"
+        figures = measured[images]
+        if isinstance(figures, str):
+            verdicts.append(Verdict(claim, None, figures))
+        elif claim.metric not in METRIC_NAMES:
+            verdicts.append(Verdict(claim, None, "a figure that is not measured here"))
+        else:
+            verdicts.append(Verdict(claim, figures[claim.metric]))
+    return verdicts
+
+
+def verdict_table(verdicts: list[Verdict]) -> list[tuple[str, ...]]:
+    """Rows of place, data set, metric, claimed, measured, and verdict, as text; the first are the titles."""
+    rows: list[tuple[str, ...]] = [("where", "data set", "figure", "claimed", "measured", "verdict")]
+    for verdict in verdicts:
+        claim = verdict.claim
+        measured = "–" if verdict.measured is None else f"{verdict.measured:.4f}"
+        told = "holds" if verdict.holds else verdict.reason or f"differs by more than {claim.tolerance}"
+        rows.append((claim.place, claim.dataset, claim.metric, f"{claim.value:.4f}", measured, told))
+    return rows
+
+
+def _results(folder: Path) -> dict[str, Any]:
+    try:
+        results = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
+        missing = {"name", "hub_name", "split", "part", "num_evaluated"} - results["dataset"].keys()
+        if missing or not isinstance(results["configuration"]["data"]["dataset"], str):
+            raise KeyError(f"dataset: {sorted(missing)}")
+        int(results["published"]["seed"]), [float(results["published"][metric]) for metric in METRIC_NAMES]
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(
+            f"{str(folder)!r} has no readable `{RESULTS_NAME}` ({error!r}): it says what images the claims are about."
+        ) from error
+    return results
+
+
+def _own_claims(results: dict[str, Any], own: str) -> list[Claim]:
+    """The figures from which the card was made."""
+    config, part = results["configuration"]["data"].get("dataset_config_name"), results["dataset"]["part"]
+    return [
+        Claim(RESULTS_NAME, own, config, part, metric, float(results["published"][metric]), TOLERANCES[metric])
+        for metric in METRIC_NAMES
+    ]
+
+
+def _figures(
+    network: PreTrainedModel, preprocessing: Preprocessing, images: Dataset, columns: tuple[str, str]
+) -> dict[str, Any]:
+    logits, labels = predict(network, preprocessing, images, columns)
+    names = class_names(network.config) or [str(label) for label in range(logits.shape[1])]
+    return classification_report(logits, labels, names)

@@ -1,0 +1,99 @@
+"""From the records of runs to the content of `results.json`."""
+
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from torch import nn
+
+from exrep_hf.data.partition import DataPartition
+from exrep_hf.evaluation import inference_cost, mean_and_deviation
+from exrep_hf.publishing.claims import hub_name
+from exrep_hf.report import public_name, public_settings, without_places
+from exrep_hf.study.arms import Arm
+from exrep_hf.study.stages import Student, with_distiller
+
+Record = dict[str, Any]
+
+
+def describe_data(data: DataPartition, seed: int) -> dict[str, Any]:
+    """Name and numbers of the images."""
+    public, images = data.parts(seed)
+    assert data.args.dataset is not None
+    local = Path(data.args.dataset).expanduser().exists()
+    name = hub_name(data.args.dataset)
+    # A folder inside a data set of the Hub is not what others know by its name.
+    partial = data.args.data_dir is not None and name == data.args.dataset
+    return {
+        "name": public_name(data.args.dataset),
+        # Where it is the Hub's own, and the whole of one of its splits, figures can be compared with those of others.
+        "hub_name": None if local or partial else name,
+        "split": data.evaluated_split,
+        "part": data.evaluated_part,
+        "num_public": len(public),
+        "num_private": data.num_private(seed),
+        "num_evaluated": len(images),
+        "evaluated_on": data.args.evaluate_on,
+        "num_labels": data.num_classes,
+        "skipped_images": data.skipped,
+    }
+
+
+def _cost(model: nn.Module, student: Student) -> dict[str, float]:
+    images = student.preprocessing
+    return inference_cost(model, (len(images.mean), images.height, images.width))
+
+
+def network_cost(student: Student) -> dict[str, float]:
+    """What a plain classifier costs at inference."""
+    return _cost(student.classifier, student)
+
+
+def summarise_arm(arm: Arm, runs: list[Record], start: Student) -> dict[str, Any]:
+    """Means over seeds, cost at inference as trained, and the runs themselves."""
+    removed = [run["without_distiller"] for run in runs if run["without_distiller"] is not None]
+    return {
+        "distiller": None if arm.model_args.distiller == "none" else arm.model_args.distiller,
+        "changes": without_places(arm.changes),
+        **_over_seeds(runs),
+        "without_distiller": _over_seeds(removed) if removed else None,
+        "plain": arm.is_plain,
+        "cost": _cost(with_distiller(start, arm.model_args), start),
+        "runs": runs,
+    }
+
+
+def arm_settings(arm: Arm) -> dict[str, dict[str, Any]]:
+    """What an arm was run with, apart from seed and places: what has to agree between runs that one table compares."""
+    settings = {
+        "model": public_settings(arm.model_args),
+        "data": public_settings(arm.data_args),
+        "training": public_settings(arm.args),
+    }
+    settings["training"].pop("seed", None)
+    return settings
+
+
+def _over_seeds(outcomes: list[Record]) -> dict[str, Any]:
+    return {
+        "accuracy": mean_and_deviation([outcome["after"]["accuracy"] for outcome in outcomes]),
+        "gap_recovered": mean_and_deviation([outcome["gap_recovered"] for outcome in outcomes]),
+        "data_gap_recovered": mean_and_deviation([outcome["data_gap_recovered"] for outcome in outcomes]),
+    }
+
+
+def summarise_teacher(name: str | None, from_scratch: bool, runs: list[Record], cost: dict[str, float]) -> Record:
+    """The teacher: what it reaches on the images of the runs (the same for all seeds on a test split)."""
+    measured = {metric: mean(run["teacher"][metric] for run in runs) for metric in runs[0]["teacher"]}
+    return {"name": public_name(name), "from_scratch": from_scratch, **measured, "cost": cost}
+
+
+def summarise_student(name: str | None, from_scratch: bool, runs: list[Record], start: Student) -> Record:
+    """The student before distillation."""
+    accuracy = mean_and_deviation([run["before"]["accuracy"] for run in runs])
+    return {
+        "name": public_name(name),
+        "from_scratch": from_scratch,
+        "accuracy": accuracy,
+        "cost": network_cost(start),
+    }

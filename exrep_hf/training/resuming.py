@@ -1,0 +1,213 @@
+"""A Trainer whose interrupted runs end as uninterrupted ones do."""
+
+import contextlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, rotate_checkpoints
+
+from exrep_hf.main_process import decided_by_main
+from exrep_hf.training.checkpoints import check_same_run, discard, last_whole_checkpoint, read_manifest, write_manifest
+from exrep_hf.training.distributed import broadcast_batch_statistics
+
+
+class ResumableTrainer(Trainer):
+    """Resumes from whole checkpoints alone, in the same run alone, with steps that draw what they would have drawn.
+
+    The Trainer writes a checkpoint file by file under its final name, takes the newest folder when resuming, whatever
+    is in it, and goes on with any data set or number of processes.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._seeded_step, self._batch_of_step = -1, 0
+        self._facts: dict[str, Any] = {}
+        self._writes_checkpoint = False
+
+    def run_facts(self) -> dict[str, Any]:
+        """What a run has to share with the one whose checkpoint it goes on from, of JSON types."""
+        args = self.args
+        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+        return {"processes": args.world_size, "images_per_step": per_step, "seed": args.seed}
+
+    @property
+    def backend_saves_model(self) -> bool:
+        """Whether FSDP or DeepSpeed holds the parameters, and writes and reads all of the trained module."""
+        return self.is_fsdp_enabled or self.is_deepspeed_enabled
+
+    def whole_state_dict(self) -> dict[str, Tensor] | None:
+        """The trained module's state, put together where it is in parts; call it on all processes.
+
+        Returns:
+            Tensors by name; None on processes that need not hold it (with FSDP and ZeRO-3, all but the first).
+        """
+        wrapped = self.model_wrapped
+        prepared = self.backend_saves_model and wrapped is not None
+        return self.accelerator.get_state_dict(wrapped if prepared else self.model) or None
+
+    @contextlib.contextmanager
+    def _whole_model_left_whole(self) -> Iterator[None]:
+        """Evaluate a model that no backend has split as it is: ZeRO-1 and 2 refuse to, FSDP2 wants an optimizer."""
+        flags = self.is_deepspeed_enabled, self.is_fsdp_enabled
+        untouched = not self.accelerator._models
+        if untouched:
+            self.is_deepspeed_enabled = self.is_fsdp_enabled = False
+            assert isinstance(self.model, nn.Module)
+            nn.Module.to(self.model, self.args.device)
+        try:
+            yield
+        finally:
+            self.is_deepspeed_enabled, self.is_fsdp_enabled = flags
+            if untouched:
+                # As it was before: it would count as wrapped, and be trained on each process alone.
+                self.model_wrapped = self.model  # type: ignore[assignment]
+                self.accelerator._models.clear()
+                self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+                vars(self.model).pop("_is_accelerate_prepared", None)
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Evaluate as the Trainer does, on every backend, also before training; no generator moves."""
+        # Negatives are drawn in evaluation too: always the same ones, and training goes on as if it had not been.
+        with torch.random.fork_rng(self.random_devices), self._whole_model_left_whole():
+            torch.manual_seed(self.args.seed)
+            return super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
+
+    @property
+    def random_devices(self) -> list[torch.device]:
+        """Devices, beside the CPU, whose generator a step or an evaluation may move."""
+        return [self.args.device] if self.args.device.type == "cuda" else []
+
+    def prepare_training(self) -> None:
+        """What each call of `train` begins with, on all processes."""
+        self._seeded_step = -1
+        # Here, on all processes: data that can't be read must not stop one of them at its first checkpoint.
+        self._facts = self.run_facts()
+
+    def train(
+        self,
+        resume_from_checkpoint: str | bool | None = None,
+        trial: Any = None,
+        ignore_keys_for_eval: list[str] | None = None,
+    ) -> TrainOutput:
+        """Train as the Trainer does; `True` takes the newest whole checkpoint of `output_dir`.
+
+        Raises:
+            ValueError: if the checkpoint is not whole or of another run, or if there is none.
+        """
+        self.prepare_training()
+        checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
+        return super().train(checkpoint, trial, ignore_keys_for_eval)
+
+    def _whole_checkpoint(self, asked: str | bool | None) -> str | None:
+        if not asked:
+            return None
+        checkpoint = last_whole_checkpoint(str(self.args.output_dir)) if asked is True else str(asked)
+        if checkpoint is None:
+            raise ValueError(
+                f"`resume_from_checkpoint` is {asked}, but {self.args.output_dir!r} holds no whole checkpoint. Start "
+                "without it, or give the folder of a checkpoint."
+            )
+        check_same_run(checkpoint, read_manifest(Path(checkpoint)), self._facts)
+        return checkpoint
+
+    def _init_training_state(
+        self,
+        max_steps: int,
+        num_update_steps_per_epoch: int,
+        num_train_epochs: int,
+        resume_from_checkpoint: str | None,
+        trial: Any,
+    ) -> tuple[int, int]:
+        """Find the place to go on from: behind the last epoch where all steps are done, or one more would be."""
+        place = super()._init_training_state(
+            max_steps, num_update_steps_per_epoch, num_train_epochs, resume_from_checkpoint, trial
+        )
+        return (num_train_epochs, 0) if self.state.global_step >= max_steps else place
+
+    def training_step(
+        self, model: nn.Module, inputs: dict[str, Any], num_items_in_batch: Tensor | int | None = None
+    ) -> Tensor:
+        """Train on a batch; what is random in it depends on seed, step and process alone, and no generator moves."""
+        step = self.state.global_step
+        self._batch_of_step = self._batch_of_step + 1 if self._seeded_step == step else 0
+        self._seeded_step = step
+        entropy = [self.args.seed, step, self._batch_of_step, self.args.process_index]
+        with torch.random.fork_rng(self.random_devices):
+            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+            loss = super().training_step(model, inputs, num_items_in_batch)
+        if self.args.world_size > 1:
+            broadcast_batch_statistics(model)
+        return loss
+
+    def logging_window(self) -> dict[str, Any]:
+        """What this process has gathered since the last log, of JSON types."""
+        window = {"loss": self._tr_loss.item(), "last_logged": self._globalstep_last_logged}
+        return window | {"processes": self.args.world_size}
+
+    def restore_logging_window(self, window: dict[str, Any]) -> None:
+        """Go on with what `logging_window` gave, so that the next log is a mean over all of its steps."""
+        self._tr_loss.fill_(window["loss"])
+        self._globalstep_last_logged = window["last_logged"]
+        # The loss of the whole training is one of the steps since it was resumed.
+        self._total_loss_scalar -= window["loss"]
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        super()._save_rng_state(output_dir)
+        _window_file(output_dir, self.args.process_index).write_text(json.dumps(self.logging_window()))
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        super()._load_rng_state(checkpoint)
+        if checkpoint is not None and (path := _window_file(checkpoint, self.args.process_index)).is_file():
+            window = json.loads(path.read_text())
+            # What other processes had gathered is a mean over other images.
+            if window["processes"] == self.args.world_size:
+                self.restore_logging_window(window)
+
+    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
+        # The Trainer's call comes before the checkpoint is whole.
+        if not self._writes_checkpoint:
+            super()._push_from_checkpoint(checkpoint_folder)
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Write a checkpoint, declare it whole, and only then let older ones go."""
+        folder = self._get_output_dir(trial=trial)
+        checkpoint = Path(folder) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save:
+            # Left by an interrupted run, whose files would count as this one's.
+            discard(checkpoint)
+        self.accelerator.wait_for_everyone()
+        limit, self.args.save_total_limit = self.args.save_total_limit, None
+        self._writes_checkpoint = True
+        try:
+            super()._save_checkpoint(model, trial)
+        finally:
+            self.args.save_total_limit = limit
+            self._writes_checkpoint = False
+        self.accelerator.wait_for_everyone()
+        if self.args.should_save:
+            write_manifest(checkpoint, self._facts)
+        self.accelerator.wait_for_everyone()
+        if self.args.push_to_hub:
+            self._push_from_checkpoint(str(checkpoint))
+        if self.args.should_save:
+            rotate_checkpoints(folder, limit, best_model_checkpoint=self.state.best_model_checkpoint, use_mtime=True)
+
+
+def _window_file(checkpoint: str, process: int) -> Path:
+    return Path(checkpoint) / f"logging_window_{process}.json"

@@ -1,0 +1,133 @@
+"""A Trainer whose trained module holds more than the model that is saved."""
+
+import os
+
+from accelerate.utils import broadcast_object_list
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.utils import SAFE_WEIGHTS_NAME
+
+from exrep_hf.arguments import DistillationArguments
+from exrep_hf.losses.unregistered_tensors import PlainTensorModule
+from exrep_hf.models import ExRepForImageClassification, whole_parameters
+from exrep_hf.training.objective import STUDENT_PREFIX, DistillationObjective
+from exrep_hf.training.resuming import ResumableTrainer
+
+DISTILLATION_STATE_NAME = "distillation_state.safetensors"
+
+
+class StudentTrainer(ResumableTrainer):
+    """Saves the student of a `DistillationObjective` alone, whole on every backend, and the rest beside it."""
+
+    args: DistillationArguments
+    processing_class: BaseImageProcessor | None
+
+    @property
+    def distillation_objective(self) -> DistillationObjective:
+        """The trained module without the wrappers of DDP, FSDP or torch.compile."""
+        return self.accelerator.unwrap_model(self.model, keep_torch_compile=False)
+
+    @property
+    def student(self) -> ExRepForImageClassification:
+        """The model that is published."""
+        return self.distillation_objective.student
+
+    def prepare_training(self) -> None:
+        """Put the memory bank on the device too: FSDP moves parameters and buffers alone."""
+        super().prepare_training()
+        for module in self.distillation_objective.modules():
+            if isinstance(module, PlainTensorModule):
+                module.to(self.args.device)
+
+    def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
+        """Write the student whole: the Trainer writes no weights at all where FSDP saves in parts."""
+        if not (self.is_fsdp_enabled and "FULL" not in str(self.accelerator.state.fsdp_plugin.state_dict_type)):
+            super().save_model(output_dir, _internal_call)
+            return
+        self._save(output_dir, state_dict=self.whole_state_dict() or {})
+        if self.args.push_to_hub and not _internal_call:
+            self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
+
+    def whole_student_state(self) -> dict[str, Tensor] | None:
+        """The student's state, put together where FSDP or ZeRO-3 holds it in parts; call it on all processes.
+
+        Returns:
+            Tensors by the student's own names; None on processes that need not hold it.
+        """
+        state = self.whole_state_dict()
+        return None if state is None else _of_student(state)
+
+    def whole_student(self) -> ExRepForImageClassification:
+        """The student, put together on every process where FSDP or ZeRO-3 holds it in parts; call it on all."""
+        if not (self.backend_saves_model and self.accelerator._models):
+            return self.student
+        state = broadcast_object_list([self.whole_student_state()])[0]
+        with whole_parameters():
+            student: nn.Module = ExRepForImageClassification(self.student.config)
+        student.load_state_dict(state)
+        student.to(self.args.device).eval()
+        assert isinstance(student, ExRepForImageClassification)
+        return student
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, Tensor] | None = None) -> None:
+        """Write the student and its image processor: what `from_pretrained` and `pipeline` load."""
+        if not self.args.should_save:
+            return
+        folder = str(self.args.output_dir if output_dir is None else output_dir)
+        state = self.distillation_objective.state_dict() if state_dict is None else state_dict
+        self.student.save_pretrained(folder, state_dict=_of_student(state))
+        if self.processing_class is not None:
+            self.processing_class.save_pretrained(folder)
+
+    def _load_student(self, checkpoint: str) -> None:
+        state = _load_tensors(checkpoint, SAFE_WEIGHTS_NAME)
+        try:
+            self.student.load_state_dict(state)
+        except RuntimeError as error:
+            raise ValueError(
+                f"The student in {checkpoint!r} is another network than this run's ({error}). Resume with the student "
+                "and distiller that the checkpoint was written with."
+            ) from error
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
+        if self.backend_saves_model:
+            super()._load_from_checkpoint(resume_from_checkpoint, model)
+        else:
+            self._load_student(resume_from_checkpoint)
+
+    def _load_best_model(self) -> None:
+        if self.backend_saves_model:
+            super()._load_best_model()
+        else:
+            self._load_student(str(self.state.best_model_checkpoint))
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.should_save:
+            state = self.distillation_objective.auxiliary_state(parameters=not self.backend_saves_model)
+            target = os.path.join(output_dir, DISTILLATION_STATE_NAME)
+            save_file({name: value.contiguous() for name, value in state.items()}, target + ".tmp")
+            os.replace(target + ".tmp", target)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        if checkpoint is not None:
+            state = _load_tensors(checkpoint, DISTILLATION_STATE_NAME)
+            self.distillation_objective.load_auxiliary_state(state, parameters=not self.backend_saves_model)
+        super()._load_optimizer_and_scheduler(checkpoint)
+
+
+def _of_student(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        name.removeprefix(STUDENT_PREFIX): value for name, value in state.items() if name.startswith(STUDENT_PREFIX)
+    }
+
+
+def _load_tensors(checkpoint: str, name: str) -> dict[str, Tensor]:
+    path = os.path.join(checkpoint, name)
+    if not os.path.isfile(path):
+        raise ValueError(
+            f"The checkpoint {checkpoint!r} has no {name!r}; expected what `DistillationTrainer` writes without "
+            "`save_only_model`. Resume from another checkpoint."
+        )
+    return load_file(path)

@@ -1,0 +1,344 @@
+"""`DistillationTrainer`: the Hugging Face Trainer with a teacher."""
+
+import contextlib
+import logging
+import os
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sized
+from typing import Any
+
+import datasets
+import torch
+from timm.utils import AverageMeter
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.utils.data import DataLoader, Dataset
+from transformers import EvalPrediction, PreTrainedModel, TrainerCallback, set_seed
+from transformers.image_processing_utils import BaseImageProcessor
+from transformers.trainer_utils import EvalLoopOutput
+
+from exrep_hf.arguments import DistillationArguments
+from exrep_hf.data import Augmentation, Mixing, ViewPolicy, check_same_classes, collate_distillation
+from exrep_hf.data.fingerprint import fingerprint
+from exrep_hf.data.seeded import EpochCallback, SeededDataset
+from exrep_hf.data.views import ReplayedDataset
+from exrep_hf.models import ExRepForImageClassification
+from exrep_hf.outputs import DistillationOutput, TeacherOutput
+from exrep_hf.teacher import CachedTeacher, TeacherSource, as_teacher, check_apart, stored_views
+from exrep_hf.training.inputs import DataPreparation, student_preprocessing
+from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes
+from exrep_hf.training.metrics import classification_metrics
+from exrep_hf.training.objective import DistillationObjective
+from exrep_hf.training.saving import StudentTrainer
+
+logger = logging.getLogger(__name__)
+
+
+class DistillationTrainer(StudentTrainer):
+    """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
+
+    The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
+    alone it is what `save_model` and `push_to_hub` write.
+
+    Args:
+        model: the student. Any other `*ForImageClassification` is taken as a student without a distiller.
+        teacher: a classifier (transformers or timm), a `TeacherSource`, or a name or path. None where no active term
+            needs one.
+        args: `TrainingArguments` with the weights of the loss.
+        train_dataset: an HF `Dataset` with an image column, or any data set whose items are dicts with
+            `pixel_values` (and `labels`, `sample_index`, `teacher_pixel_values` where a term needs them). If it has
+            an attribute `labels`, that is the class of every image by `sample_index`, and lets CRD draw negatives of
+            other classes from the first step on. Items of a row and epoch are the same in every run of a seed.
+        eval_dataset: the same; labels may be missing. A dict of data sets is evaluated one by one.
+        augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student; None trains
+            on the evaluation transform. Where the teacher's answers are stored, it has to be what they are for.
+        processing_class: the student's image processor; found from the model where not given. Data sets of tensors
+            do without.
+        data_collator: `collate_distillation` where not given.
+        compute_metrics: top-1 and top-5 accuracy where not given.
+        callbacks: as in the Trainer.
+        optimizers: as in the Trainer.
+        preprocess_logits_for_metrics: as in the Trainer.
+
+    Raises:
+        ValueError: before training, for data, labels, teacher and student that don't fit each other.
+    """
+
+    args: DistillationArguments
+    processing_class: BaseImageProcessor | None
+    # The Trainer sets it at each optimizer step; a single `training_step` is its own.
+    current_gradient_accumulation_steps = 1
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        teacher: PreTrainedModel | nn.Module | TeacherSource | str | os.PathLike[str] | None = None,
+        args: DistillationArguments | None = None,
+        train_dataset: Dataset | datasets.Dataset | None = None,
+        eval_dataset: Dataset | datasets.Dataset | dict[str, Any] | None = None,
+        augmentation: Augmentation | None = None,
+        processing_class: BaseImageProcessor | None = None,
+        data_collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
+        compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
+        callbacks: list[TrainerCallback] | None = None,
+        optimizers: tuple[Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
+        preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
+    ) -> None:
+        args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
+        check_processes(args)
+        _check_arguments(args, optimizers)
+        if not isinstance(model, ExRepForImageClassification):
+            model = ExRepForImageClassification.from_backbone(model, distiller=None)
+        self.teacher = as_teacher(teacher)
+        if self.teacher is None and args.needs_teacher:
+            raise ValueError(
+                "No teacher was given, but `kd_weight`, `crd_weight` or `adversarial_weight` is above 0. Pass "
+                "`teacher=`, or set all three to 0."
+            )
+        if self.teacher is not None:
+            check_same_classes(model.config, self.teacher)
+            check_apart(model, self.teacher)
+        _check_best_model(args, self._answers_are_stored)
+        seed = args.seed if args.data_seed is None else args.data_seed
+        mixing = Mixing(args.mixup, args.cutmix)
+        wanted = ViewPolicy(args.views or 1, seed, augmentation, mixing)
+        views, replayed = wanted, args.views is not None
+        if self.teacher is not None and args.needs_teacher and self._answers_are_stored:
+            views, replayed = stored_views(self.teacher, wanted, number_given=replayed), True
+        # Views that are to be made again are mixed one by one, by the data set; others batch by batch.
+        self._mixing = Mixing() if replayed else mixing
+        preprocessing = student_preprocessing(model, processing_class)
+        if processing_class is None and preprocessing is not None:
+            processing_class = preprocessing.to_image_processor()
+        self._data = DataPreparation(preprocessing, self.teacher, model.config)
+        has_bank = args.crd_weight and args.queue_length is None
+        by_index = bool(has_bank or (args.needs_teacher and self._answers_are_stored))
+        needed = ["sample_index"] * by_index + ["labels"] * bool(args.ce_weight)
+        train_dataset = self._data.for_training(train_dataset, views, replayed, needed)
+        if args.needs_teacher and isinstance(self.teacher, CachedTeacher):
+            self.teacher = self.teacher.at_temperature(args.temperature)
+            if train_dataset is not None:
+                self.teacher.check_images(train_dataset)
+        _check_batches(args, train_dataset)
+        labels, callbacks = None, list(callbacks or ())
+        if isinstance(train_dataset, SeededDataset):
+            labels = getattr(train_dataset.dataset, "labels", None)
+            callbacks.append(EpochCallback(train_dataset))
+        # The Trainer does so too, but only when embeddings and critic have their weights already.
+        set_seed(args.seed)
+        objective = DistillationObjective(
+            model,
+            args,
+            teacher_dim=None if self.teacher is None else self.teacher.feature_dim,
+            num_samples=len(train_dataset) if hasattr(train_dataset, "__len__") else None,
+        )
+        if objective.crd is not None and labels is not None and args.queue_length is None:
+            objective.crd.set_labels(torch.as_tensor(labels))
+        allow_another_accelerator()
+        super().__init__(
+            model=objective,
+            args=args,
+            train_dataset=train_dataset,
+            eval_dataset=self._data.for_evaluation(eval_dataset),
+            processing_class=processing_class,
+            data_collator=data_collator or collate_distillation,
+            compute_metrics=compute_metrics or classification_metrics,
+            callbacks=callbacks,
+            optimizers=optimizers,
+            preprocess_logits_for_metrics=preprocess_logits_for_metrics,
+        )
+        check_backend(self.accelerator, self.args)
+        self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
+        self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
+
+    @property
+    def _answers_are_stored(self) -> bool:
+        return self.teacher is not None and self.teacher.training_images_only
+
+    # Data
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
+        """Take HF data sets with image columns here too."""
+        # A name stands for one of several sets that were given, and checked, at the start.
+        named = isinstance(eval_dataset, str)
+        with self._all_batches():
+            return super().get_eval_dataloader(eval_dataset if named else self._data.for_evaluation(eval_dataset))
+
+    def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
+        """Take HF data sets with image columns here too."""
+        with self._all_batches():
+            return super().get_test_dataloader(self._data.for_evaluation(test_dataset))
+
+    @contextlib.contextmanager
+    def _all_batches(self) -> Iterator[None]:
+        """Judge on every image: the Trainer would apply `dataloader_drop_last` to evaluation too."""
+        drop_last, self.args.dataloader_drop_last = self.args.dataloader_drop_last, False
+        try:
+            yield
+        finally:
+            self.args.dataloader_drop_last = drop_last
+
+    # One step
+
+    def prepare_training(self) -> None:
+        """Start with an empty logging window."""
+        super().prepare_training()
+        self._train_meters.clear()
+
+    def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
+        """Get the teacher's answer; an empty one where it is not needed or can't be had."""
+        wanted = self.args.needs_teacher if training else not self._answers_are_stored
+        if self.teacher is None or not wanted:
+            return TeacherOutput()
+        # The Trainer's autocast covers the trained module alone.
+        with torch.no_grad(), self.accelerator.autocast():
+            return self.teacher(batch)
+
+    def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
+        answer = self.ask_teacher(batch, training=model.training)
+        output = model(
+            pixel_values=batch["pixel_values"],
+            labels=batch.get("labels"),
+            sample_index=batch.get("sample_index"),
+            teacher_logits=answer.logits,
+            teacher_features=answer.features,
+        )
+        return output, answer
+
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: Tensor | int | None = None,
+    ) -> Any:
+        """Return the objective's total, and its output on request."""
+        if model.training and self._mixing:
+            # Labels that nothing looks at need not be mixed, nor be classes at all.
+            mixed = inputs if self.args.ce_weight else {key: inputs[key] for key in inputs.keys() - {"labels"}}
+            inputs = self._mixing(mixed, self._data.num_labels)
+        output, _ = self._forward(model, inputs)
+        if model.training:
+            # Like the total: a mean over the batches of each optimizer step, whose last may have fewer.
+            share = 1 / self.current_gradient_accumulation_steps
+            for name, value in (output.losses or {}).items():
+                self._train_meters[name].update(value, share)
+        return (output.loss, output) if return_outputs else output.loss
+
+    def prediction_step(
+        self,
+        model: nn.Module,
+        inputs: dict[str, Tensor],
+        prediction_loss_only: bool,
+        ignore_keys: list[str] | None = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return loss, logits and labels, and take note of the components and of agreement with the teacher."""
+        inputs = self._prepare_inputs(inputs)
+        with torch.no_grad(), self.compute_loss_context_manager():
+            output, answer = self._forward(model, inputs)
+        assert output.logits is not None and output.losses is not None
+        logits = output.logits.float()
+        for name, value in output.losses.items():
+            self._note_evaluation(name, value.repeat(len(logits)))
+        if answer.logits is not None:
+            self._note_evaluation("teacher_agreement", (logits.argmax(-1) == answer.logits.argmax(-1)).float())
+        if prediction_loss_only:
+            return output.loss, None, None
+        return output.loss, logits, inputs.get("labels")
+
+    def _note_evaluation(self, name: str, values: Tensor) -> None:
+        values = self.accelerator.gather_for_metrics(values)
+        self._eval_meters[name].update(values.mean(), len(values))
+
+    # Reporting
+
+    def evaluation_loop(
+        self,
+        dataloader: DataLoader,
+        description: str,
+        prediction_loss_only: bool | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+    ) -> EvalLoopOutput:
+        """Add the components and the agreement with the teacher to the metrics."""
+        self._eval_meters.clear()
+        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        assert output.metrics is not None
+        for name, meter in self._eval_meters.items():
+            output.metrics[f"{metric_key_prefix}_{name}"] = float(meter.avg)
+        return output
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Add each component's mean over the logging window, over all processes."""
+        if "loss" in logs:
+            for name, meter in self._train_meters.items():
+                logs[name] = self.accelerator.reduce(meter.avg, reduction="mean").item()
+            self._train_meters.clear()
+        super().log(logs, start_time)
+
+    def logging_window(self) -> dict[str, Any]:
+        """Add the components: their sums and counts."""
+        sums = {name: [float(meter.sum), meter.count] for name, meter in self._train_meters.items()}
+        return super().logging_window() | {"components": sums}
+
+    def restore_logging_window(self, window: dict[str, Any]) -> None:
+        """Restore the components too."""
+        super().restore_logging_window(window)
+        for name, (total, count) in window["components"].items():
+            meter = self._train_meters[name]
+            meter.sum, meter.count = torch.tensor(total, device=self.args.device), count  # type: ignore[assignment]
+            meter.avg = meter.sum / count
+
+    # Optimizer, saving, loading
+
+    def run_facts(self) -> dict[str, Any]:
+        """Add images, views, classes and teacher: rows of the memory bank belong to the images."""
+        dataset = self.train_dataset
+        return super().run_facts() | {
+            "training_images": len(self.train_dataset) if isinstance(self.train_dataset, Sized) else None,
+            "content_of_images": fingerprint(self.train_dataset),
+            "classes": self._data.num_labels,
+            "teacher": getattr(self.teacher, "fingerprint", None),
+            "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
+        }
+
+    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
+        """Give the critic parameter groups of its own, with `critic_learning_rate`."""
+        created_here = self.optimizer is None
+        optimizer = super().create_optimizer(model)
+        adversarial, learning_rate = self.distillation_objective.adversarial, self.args.critic_learning_rate
+        if created_here and adversarial is not None and learning_rate is not None:
+            critic = set(adversarial.critic.parameters())
+            for group in list(optimizer.param_groups):
+                moved = [parameter for parameter in group["params"] if parameter in critic]
+                if moved:
+                    group["params"] = [parameter for parameter in group["params"] if parameter not in critic]
+                    optimizer.add_param_group({**group, "params": moved, "lr": learning_rate})
+            optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
+        return optimizer
+
+
+def _check_arguments(args: DistillationArguments, optimizers: tuple[Optimizer | None, Any]) -> None:
+    if optimizers[0] is not None and args.critic_learning_rate is not None:
+        raise ValueError(
+            f"`critic_learning_rate` is {args.critic_learning_rate} and `optimizers` was given; expected one of them. "
+            "Give the critic a parameter group in your optimizer, or leave `optimizers` out."
+        )
+
+
+def _check_best_model(args: DistillationArguments, answers_are_stored: bool) -> None:
+    by_loss = (args.metric_for_best_model or "loss").removeprefix("eval_") == "loss"
+    if args.load_best_model_at_end and by_loss and answers_are_stored and not args.ce_weight:
+        raise ValueError(
+            "`load_best_model_at_end` goes by the evaluation's loss, and there is none: `ce_weight` is 0, and the "
+            "teacher's stored answers are for training images. Set `--metric_for_best_model accuracy`."
+        )
+
+
+def _check_batches(args: DistillationArguments, dataset: Any) -> None:
+    images = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and isinstance(dataset, SeededDataset) and len(dataset) < images:
+        raise ValueError(
+            f"`train_dataset` has {len(dataset)} images, fewer than one batch of {images}, and `dataloader_drop_last` "
+            "leaves incomplete batches out. Lower `per_device_train_batch_size`, or let incomplete batches in."
+        )

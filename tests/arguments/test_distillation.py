@@ -1,0 +1,121 @@
+"""Settings that can't work are refused when they are read."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("kd_weight", -0.1, r"`kd_weight` is -0.1; expected a weight ≥ 0"),
+        ("critic_weight", -1, r"`critic_weight` is -1"),
+        ("temperature", 0.0, r"`temperature` is 0.0; expected a temperature > 0"),
+        ("crd_temperature", -0.07, r"`crd_temperature` is -0.07"),
+        ("momentum", 1.0, r"`momentum` is 1.0; expected a number in \[0, 1\)"),
+        ("momentum", -0.1, r"`momentum` is -0.1"),
+        ("num_negatives", 0, r"`num_negatives` is 0; expected a whole number ≥ 1"),
+        ("mixup", -1.0, r"`mixup` is -1.0; expected an α ≥ 0"),
+        ("cutmix", float("inf"), r"`cutmix` is inf"),
+        ("mixup", 0.5, r"`crd_weight` is 0.8 with `mixup` 0.5, `cutmix` 0.0; expected one or the other"),
+        ("distiller_share", 0.0, r"`distiller_share` is 0.0; expected a share in \(0, 1\]"),
+        ("num_negatives", 2.5, r"`num_negatives` is 2.5; expected a whole number"),
+        ("kd_weight", float("inf"), r"`kd_weight` is inf"),
+        ("temperature", float("inf"), r"`temperature` is inf"),
+        ("label_smoothing_factor", 1.5, r"`label_smoothing_factor` is 1.5; expected a number in \[0, 1\)"),
+        ("critic_learning_rate", 0.0, r"`critic_learning_rate` is 0.0"),
+        ("remove_unused_columns", True, r"would drop `sample_index`"),
+    ],
+)
+def test_bad_training_settings(tmp_path: Path, name: str, value: Any, message: str) -> None:
+    """A negative weight would push the student away from its teacher for hours, silently."""
+    with pytest.raises(ValueError, match=message):
+        DistillationArguments(output_dir=str(tmp_path), **{name: value})
+
+
+def test_nothing_to_train(tmp_path: Path) -> None:
+    """With every weight at 0 the loss has no gradient and the run would 'succeed'."""
+    with pytest.raises(ValueError, match="there is nothing to train"):
+        DistillationArguments(
+            output_dir=str(tmp_path), ce_weight=0, kd_weight=0, crd_weight=0, adversarial_weight=0, critic_weight=1
+        )
+
+
+def test_published_defaults(tmp_path: Path) -> None:
+    """The defaults are the paper's weights and CRD's settings."""
+    args = DistillationArguments(output_dir=str(tmp_path))
+    assert (args.ce_weight, args.kd_weight, args.crd_weight, args.adversarial_weight, args.critic_weight) == (
+        1.0,
+        1.0,
+        0.8,
+        0.1,
+        0.1,
+    )
+    assert (args.temperature, args.num_negatives, args.crd_temperature, args.momentum) == (4.0, 4096, 0.07, 0.5)
+    assert args.label_smoothing_factor == 0.1
+    # A step must not wait for the device, and the Trainer must not drop `sample_index`.
+    assert not args.logging_nan_inf_filter
+    assert not args.remove_unused_columns
+
+
+@pytest.mark.parametrize(
+    ("weights", "teacher", "features"),
+    [
+        ({}, True, True),
+        ({"crd_weight": 0, "adversarial_weight": 0}, True, False),
+        ({"kd_weight": 0, "crd_weight": 0}, True, True),
+        ({"kd_weight": 0, "crd_weight": 0, "adversarial_weight": 0}, False, False),
+    ],
+)
+def test_what_the_terms_need(tmp_path: Path, weights: dict[str, Any], teacher: bool, features: bool) -> None:
+    """A teacher that no term needs must not be asked: it may cost hundreds of students."""
+    args = DistillationArguments(output_dir=str(tmp_path), **weights)
+    assert (args.needs_teacher, args.needs_features) == (teacher, features)
+
+
+def test_untrained_networks() -> None:
+    """An untrained teacher would be distilled faithfully."""
+    with pytest.raises(ValueError, match="`teacher_from_scratch` is set but `teacher_steps` is 0"):
+        ModelArguments(teacher="timm/resnet18", teacher_from_scratch=True)
+    with pytest.raises(ValueError, match="`student_steps` is -1"):
+        ModelArguments(student_steps=-1)
+    with pytest.raises(ValueError, match="`distiller` is 'heavy'; expected one of"):
+        ModelArguments(distiller="heavy")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`image_size` is 4; expected ≥ 8"):
+        ModelArguments(image_size=4)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"private_fraction": 1.0}, r"`private_fraction` is 1.0; expected a share in \[0, 1\)"),
+        ({"scale": [0.5, 1.2]}, "a crop is no larger than its image"),
+        ({"scale": [0.9, 0.5]}, "`scale` is"),
+        ({"ratio": [0.0, 1.0]}, "`ratio` is"),
+        ({"hflip": 1.5}, "`hflip` is 1.5"),
+        ({"validation_fraction": 0.0}, "`validation_fraction` is 0.0"),
+        ({"max_train_samples": 0}, "`max_train_samples` is 0"),
+        ({"num_public": 1}, "`num_public` is 1; expected ≥ 2 images"),
+        ({"num_public": 5, "private_fraction": 0.5}, "`private_fraction` is 0.5 and `num_public` is 5; expected one"),
+        ({"train_on": "private"}, "`train_on` is 'private'"),
+        ({"evaluate_on": "train"}, "`evaluate_on` is 'train'"),
+    ],
+)
+def test_bad_data_settings(settings: dict[str, Any], message: str) -> None:
+    """Out-of-range shares and crops would fail, or train on nothing, minutes later."""
+    with pytest.raises(ValueError, match=message):
+        DataArguments(**settings)
+
+
+def test_controls_as_json() -> None:
+    """Flags give controls as JSON; a typo there must not lose the controls."""
+    assert StudyArguments(controls='{"kd": {"crd_weight": 0}}').controls == {"kd": {"crd_weight": 0}}
+    with pytest.raises(ValueError, match="expected a JSON mapping"):
+        StudyArguments(controls="{kd: }")
+    with pytest.raises(ValueError, match="controls.kd` is 0"):
+        StudyArguments(controls={"kd": 0})
+    with pytest.raises(ValueError, match="a name that `controls` does not use"):
+        StudyArguments(arm="kd", controls={"kd": {}})

@@ -1,0 +1,59 @@
+"""The figures of a card, against numbers worked out by hand."""
+
+from pathlib import Path
+
+import evaluate
+import numpy as np
+import pytest
+import torch
+
+from exrep_hf.evaluation.predict import METRICS, classification_report
+
+LOGITS = torch.tensor([[4.0, 1.0, 0.0], [0.0, 2.0, 1.0], [3.0, 0.0, 1.0], [0.0, 1.0, 5.0]])
+LABELS = torch.tensor([0, 2, 2, 2])
+
+
+def test_report() -> None:
+    report = classification_report(LOGITS, LABELS, ["ant", "bee", "cat"])
+    assert report["accuracy"] == 0.5 and report["top5_accuracy"] == 1.0
+    assert report["per_class"] == {"ant": {"accuracy": 1.0, "count": 1}, "cat": {"accuracy": 1 / 3, "count": 3}}
+    confidence = LOGITS.softmax(-1).max(-1).values.tolist()
+    # Each prediction has a bin of its own but for the two surest: .936 and .976 of 15 bins.
+    surest = (confidence[0] + confidence[3]) / 2
+    expected = (2 * abs(surest - 1) + confidence[1] + confidence[2]) / 4
+    assert report["expected_calibration_error"] == pytest.approx(expected, abs=1e-6)
+    assert sum(each["count"] for each in report["bins"]) == 4 and len(report["bins"]) == 15
+
+
+def test_calibration_against_a_plain_loop() -> None:
+    rng = np.random.default_rng(0)
+    probabilities = rng.dirichlet(np.ones(4), 500).astype(np.float32)
+    labels = rng.integers(0, 4, 500)
+    metric = evaluate.load(str(METRICS / "expected_calibration_error"))
+    found = metric.compute(predictions=probabilities, references=labels, num_bins=7)
+    error = 0.0
+    for low in range(7):
+        inside = [row for row in range(500) if low / 7 < probabilities[row].max() <= (low + 1) / 7]
+        if inside:
+            confidence = np.mean([probabilities[row].max() for row in inside])
+            accuracy = np.mean([probabilities[row].argmax() == labels[row] for row in inside])
+            error += len(inside) / 500 * abs(confidence - accuracy)
+    assert found["expected_calibration_error"] == pytest.approx(error, abs=1e-6)
+    assert [each["count"] == 0 for each in found["bins"]] == [each["accuracy"] is None for each in found["bins"]]
+
+
+def test_certain_and_right_is_calibrated() -> None:
+    metric = evaluate.load(str(METRICS / "expected_calibration_error"))
+    found = metric.compute(predictions=[[1.0, 0.0], [0.0, 1.0]], references=[0, 1])
+    assert found["expected_calibration_error"] == 0
+    found = metric.compute(predictions=[[1.0, 0.0], [0.0, 1.0]], references=[1, 0])
+    assert found["expected_calibration_error"] == 1
+
+
+def test_metrics_are_loaded_as_evaluate_loads_any(tmp_path: Path) -> None:
+    """By path, in batches too, with k."""
+    metric = evaluate.load(str(METRICS / "top_k_accuracy"))
+    metric.add_batch(predictions=LOGITS[:2].numpy(), references=LABELS[:2].numpy())
+    metric.add_batch(predictions=LOGITS[2:].numpy(), references=LABELS[2:].numpy())
+    assert metric.compute(k=2) == {"accuracy": 1.0}
+    assert metric.compute(predictions=LOGITS.numpy(), references=LABELS.numpy()) == {"accuracy": 0.5}

@@ -1,0 +1,114 @@
+"""A published student on data sets, and its figures on their way into its card."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from huggingface_hub import EvalResult, HfApi, ModelCard
+
+from exrep_hf.arguments import EvaluationArguments
+from exrep_hf.data import load_images
+from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
+from exrep_hf.publishing.student import push_student
+from tests.hub_server import Hub
+
+ROOT = Path(__file__).parents[2]
+Finished = tuple[Path, dict[str, Any]]
+
+
+def test_evaluated(published: Finished, hub: Hub) -> None:
+    """The figures go into the card on the Hub, beside those of others."""
+    folder, results = published
+    push_student(folder, "me/evaluated")
+    card = ModelCard.load("me/evaluated")
+    kind = "image-classification"
+    card.data.eval_results.append(EvalResult(kind, "you/images", "Yours", "accuracy", 0.5))
+    card.push_to_hub("me/evaluated")
+    teacher = str(folder / "teacher")
+    args = EvaluationArguments("me/evaluated", "digits", "test", teacher=teacher, use_cpu=True, push_to_hub=True)
+    report = evaluate_student(args)
+    push_figures(args, report)
+    again = evaluate_student(args)
+    push_figures(args, again)
+    assert report["num_images"] == 450 and report["images_per_second"] > 0
+    assert 0 <= report["teacher_agreement"] <= 1
+    data: Any = ModelCard.load("me/evaluated").data
+    claimed = {
+        (each.dataset_type, each.dataset_split, each.metric_type): each.metric_value for each in data.eval_results
+    }
+    assert claimed["digits", "test", "accuracy"] == report["accuracy"]
+    assert claimed["digits", "part of test", "accuracy"] == results["published"]["accuracy"]
+    assert claimed["you/images", None, "accuracy"] == 0.5
+    assert len(claimed) == len(data.eval_results) == 7
+    itself = evaluate_student(
+        EvaluationArguments(str(folder), "digits", teacher=str(folder), max_samples=40, use_cpu=True)
+    )
+    assert itself["teacher_agreement"] == 1.0 and itself["num_images"] == 40
+    assert itself["accuracy"] == results["published"]["accuracy"]
+
+
+def test_a_model_that_changes_while_it_is_evaluated(published: Finished, hub: Hub) -> None:
+    """Figures of earlier weights are not put beside later ones."""
+    push_student(published[0], "me/changing")
+    args = EvaluationArguments("me/changing", "digits", "train", use_cpu=True, push_to_hub=True)
+    figures = evaluate_student(args)
+    HfApi().upload_file(path_or_fileobj=b"later", path_in_repo="model.safetensors", repo_id="me/changing")
+    with pytest.raises(
+        OSError, match=r"(?s)'me/changing' failed: .* is at .*python recipes/evaluate.py --model me/ch"
+    ):
+        push_figures(args, figures)
+
+
+def test_a_data_set_with_some_of_the_classes_in_another_order(published: Finished, tmp_path: Path) -> None:
+    """Classes are matched by name: numbers of another data set mean other classes."""
+    folder, _ = published
+    digits = load_images("digits")["test"]
+    for name in ("7", "3", "30"):
+        (tmp_path / "test" / name).mkdir(parents=True)
+    rows = [row for row in range(len(digits)) if digits[row]["label"] in (3, 7)][:30]
+    for row in rows:
+        digits[row]["image"].save(tmp_path / "test" / str(digits[row]["label"]) / f"{row}.png")
+    (tmp_path / "test" / "30").rmdir()
+    report = evaluate_student(EvaluationArguments(str(folder), str(tmp_path), use_cpu=True))
+    assert set(report["per_class"]) == {"3", "7"} and report["num_images"] == 30
+    expected = evaluate_student(EvaluationArguments(str(folder), "digits", use_cpu=True))
+    assert report["accuracy"] <= 1 and expected["num_images"] == 450
+    (tmp_path / "test" / "7").rename(tmp_path / "test" / "seven")
+    with pytest.raises(ValueError, match=r"has classes that the model does not know: \['seven'\]"):
+        evaluate_student(EvaluationArguments(str(folder), str(tmp_path), use_cpu=True))
+
+
+def test_bad_input_to_evaluate(published: Finished, hub: Hub) -> None:
+    folder, _ = published
+    HfApi().create_repo("me/exists", exist_ok=True)
+    for args, message in (
+        (
+            EvaluationArguments("me/exists", "digits", max_samples=9, push_to_hub=True),
+            "`max_samples` 9 and `revis",
+        ),
+        (EvaluationArguments("me/exists", "digits", push_to_hub=True), "'me/exists' has no card to put figures into"),
+        (
+            EvaluationArguments("me/exists", "me/images", data_dir="hard", push_to_hub=True),
+            "with the columns .* and `data_dir` 'hard'; expected neither",
+        ),
+        (EvaluationArguments("me/tpyo", "digits", push_to_hub=True), "There is no such repository that the token may"),
+        (EvaluationArguments("me/none", "digits"), "'me/none' is no folder here, and as a model on the Hub it can't"),
+        (EvaluationArguments(str(folder), "digits", "exam"), r"`split` is 'exam'; 'digits' has the splits \['train'"),
+        (
+            EvaluationArguments(str(folder), "digits", push_to_hub=True),
+            "`model` is the folder .*; expected a Hub name",
+        ),
+    ):
+        args.use_cpu = True
+        with pytest.raises(ValueError, match=message):
+            evaluate_student(args)
+
+
+def test_labels_that_are_no_classes(published: Finished, tmp_path: Path) -> None:
+    """An unlabelled image is not one of the last class."""
+    folder, _ = published
+    images = load_images("digits")["test"].select(range(4))
+    unlabelled = images.remove_columns("label").add_column("label", [0, -1, 2, 3])
+    unlabelled.to_parquet(tmp_path / "train.parquet")
+    with pytest.raises(ValueError, match="the label in row 1, column 'label', is -1"):
+        evaluate_student(EvaluationArguments(str(folder), str(tmp_path), "train", use_cpu=True))
