@@ -1,16 +1,14 @@
 """From a data set's name to the tensors of a step."""
 
+from exrep_hf.data.augmentation import Augmentation, ViewTransform
+from exrep_hf.data.checks import check_images, check_items, check_labels, find_broken_images
+from exrep_hf.data.classes import check_class_order, check_same_classes, class_names, encode_labels, label_names
 from exrep_hf.data.collator import collate_distillation
-from exrep_hf.data.columns import encode_labels, find_columns
 from exrep_hf.data.datasets import DistillationDataset
-from exrep_hf.data.images import check_images, find_broken_images
-from exrep_hf.data.items import check_items
-from exrep_hf.data.labels import check_class_order, check_labels, check_same_classes, class_names, label_names
-from exrep_hf.data.loading import load_digits, load_images
+from exrep_hf.data.loading import find_columns, load_digits, load_images
 from exrep_hf.data.mixing import Mixing
 from exrep_hf.data.preprocessing import Preprocessing
 from exrep_hf.data.splits import split_public_private, train_val_split
-from exrep_hf.data.transforms import Augmentation, ViewTransform
 from exrep_hf.data.views import ViewPolicy
 
 __all__ = [

@@ -1,13 +1,23 @@
-"""The training set that the Trainer walks through."""
+"""The data sets that the Trainer walks through: rows as items, items that come out the same again, fixed views."""
 
+import contextlib
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from datasets import Dataset, Image
 from PIL import Image as PILImage
+from torch import Tensor
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from exrep_hf.data.transforms import ViewTransform
+from exrep_hf.data.augmentation import ViewTransform
+from exrep_hf.data.mixing import IMAGES, mix_pairs
+from exrep_hf.data.views import ViewPolicy
+
+# Sets the draws of a mixture apart from those of the image itself.
+_MIXTURE = 1
 
 
 class DistillationDataset(torch.utils.data.Dataset):
@@ -100,3 +110,146 @@ class DistillationDataset(torch.utils.data.Dataset):
             f"the image in row {position}{file} cannot be decoded: {reason}. Replace it, or leave such rows out with "
             "--skip_broken_images."
         )
+
+
+class SeededDataset(torch.utils.data.Dataset):
+    """A map-style data set whose random transforms come out the same however the items are fetched.
+
+    Loaders fetch ahead, restart their workers on resuming, and share rows between processes. With one global
+    generator, a resumed run would therefore see other crops than an uninterrupted one. Here each item is made under
+    seeds of its own for torch, NumPy and `random`, and the generators of the caller stay untouched.
+
+    Args:
+        dataset: anything with `__getitem__` and `__len__`.
+        seed: of the run, ≥ 0.
+
+    Attributes:
+        dataset: the data set itself.
+    """
+
+    def __init__(self, dataset: Any, seed: int) -> None:
+        self.dataset = dataset
+        self.seed = seed
+        # In shared memory, because workers that outlive an epoch hold a copy of this object.
+        self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    def set_epoch(self, epoch: int) -> None:
+        """Vary the items with the epoch."""
+        self._epoch.fill_(epoch)
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Any:
+        """Returns the item of a row, made under its own seed."""
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
+        """Returns several items, each made under its own seed."""
+        return self.items_of(indices, int(self._epoch))
+
+    def items_of(self, indices: Sequence[int], number: int) -> list[Any]:
+        """Returns several items, each made under the seed of this row and number (of an epoch or a view)."""
+        # Lazy: an item's randomness happens when it is asked for, under the seed set just before.
+        if isinstance(self.dataset, DistillationDataset):
+            items = self.dataset.iterate(indices)
+        else:
+            items = (self.dataset[index] for index in indices)
+        made = []
+        with generators_kept():
+            for index in indices:
+                seed_generators([self.seed, number, index])
+                made.append(next(items))
+        return made
+
+
+@contextlib.contextmanager
+def generators_kept() -> Iterator[None]:
+    """Leave the CPU's generators of torch, NumPy and `random` as they were."""
+    # torch's CPU generator alone: `torch.manual_seed` would also reset those of accelerators.
+    generator = torch.default_generator
+    before = random.getstate(), np.random.get_state(), generator.get_state()
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        np.random.set_state(before[1])
+        generator.set_state(before[2])
+
+
+def seed_generators(entropy: Sequence[int]) -> None:
+    """Seed the CPU's generators of torch, NumPy and `random` from some numbers ≥ 0."""
+    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.default_generator.manual_seed(seed)
+
+
+class EpochCallback(TrainerCallback):
+    """Tells a `SeededDataset` which epoch begins; accelerate's loaders do so in runs of one process only.
+
+    Args:
+        dataset: the training data set.
+    """
+
+    def __init__(self, dataset: SeededDataset) -> None:
+        self.dataset = dataset
+
+    def on_epoch_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Pass on the number of the epoch, which is fractional where a run is resumed within one."""
+        self.dataset.set_epoch(int(state.epoch or 0))
+
+
+class ReplayedDataset(SeededDataset):
+    """A map-style data set whose items depend on row and view alone, mixtures included.
+
+    Args:
+        dataset: anything with `__getitem__` and `__len__` whose items are dicts of tensors; its augmentation has to
+            be the policy's.
+        policy: the views.
+        num_labels: number of classes, for the labels of mixed images; None leaves these out.
+    """
+
+    def __init__(self, dataset: Any, policy: ViewPolicy, num_labels: int | None = None) -> None:
+        super().__init__(dataset, policy.seed)
+        self.policy = policy
+        self.num_labels = num_labels
+
+    def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
+        """Returns several items of the current view.
+
+        Returns:
+            The data set's items, mixed where the policy says so, with the number of the view as `view`.
+        """
+        # Once: another process may set the next epoch meanwhile.
+        view = int(self._epoch) % self.policy.views
+        rows = [range(len(self))[index] for index in indices]
+        if not self.policy.mixing:
+            return [{**item, "view": view} for item in self.items_of(rows, view)]
+        with generators_kept():
+            mixtures = [self._draw_mixture(row, view) for row in rows]
+        items = self.items_of([*rows, *(partner for partner, _, _ in mixtures)], view)
+        own, others = items[: len(rows)], items[len(rows) :]
+        return [
+            {**self._mixed(item, other, share, box), "view": view}
+            for item, other, (_, share, box) in zip(own, others, mixtures, strict=True)
+        ]
+
+    def _draw_mixture(self, row: int, view: int) -> tuple[int, Tensor, Tensor]:
+        """The row of the partner, and `Mixing.draw` for one image."""
+        seed_generators([self.seed, view, row, _MIXTURE])
+        partner = int(torch.randint(len(self), ()))
+        return partner, *self.policy.mixing.draw(1)
+
+    def _mixed(self, item: dict[str, Any], other: dict[str, Any], share: Tensor, box: Tensor) -> dict[str, Any]:
+        pairs = [_batch_of_one(part) for part in (item, other)]
+        mixed = mix_pairs(pairs[0], pairs[1], share, box, self.num_labels)
+        kept = {name: value for name, value in item.items() if name not in ("labels", "label")}
+        return kept | {name: value[0] for name, value in mixed.items()}
+
+
+def _batch_of_one(item: dict[str, Any]) -> dict[str, Tensor]:
+    named = {"labels" if name == "label" else name: value for name, value in item.items()}
+    return {name: torch.as_tensor(named[name])[None] for name in (*IMAGES, "labels") if name in named}

@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from exrep_hf.data.datasets import DistillationDataset
-from exrep_hf.data.items import is_map_style
-from exrep_hf.data.seeded import SeededDataset
+from exrep_hf.data.checks import is_map_style
+from exrep_hf.data.datasets import DistillationDataset, SeededDataset
 
 # Enough to tell data sets apart; an image costs milliseconds.
 _IMAGES = 64

@@ -1,6 +1,8 @@
 """Image data sets by name: the Hub, local folders and files, and scikit-learn's digits."""
 
+import gzip
 import re
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +22,6 @@ from PIL import Image as PILImage
 from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
 
-from exrep_hf.data.idx import NAMES, has_idx_files, load_idx
-
 ACCEPTED = (
     "a data set's name on the Hub, a folder of images (class folders, or train/ and test/ with class folders), "
     "Parquet or Arrow files or a folder of them, a folder of IDX files, 'fashion_mnist' (with data_dir: a folder of "
@@ -31,6 +31,25 @@ HUB_NAMES = {"fashion_mnist": "zalando-datasets/fashion_mnist"}
 _ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+IMAGE_NAMES = ("image", "img")
+LABEL_NAMES = ("label", "labels", "fine_label")
+PREFIXES = {"train": "train", "test": "t10k"}
+PARTS = {"images": "images-idx3-ubyte", "labels": "labels-idx1-ubyte"}
+NAMES = {
+    "fashion_mnist": [
+        "T - shirt / top",
+        "Trouser",
+        "Pullover",
+        "Dress",
+        "Coat",
+        "Sandal",
+        "Shirt",
+        "Sneaker",
+        "Bag",
+        "Ankle boot",
+    ]
+}
+"""Names of the classes, as the Hub's copies have them, of data sets whose files hold numbers alone."""
 
 
 def load_images(
@@ -142,3 +161,104 @@ def _with_image_features(splits: DatasetDict) -> DatasetDict:
         if encoded or (column in ("image", "img") and feature == Value("binary")):
             splits = splits.cast_column(column, Image())
     return splits
+
+
+def find_columns(
+    dataset: Dataset, image_column_name: str | None = None, label_column_name: str | None = None
+) -> tuple[str, str | None]:
+    """Finds the image column and the label column, by name or by guess.
+
+    Args:
+        dataset: any data set with features.
+        image_column_name: `None`: the column `image` or `img`, or the only one that holds images.
+        label_column_name: `None`: the column `label`, `labels` or `fine_label`, or the only `ClassLabel` column.
+
+    Returns:
+        the two names; the second is `None` where no label column was asked for and none was found.
+
+    Raises:
+        ValueError: if a named column is missing, or the image column is not known.
+    """
+    features = dataset.features
+    columns = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
+    for name, option in ((image_column_name, "image_column_name"), (label_column_name, "label_column_name")):
+        if name is not None and name not in features:
+            raise ValueError(f"{option} is {name!r}, but the data set has the columns {columns}.")
+    images = [name for name, feature in features.items() if isinstance(feature, Image)]
+    image = image_column_name or _only(images, IMAGE_NAMES)
+    if image is None:
+        raise ValueError(
+            f"the image column is not known: {len(images)} columns hold images; the data set has the columns "
+            f"{columns}. Name it with image_column_name."
+        )
+    if image not in images:
+        raise ValueError(
+            f"the column {image!r} does not hold images; the data set has the columns {columns}. Name an Image "
+            f"column, or declare it with dataset.cast_column({image!r}, datasets.Image())."
+        )
+    class_labels = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
+    named = next((name for name in LABEL_NAMES if name in features), None)
+    return image, label_column_name or named or _only(class_labels, LABEL_NAMES)
+
+
+def _only(candidates: list[str], preferred: tuple[str, ...]) -> str | None:
+    by_name = next((name for name in preferred if name in candidates), None)
+    return by_name or (candidates[0] if len(candidates) == 1 else None)
+
+
+def _kind(feature: object) -> str:
+    return str(feature.dtype) if isinstance(feature, Value) else type(feature).__name__
+
+
+def has_idx_files(folder: Path) -> bool:
+    """Whether a folder holds a training set in IDX files, compressed or not."""
+    return any(folder.glob(f"train-{PARTS['images']}*"))
+
+
+def load_idx(folder: Path, class_names: list[str] | None = None) -> DatasetDict:
+    """Loads `train` and `test` from a folder of IDX files (`train-images-idx3-ubyte.gz` and its three siblings).
+
+    Args:
+        folder: holds the files, with or without `.gz`.
+        class_names: in the order of class numbers; `None`: the numbers themselves.
+
+    Raises:
+        ValueError: if a file is missing, is no IDX file of bytes, is cut short, or images and labels differ in number.
+    """
+    splits = {}
+    for split, prefix in PREFIXES.items():
+        pixels, labels = (_read(folder, f"{prefix}-{part}") for part in PARTS.values())
+        if pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
+            raise ValueError(
+                f"the IDX files of {split!r} in {str(folder)!r} have the shapes {pixels.shape} and {labels.shape}; "
+                "expected (n, height, width) and (n,)."
+            )
+        names = class_names or [str(number) for number in range(int(labels.max()) + 1)]
+        splits[split] = Dataset.from_dict(
+            {"image": [PILImage.fromarray(image) for image in pixels], "label": labels.tolist()},
+            features=Features({"image": Image(), "label": ClassLabel(names=names)}),
+        )
+    return DatasetDict(splits)
+
+
+def _read(folder: Path, name: str) -> np.ndarray:
+    path = next((path for path in (folder / name, folder / f"{name}.gz") if path.is_file()), None)
+    if path is None:
+        raise ValueError(
+            f"{str(folder)!r} has no {name!r} (nor {name + '.gz'!r}); expected the four files of an IDX set."
+        )
+    try:
+        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{str(path)!r} can't be decompressed ({error}). Get the file anew.") from error
+    # Two zero bytes, the type (8: unsigned bytes), the number of dimensions, then each dimension as 4 bytes.
+    if content[:3] != b"\0\0\x08":
+        raise ValueError(f"{str(path)!r} starts with {content[:4]!r}; expected an IDX file of unsigned bytes.")
+    dimensions = content[3] if len(content) > 3 else 0
+    if len(content) < 4 + 4 * dimensions:
+        raise ValueError(f"{str(path)!r} ends within its head. Get the file anew.")
+    shape = tuple(np.frombuffer(content, ">i4", count=dimensions, offset=4))
+    values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
+    if values.size != np.prod(shape):
+        raise ValueError(f"{str(path)!r} holds {values.size} values; its head says {shape}. Get the file anew.")
+    return values.reshape(shape)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from exrep_hf.data.labels import check_label_batch
+from exrep_hf.data.checks import check_label_batch
 
 STORED_ANSWERS = frozenset({"teacher_logits", "teacher_features"})
 IMAGES = ("pixel_values", "teacher_pixel_values")

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from datasets import Dataset, concatenate_datasets
 
 from exrep_hf.arguments import DataArguments
-from exrep_hf.data.columns import encode_labels, find_columns
-from exrep_hf.data.images import check_images
-from exrep_hf.data.labels import label_names
-from exrep_hf.data.loading import load_images
+from exrep_hf.data.checks import check_images
+from exrep_hf.data.classes import encode_labels, label_names
+from exrep_hf.data.loading import find_columns, load_images
 from exrep_hf.data.splits import split_public_private, train_val_split
 
 

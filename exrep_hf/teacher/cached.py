@@ -19,9 +19,9 @@ from exrep_hf.data import (
     ViewTransform,
     find_columns,
 )
+from exrep_hf.data.checks import is_map_style
+from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.data.fingerprint import check_repeatable, fingerprint
-from exrep_hf.data.items import is_map_style
-from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.cache import Plan, Provenance, Storage, StoredAnswers, write_answers
 from exrep_hf.teacher.cache.answer_files import AnswerFiles

@@ -20,10 +20,9 @@ from exrep_hf.data import (
     find_columns,
     label_names,
 )
-from exrep_hf.data.items import is_map_style
-from exrep_hf.data.labels import HasClasses
-from exrep_hf.data.seeded import SeededDataset
-from exrep_hf.data.views import ReplayedDataset
+from exrep_hf.data.checks import is_map_style
+from exrep_hf.data.classes import HasClasses
+from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
 
 logger = logging.getLogger(__name__)

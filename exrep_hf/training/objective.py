@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.data.labels import check_label_batch
+from exrep_hf.data.checks import check_label_batch
 from exrep_hf.losses import AdversarialLoss, CRDLoss, KDLoss
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput

@@ -19,9 +19,8 @@ from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import Augmentation, Mixing, ViewPolicy, check_same_classes, collate_distillation
+from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
-from exrep_hf.data.seeded import EpochCallback, SeededDataset
-from exrep_hf.data.views import ReplayedDataset
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import CachedTeacher, TeacherSource, as_teacher, check_apart, stored_views

@@ -7,10 +7,10 @@ from datasets import ClassLabel, Dataset, Features, Image
 from PIL import Image as PILImage
 from torch.utils.data import DataLoader
 
+from exrep_hf.data.augmentation import Augmentation, ViewTransform
 from exrep_hf.data.collator import collate_distillation
 from exrep_hf.data.datasets import DistillationDataset
 from exrep_hf.data.preprocessing import Preprocessing
-from exrep_hf.data.transforms import Augmentation, ViewTransform
 
 STUDENT = Preprocessing(8, 8, None, "bilinear", (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
 TEACHER = Preprocessing(16, 16, None, "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

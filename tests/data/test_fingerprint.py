@@ -11,8 +11,8 @@ from PIL import Image
 from torch.utils.data import Dataset, IterableDataset
 
 from exrep_hf.data import Augmentation, DistillationDataset, Preprocessing, ViewTransform
+from exrep_hf.data.datasets import SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
-from exrep_hf.data.seeded import SeededDataset
 
 PREPROCESSING = Preprocessing(8, 8, None, "bilinear", (0.5,) * 3, (0.5,) * 3)
 

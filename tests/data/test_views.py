@@ -10,8 +10,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 
 from exrep_hf.data import Augmentation, Mixing, ViewPolicy, collate_distillation
-from exrep_hf.data.seeded import SeededDataset
-from exrep_hf.data.views import ReplayedDataset
+from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
 
 ROWS = 7
 

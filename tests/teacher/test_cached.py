@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 from transformers import ResNetForImageClassification
 
 from exrep_hf.data import Augmentation, DistillationDataset, Mixing, Preprocessing, ViewPolicy, ViewTransform
-from exrep_hf.data.views import ReplayedDataset
+from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
 from exrep_hf.teacher.cache import Provenance, Storage

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from exrep_hf.data import collate_distillation
-from exrep_hf.data.views import ReplayedDataset
+from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.teacher.cache.manifest import Plan, Shard, write_whole
 from exrep_hf.teacher.cache.shard_file import checksum_file, encode_shard
 from exrep_hf.teacher.cache.top_k import keep_top_k

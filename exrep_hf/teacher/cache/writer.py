@@ -13,7 +13,7 @@ from typing import Any
 from accelerate import PartialState
 from filelock import FileLock, Timeout
 
-from exrep_hf.data.views import ReplayedDataset
+from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.teacher.cache.answer_files import find_faults
 from exrep_hf.teacher.cache.manifest import (

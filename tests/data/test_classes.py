@@ -2,7 +2,8 @@ import pytest
 from datasets import ClassLabel, Dataset, Features, Value
 from transformers import PreTrainedConfig, ResNetConfig
 
-from exrep_hf.data.labels import check_class_order, check_labels, check_same_classes, class_names, label_names
+from exrep_hf.data.checks import check_labels
+from exrep_hf.data.classes import check_class_order, check_same_classes, class_names, label_names
 
 
 def table(labels: list) -> Dataset:

@@ -3,7 +3,8 @@ import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from PIL import Image as PILImage
 
-from exrep_hf.data.columns import encode_labels, find_columns
+from exrep_hf.data.classes import encode_labels
+from exrep_hf.data.loading import find_columns
 
 LABEL = ClassLabel(names=["a", "b"])
 

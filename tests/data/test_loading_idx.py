@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from exrep_hf.data import load_images
-from exrep_hf.data.idx import NAMES
+from exrep_hf.data.loading import NAMES
 
 
 def idx(values: np.ndarray) -> bytes:

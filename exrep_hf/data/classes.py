@@ -1,47 +1,15 @@
-"""Labels of data sets and classes of models: do they mean the same?"""
+"""Classes of data sets and models: what they are called, and whether they mean the same."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from datasets import ClassLabel, Dataset
-from torch import Tensor
+from datasets import ClassLabel, Dataset, DatasetDict, Value
 
 
 def label_names(dataset: Dataset, label_column: str) -> list[str] | None:
     """Returns the names of the classes in the order of their numbers, or `None` where the data set has none."""
     feature = dataset.features[label_column]
     return list(feature.names) if isinstance(feature, ClassLabel) else None
-
-
-def check_labels(dataset: Dataset, label_column: str, num_labels: int) -> None:
-    """Makes sure that every label is a class of the model.
-
-    Raises:
-        ValueError: naming the first row whose label is missing, not an integer, or outside 0 ... num_labels - 1.
-    """
-    for row, label in enumerate(dataset.with_format(None)[label_column][:]):
-        if not isinstance(label, int) or not 0 <= label < num_labels:
-            raise ValueError(
-                f"the label in row {row}, column {label_column!r}, is {label!r}; expected an integer from 0 to "
-                f"{num_labels - 1}, as the model has {num_labels} classes. Correct the data set, or use a model with "
-                "as many classes as the data set."
-            )
-
-
-def check_label_batch(labels: Tensor, num_labels: int) -> None:
-    """Makes sure that the labels `(batch,)` of a batch are classes; only on the CPU: other devices would have to wait.
-
-    Raises:
-        ValueError: if one is outside 0 ... num_labels - 1.
-    """
-    if labels.device.type != "cpu":
-        return
-    low, high = int(labels.min()), int(labels.max())
-    if not 0 <= low <= high < num_labels:
-        raise ValueError(
-            f"Labels of a batch range from {low} to {high}; expected 0 to {num_labels - 1}, the student's classes. "
-            "Correct the data set."
-        )
 
 
 class HasClasses(Protocol):
@@ -104,3 +72,27 @@ def _check_order(first: str, first_names: list[str], second: str, second_names: 
         f"{first} and {second} have the same classes in another order: class {number} is {first_names[number]!r} to "
         f"the {first} and {second_names[number]!r} to the {second}. Reorder the classes of one of them."
     )
+
+
+def encode_labels(splits: DatasetDict, label_column: str) -> DatasetDict:
+    """Turns text labels into class numbers, in alphabetical order of all splits' labels together.
+
+    `DatasetDict.class_encode_column` numbers each split on its own, so that a class missing from one split would shift
+    the numbers there. Labels that are numbers already are returned as they are.
+
+    Raises:
+        ValueError: if a label is missing.
+    """
+    feature = next(iter(splits.values())).features[label_column]
+    if feature not in (Value("string"), Value("large_string")):
+        return splits
+    names: set[str] = set()
+    for split, rows in splits.items():
+        labels = rows.unique(label_column)
+        if None in labels:
+            raise ValueError(
+                f"a label in the column {label_column!r} of the split {split!r} is missing: remove the rows "
+                "without label."
+            )
+        names.update(labels)
+    return splits.cast_column(label_column, ClassLabel(names=sorted(names)))

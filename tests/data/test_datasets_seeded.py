@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from exrep_hf.data.seeded import EpochCallback, SeededDataset
+from exrep_hf.data.datasets import EpochCallback, SeededDataset
 
 
 class Noise(Dataset):

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from exrep_hf.data.augmentation import Augmentation, ViewTransform
 from exrep_hf.data.preprocessing import Preprocessing
-from exrep_hf.data.transforms import Augmentation, ViewTransform
 
 IMAGENET = Preprocessing(32, 32, 36, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALF = Preprocessing(32, 32, None, "bicubic", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))

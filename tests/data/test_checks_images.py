@@ -7,7 +7,7 @@ import pytest
 from datasets import Dataset, Features, Image
 from PIL import Image as PILImage
 
-from exrep_hf.data.images import check_images, find_broken_images
+from exrep_hf.data.checks import check_images, find_broken_images
 
 
 def encoded(kind: str, seed: int = 0) -> bytes:

@@ -10,8 +10,7 @@ from transformers import (
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.models.timm_wrapper.image_processing_timm_wrapper import TimmWrapperImageProcessor
 
-from exrep_hf.data.preprocessing import Preprocessing
-from exrep_hf.data.processors import processor_settings
+from exrep_hf.data.preprocessing import Preprocessing, processor_settings
 
 SMALL = {"height": 24, "width": 24}
 

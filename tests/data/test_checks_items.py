@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import IterableDataset
 
 from exrep_hf.data import check_items
-from exrep_hf.data.items import is_map_style
+from exrep_hf.data.checks import is_map_style
 
 GOOD = {"pixel_values": torch.zeros(3, 4, 4), "labels": 1, "sample_index": 0}
 
