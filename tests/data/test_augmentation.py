@@ -1,6 +1,7 @@
 import pickle
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -60,6 +61,38 @@ def test_same_view_at_different_sizes(auto_augment: str | None) -> None:
             for pixels, preprocessing in ((views["pixel_values"], SMALL), (views["teacher_pixel_values"], IMAGENET))
         ]
         assert (low[0] - low[1]).abs().mean() < 4
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("given", [None, SMALL])
+def test_policies_act_at_the_size_of_the_larger_input(
+    swapped: bool, given: Preprocessing | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the smaller size, the larger input would be made of enlarged pixels, and shifts would be half as far."""
+    built: list[tuple[int, tuple[float, ...]]] = []
+    seen: list[Image.Image] = []
+
+    def watch(image: Image.Image) -> Image.Image:
+        seen.append(image)
+        return image
+
+    def build(policy: str, size: int, mean: tuple[float, ...], resampling: Image.Resampling) -> Any:
+        built.append((size, mean))
+        return watch
+
+    monkeypatch.setattr("exrep_hf.data.augmentation.policy_transform", build)
+    wide = replace(IMAGENET, height=24, width=40, resize=None)
+    student, teacher = (wide, SMALL) if swapped else (SMALL, wide)
+    whole = Augmentation((1.0, 1.0), (4 / 3, 4 / 3), hflip=0.0, auto_augment="rand-m9")
+    views = ViewTransform(student, teacher, whole, reference=given)(gradient())
+    reference = given or wide
+    resampling = Image.Resampling.BICUBIC if given is None else Image.Resampling.BILINEAR
+    # The first is `Augmentation`'s own check of the policy's name.
+    assert built == [(224, (0.5, 0.5, 0.5)), (16 if given else 24, reference.mean)]
+    resized = gradient().resize((reference.width, reference.height), resampling)
+    assert len(seen) == 1 and seen[0].tobytes() == resized.tobytes()
+    assert torch.equal(views["pixel_values"], student.squeezed(resized))
+    assert torch.equal(views["teacher_pixel_values"], teacher.squeezed(resized))
 
 
 def test_flips_agree_and_have_their_probability() -> None:

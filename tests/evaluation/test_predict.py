@@ -42,6 +42,22 @@ def test_calibration_against_a_plain_loop() -> None:
     assert [each["count"] == 0 for each in found["bins"]] == [each["accuracy"] is None for each in found["bins"]]
 
 
+def test_confidence_on_a_border_belongs_to_the_bin_below() -> None:
+    """Bins are open below and closed above (Guo et al., section 2); a share of sure predictions sits on borders."""
+    metric = evaluate.load(str(METRICS / "expected_calibration_error"))
+    # Exact in binary, so that only the rule decides.
+    probabilities = [[0.75, 0.25], [0.3125, 0.6875], [0.125, 0.875], [0.5, 0.5], [1.0, 0.0]]
+    found = metric.compute(predictions=probabilities, references=[1, 1, 1, 0, 0], num_bins=4)
+    assert found["bins"] == [
+        {"count": 0, "confidence": None, "accuracy": None},
+        {"count": 1, "confidence": 0.5, "accuracy": 1.0},
+        {"count": 2, "confidence": 0.71875, "accuracy": 0.5},
+        {"count": 2, "confidence": 0.9375, "accuracy": 1.0},
+    ]
+    # (1 · 0.5 + 2 · 0.21875 + 2 · 0.0625) / 5
+    assert found["expected_calibration_error"] == pytest.approx(0.2125)
+
+
 def test_certain_and_right_is_calibrated() -> None:
     metric = evaluate.load(str(METRICS / "expected_calibration_error"))
     found = metric.compute(predictions=[[1.0, 0.0], [0.0, 1.0]], references=[0, 1])
