@@ -130,9 +130,9 @@ def _train_queue_unevenly(rank: int, folder: str) -> None:
     _join(rank, folder)
     loss = _loss(num_samples=20_000_000, queue_length=ROWS)
     loss.largest_batch = 7
-    for share, step in zip(SHARES[:1], _steps(), strict=False):
-        loss(**{name: tensor.split(share)[rank] for name, tensor in step.items()})
-    torch.save(loss.bank_state(), f"{folder}/written_{rank}.pt")
+    step = {name: tensor.split(SHARES[0])[rank] for name, tensor in _steps()[0].items()}
+    loss(**step, labels=step["sample_index"] % 3)
+    torch.save(loss.bank_state() | {"labels": loss.negatives.labels}, f"{folder}/written_{rank}.pt")
     dist.destroy_process_group()
 
 
@@ -145,6 +145,9 @@ def test_queues_with_batches_of_unequal_sizes(tmp_path: Path) -> None:
     assert first["queue.position"].item() == 14
     loss, step = _loss(num_samples=20_000_000, queue_length=ROWS), _steps()[0]
     rows = [0, 1, 2, 3, 4, 7, 8, 9]
+    labels = torch.full((ROWS,), -1)
+    labels[rows] = step["sample_index"] % 3
+    assert torch.equal(first["labels"], labels)
     with torch.no_grad():
         for side in ("student", "teacher"):
             expected = loss.bank_state()[f"bank.{side}"].clone()
