@@ -82,11 +82,11 @@ def test_critic_against_a_plain_computation() -> None:
     critic = Critic(4, hidden_dim=6).double()
     features, _ = _features(4, 4)
     hidden = features
+    weights = critic.state_dict()
     for place in (0, 2):
-        layer = critic.layers[place]
-        hidden = hidden @ layer.weight.T + layer.bias
+        hidden = hidden @ weights[f"layers.{place}.weight"].T + weights[f"layers.{place}.bias"]
         hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
-    expected = (hidden @ critic.layers[4].weight.T + critic.layers[4].bias)[:, 0]
+    expected = (hidden @ weights["layers.4.weight"].T + weights["layers.4.bias"])[:, 0]
     torch.testing.assert_close(critic(features), expected)
 
 
