@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from exrep_hf.data.augmentation import Augmentation, ViewTransform
+from exrep_hf.data.augmentation import Augmentation, ViewTransform, policy_transform
 from exrep_hf.data.preprocessing import Preprocessing
 
 IMAGENET = Preprocessing(32, 32, 36, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -93,6 +93,25 @@ def test_policies_act_at_the_size_of_the_larger_input(
     assert len(seen) == 1 and seen[0].tobytes() == resized.tobytes()
     assert torch.equal(views["pixel_values"], student.squeezed(resized))
     assert torch.equal(views["teacher_pixel_values"], teacher.squeezed(resized))
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "changes"),
+    [
+        ("rand-m9-mstd0.5", "rand_augment_transform", {}),
+        ("augmix-m3", "augment_and_mix_transform", {"translate_pct": 0.3}),
+        ("original", "auto_augment_transform", {}),
+    ],
+)
+def test_policies_get_the_options_of_timm(
+    policy: str, kind: str, changes: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `timm.data.create_transform`: shifts of at most 45 % of the input, filled with the mean colour."""
+    given: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(f"exrep_hf.data.augmentation.{kind}", lambda *arguments: given.append(arguments))
+    policy_transform(policy, 200, (0.485, 0.456, 1.0), Image.Resampling.BILINEAR)
+    options = {"translate_const": 90, "img_mean": (124, 116, 255), "interpolation": Image.Resampling.BILINEAR}
+    assert given == [(policy, options | changes)]
 
 
 def test_flips_agree_and_have_their_probability() -> None:

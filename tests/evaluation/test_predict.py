@@ -58,6 +58,21 @@ def test_confidence_on_a_border_belongs_to_the_bin_below() -> None:
     assert found["expected_calibration_error"] == pytest.approx(0.2125)
 
 
+def test_five_guesses() -> None:
+    """With ten classes the first five of them count, and no sixth."""
+    logits = -torch.arange(10.0).repeat(10, 1)
+    report = classification_report(logits, torch.arange(10), [str(label) for label in range(10)])
+    assert (report["accuracy"], report["top5_accuracy"]) == (0.1, 0.5)
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_equal_scores_count_from_the_first_class(k: int) -> None:
+    """A sort that isn't stable would give another accuracy on another machine; few classes don't show it."""
+    metric = evaluate.load(str(METRICS / "top_k_accuracy"))
+    found = metric.compute(predictions=np.zeros((40, 40), np.float32), references=np.arange(40), k=k)
+    assert found == {"accuracy": k / 40}
+
+
 def test_certain_and_right_is_calibrated() -> None:
     metric = evaluate.load(str(METRICS / "expected_calibration_error"))
     found = metric.compute(predictions=[[1.0, 0.0], [0.0, 1.0]], references=[0, 1])
