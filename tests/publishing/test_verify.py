@@ -18,6 +18,7 @@ from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
 from exrep_hf.publishing.student import push_student
 from exrep_hf.publishing.verify import verdict_table, verify_card
 from tests.hub_server import Hub
+from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 Finished = tuple[Path, dict[str, Any]]
@@ -185,22 +186,20 @@ def test_results_that_contradict_themselves(published: Finished, tmp_path: Path)
             verify_card(str(folder))
 
 
-def test_recipes(published: Finished, hub: Hub, tmp_path: Path) -> None:
+def test_recipes(published: Finished, hub: Hub, tmp_path: Path, processes: Processes) -> None:
     """The README's lines: evaluate, and verify, which ends with a code that scripts see."""
     folder, _ = published
-
-    def call(script: str, *flags: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, script, *flags], cwd=ROOT, capture_output=True, text=True, timeout=200)
-
     output = tmp_path / "figures.json"
     evaluate = ["--model", str(folder), "--dataset", "digits", "--split", "test", "--use_cpu", "--output", str(output)]
-    done = call("recipes/evaluate.py", *evaluate)
+    # In a process that has imported nothing: the script has the name of a library that it needs.
+    command = [sys.executable, "recipes/evaluate.py", *evaluate]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
     assert done.returncode == 0 and "worst classes:" in done.stdout, done.stderr[-2000:]
     assert json.loads(output.read_text())["num_images"] == 450
-    done = call("recipes/verify_card.py", str(folder), "--use_cpu")
+    done = processes.call("recipes/verify_card.py", str(folder), "--use_cpu")
     assert done.returncode == 0 and "6 of 6 figures reproduced" in done.stdout, done.stderr[-2000:]
     tampered = tmp_path / "tampered"
     shutil.copytree(folder, tampered)
     tamper(tampered, lambda data: setattr(data.eval_results[0], "metric_value", 0.99))
-    done = call("recipes/verify_card.py", str(tampered), "--use_cpu")
+    done = processes.call("recipes/verify_card.py", str(tampered), "--use_cpu")
     assert done.returncode == 1 and "differs by more than 0.002" in done.stdout

@@ -14,6 +14,7 @@ from exrep_hf.data.partition import load_partition
 from exrep_hf.study.caching import cache_teacher
 from exrep_hf.study.stages import load_teacher, save_network
 from tests.hub_server import Hub
+from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ["--config", "recipes/digits.yaml", "--use_cpu", "true", "--max_eval_samples", "40", "--disable_tqdm", "true"]
@@ -31,9 +32,10 @@ def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return str(tmp_path / "teacher")
 
 
-def launch(script: str, *flags: str, processes: int = 1) -> str:
-    several = ["--config_file", "recipes/accelerate/ddp.yaml", "--num_processes", str(processes)]
-    launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", *(several if processes > 1 else [])]
+def launch_two(script: str, *flags: str) -> str:
+    """Run a script on two processes as the README does, at a port of their own."""
+    several = "--config_file recipes/accelerate/ddp.yaml --num_processes 2 --main_process_port 0".split()
+    launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", *several]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
         [*launcher, script, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
@@ -42,13 +44,11 @@ def launch(script: str, *flags: str, processes: int = 1) -> str:
     return done.stdout + done.stderr
 
 
-def test_store_push_and_train(teacher: str, tmp_path: Path, hub: Hub) -> None:
+def test_store_push_and_train(teacher: str, tmp_path: Path, hub: Hub, processes: Processes) -> None:
     """Two processes store and push; another machine trains from the Hub alone, all arms, and knows its teacher."""
     answers, out = str(tmp_path / "answers"), tmp_path / "out"
     flags = [*STORED, "--teacher", teacher, "--views", "2", "--rows_per_shard", "16", "--output_dir", answers]
-    told = launch(
-        "recipes/cache_teacher.py", *flags, "--push_to_hub", "me/digits-answers", "--expect_top1", "1", processes=2
-    )
+    told = launch_two("recipes/cache_teacher.py", *flags, "--push_to_hub", "me/digits-answers", "--expect_top1", "1")
     assert "2 views of each of 94 images of digits" in told
     assert "asking the teacher (process 0)" in told and "asking the teacher (process 1)" in told
     assert "188 answers" in told and "pushed to the data set me/digits-answers, commit" in told
@@ -58,9 +58,10 @@ def test_store_push_and_train(teacher: str, tmp_path: Path, hub: Hub) -> None:
     # As another machine: without the teacher.
     (tmp_path / "teacher").rename(tmp_path / "gone")
     steps = ["--student_steps", "2", "--max_steps", "3", "--num_seeds", "1", "--logging_steps", "1"]
-    told = launch(
-        "recipes/train.py", *DIGITS, *steps, "--teacher_cache", "me/digits-answers", "--output_dir", str(out)
-    )
+    flags = [*DIGITS, *steps, "--teacher_cache", "me/digits-answers", "--output_dir", str(out)]
+    done = processes.call("recipes/train.py", *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = done.stdout
     assert "teacher by its answers in me/digits-answers" in told and "gap recovered" in told
     results = json.loads((out / "results.json").read_text())
     assert results["teacher"]["accuracy"] == manifest["summary"]["evaluation"]["metrics"]["accuracy"]
