@@ -10,6 +10,8 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
 from exrep_hf.arguments import DataArguments
+from exrep_hf.arguments.data import CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
+from exrep_hf.arguments.preset import read_preset
 from exrep_hf.data.preprocessing import RESAMPLING, Preprocessing
 
 
@@ -27,10 +29,19 @@ class Augmentation:
         ValueError: if a value is outside its range or the policy cannot be read.
     """
 
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    hflip: float = 0.5
+    scale: tuple[float, float] = CROP_SCALE
+    ratio: tuple[float, float] = CROP_RATIO
+    hflip: float = FLIP_PROBABILITY
     auto_augment: str | None = None
+
+    @classmethod
+    def from_preset(cls, name: str) -> "Augmentation | None":
+        """Return how a preset varies its images; None where it does not.
+
+        Raises:
+            ValueError: for an unknown preset, naming the nearest one.
+        """
+        return cls.from_arguments(DataArguments(**read_preset(name).settings_of(DataArguments)))
 
     @classmethod
     def from_arguments(cls, args: DataArguments) -> "Augmentation | None":

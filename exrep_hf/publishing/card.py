@@ -63,6 +63,9 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         weak=weak_classes(results["published"]),
         tolerances=TOLERANCES,
         command=results["command"],
+        controls=[name for name in results["arms"] if name != results["published"]["arm"]],
+        controls_left_out=results.get("controls_left_out", {}),
+        commit=results.get("commit"),
         configuration=json.dumps(results["configuration"], indent=2),
         versions=results["versions"],
     )

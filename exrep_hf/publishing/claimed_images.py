@@ -55,7 +55,7 @@ def _located(name: str, place: str | None, data_dir: str | None) -> tuple[str, s
 def other_images(
     claim: Claim, network: PreTrainedModel, place: str | None, data_dir: str | None
 ) -> tuple[Dataset, tuple[str, str]]:
-    """The images of a data set, or split, that `evaluate.py` was run on."""
+    """The images of a data set, or split, that `evaluate_student.py` was run on."""
     if claim.revision is not None:
         raise ValueError(f"it is about revision {claim.revision!r} of the data set, and the newest would be measured.")
     source, folder, may_be_path = _located(claim.dataset, place, data_dir)

@@ -181,5 +181,5 @@ def push_figures(args: EvaluationArguments, figures: dict[str, Any]) -> str:
         if identity is not None and args.dataset_config_name is None:
             write_eval_results(folder, identity, split, figures)
         files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-        again = f"python recipes/evaluate.py --model {model} --dataset {dataset} --split {split} --push_to_hub"
+        again = f"python recipes/evaluate_student.py --model {model} --dataset {dataset} --split {split} --push_to_hub"
         return upload_files(folder, files, model, "model", f"Evaluation on {dataset}", None, again, figures["commit"])

@@ -2,13 +2,13 @@
 
 import json
 import logging
-import os
 from pathlib import Path
 
 import yaml
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
 
+from exrep_hf.files import replacing
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card import make_model_card
 from exrep_hf.publishing.card_entries import are_all_ours, keep_entries, keep_eval_results
@@ -57,9 +57,8 @@ def write_card(folder: Path, repo_id: str) -> None:
     """
     student_files(folder)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    temporary = folder / "README.md.tmp"
-    make_model_card(results, repo_id).save(temporary)
-    os.replace(temporary, folder / "README.md")
+    with replacing(folder / "README.md") as temporary:
+        make_model_card(results, repo_id).save(temporary)
 
 
 def push_student(folder: Path, repo_id: str, private: bool | None = None, token: str | None = None) -> str:

@@ -9,6 +9,8 @@ from exrep_hf.training.checkpoints import last_whole_checkpoint
 
 RUN_NAME = "run.json"
 SETTINGS_NAME = "settings.json"
+# In it: controls that were left out, which has to stay as it was decided.
+LEFT_OUT_NAME = "controls_left_out"
 TEACHER_NAME = "teacher"
 STUDENTS_NAME = "students"
 ARMS_NAME = "arms"

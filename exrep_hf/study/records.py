@@ -11,7 +11,7 @@ from exrep_hf.evaluation import inference_cost, mean_and_deviation
 from exrep_hf.publishing.claims import hub_name
 from exrep_hf.report import public_name, public_settings, without_places
 from exrep_hf.study.arms import Arm
-from exrep_hf.study.stages import Student, with_distiller
+from exrep_hf.study.stages import Classifier, with_distiller
 
 Record = dict[str, Any]
 
@@ -39,17 +39,17 @@ def describe_data(data: DataPartition, seed: int) -> dict[str, Any]:
     }
 
 
-def _cost(model: nn.Module, student: Student) -> dict[str, float]:
+def _cost(model: nn.Module, student: Classifier) -> dict[str, float]:
     images = student.preprocessing
     return inference_cost(model, (len(images.mean), images.height, images.width))
 
 
-def network_cost(student: Student) -> dict[str, float]:
+def network_cost(student: Classifier) -> dict[str, float]:
     """What a plain classifier costs at inference."""
     return _cost(student.classifier, student)
 
 
-def summarise_arm(arm: Arm, runs: list[Record], start: Student) -> dict[str, Any]:
+def summarise_arm(arm: Arm, runs: list[Record], start: Classifier) -> dict[str, Any]:
     """Means over seeds, cost at inference as trained, and the runs themselves."""
     removed = [run["without_distiller"] for run in runs if run["without_distiller"] is not None]
     return {
@@ -88,7 +88,7 @@ def summarise_teacher(name: str | None, from_scratch: bool, runs: list[Record], 
     return {"name": public_name(name), "from_scratch": from_scratch, **measured, "cost": cost}
 
 
-def summarise_student(name: str | None, from_scratch: bool, runs: list[Record], start: Student) -> Record:
+def summarise_student(name: str | None, from_scratch: bool, runs: list[Record], start: Classifier) -> Record:
     """The student before distillation."""
     accuracy = mean_and_deviation([run["before"]["accuracy"] for run in runs])
     return {

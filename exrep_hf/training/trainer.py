@@ -5,7 +5,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sized
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import torch
@@ -24,9 +24,11 @@ from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import CachedTeacher, TeacherSource, as_teacher, check_apart, stored_views
+from exrep_hf.training.chosen import complete
 from exrep_hf.training.inputs import DataPreparation, student_preprocessing
 from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes
 from exrep_hf.training.metrics import classification_metrics
+from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.saving import StudentTrainer
 
@@ -43,14 +45,16 @@ class DistillationTrainer(StudentTrainer):
         model: the student. Any other `*ForImageClassification` is taken as a student without a distiller.
         teacher: a classifier (transformers or timm), a `TeacherSource`, or a name or path. None where no active term
             needs one.
-        args: `TrainingArguments` with the weights of the loss.
+        args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
+            printed when training starts.
         train_dataset: an HF `Dataset` with an image column, or any data set whose items are dicts with
             `pixel_values` (and `labels`, `sample_index`, `teacher_pixel_values` where a term needs them). If it has
             an attribute `labels`, that is the class of every image by `sample_index`, and lets CRD draw negatives of
             other classes from the first step on. Items of a row and epoch are the same in every run of a seed.
         eval_dataset: the same; labels may be missing. A dict of data sets is evaluated one by one.
-        augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student; None trains
-            on the evaluation transform. Where the teacher's answers are stored, it has to be what they are for.
+        augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student: as the preset
+            of `args` does where not given, or as the teacher's stored answers are for; None trains on the evaluation
+            transform.
         processing_class: the student's image processor; found from the model where not given. Data sets of tensors
             do without.
         data_collator: `collate_distillation` where not given.
@@ -75,7 +79,7 @@ class DistillationTrainer(StudentTrainer):
         args: DistillationArguments | None = None,
         train_dataset: Dataset | datasets.Dataset | None = None,
         eval_dataset: Dataset | datasets.Dataset | dict[str, Any] | None = None,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation | Literal["preset"] | None = "preset",
         processing_class: BaseImageProcessor | None = None,
         data_collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
@@ -100,6 +104,9 @@ class DistillationTrainer(StudentTrainer):
         _check_best_model(args, self._answers_are_stored)
         seed = args.seed if args.data_seed is None else args.data_seed
         mixing = Mixing(args.mixup, args.cutmix)
+        if isinstance(augmentation, str):
+            stored = getattr(self.teacher, "views", None) if args.needs_teacher else None
+            augmentation = Augmentation.from_preset(args.preset) if stored is None else stored.augmentation
         wanted = ViewPolicy(args.views or 1, seed, augmentation, mixing)
         views, replayed = wanted, args.views is not None
         if self.teacher is not None and args.needs_teacher and self._answers_are_stored:
@@ -119,7 +126,10 @@ class DistillationTrainer(StudentTrainer):
             if train_dataset is not None:
                 self.teacher.check_images(train_dataset)
         _check_batches(args, train_dataset)
-        labels, callbacks = None, list(callbacks or ())
+        num_images = len(train_dataset) if hasattr(train_dataset, "__len__") else None
+        chosen = complete(args, model.starts_from_nothing, num_images, optimizers[0] is not None)
+        args = chosen.args
+        labels, callbacks = None, [*(callbacks or ()), NoticeCallback(chosen.told)]
         if isinstance(train_dataset, SeededDataset):
             labels = getattr(train_dataset.dataset, "labels", None)
             callbacks.append(EpochCallback(train_dataset))
@@ -129,7 +139,7 @@ class DistillationTrainer(StudentTrainer):
             model,
             args,
             teacher_dim=None if self.teacher is None else self.teacher.feature_dim,
-            num_samples=len(train_dataset) if hasattr(train_dataset, "__len__") else None,
+            num_samples=num_images,
         )
         if objective.crd is not None and labels is not None and args.queue_length is None:
             objective.crd.set_labels(torch.as_tensor(labels))

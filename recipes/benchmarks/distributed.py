@@ -26,9 +26,10 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification
+from exrep_hf.files import write_json
 from exrep_hf.losses.memory_bank import MemoryBank
 from exrep_hf.models import load_classifier
-from exrep_hf.report import device_name, software_versions, write_json
+from exrep_hf.report import device_name, software_versions
 
 CLASSES = 10
 

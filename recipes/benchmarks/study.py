@@ -18,7 +18,8 @@ from transformers import set_seed
 
 from exrep_hf.cli import parse_settings
 from exrep_hf.data.partition import load_partition
-from exrep_hf.report import RESULTS_NAME, plot_sizes, sizes_table, write_json
+from exrep_hf.files import write_json
+from exrep_hf.report import RESULTS_NAME, plot_sizes, sizes_table
 from exrep_hf.study import Study
 from exrep_hf.study.folder import ARMS_NAME, RUN_NAME, TEACHER_NAME
 from exrep_hf.study.stages import load_teacher, save_network, train_with_labels

@@ -29,9 +29,10 @@ from torch.utils.data import Dataset
 from exrep_hf import CachedTeacher, DistillationArguments, DistillationTrainer, OnlineTeacher
 from exrep_hf.data import Preprocessing
 from exrep_hf.evaluation import count_macs
+from exrep_hf.files import write_json
 from exrep_hf.models import load_classifier
 from exrep_hf.outputs import TeacherOutput
-from exrep_hf.report import device_name, software_versions, write_json
+from exrep_hf.report import device_name, software_versions
 from exrep_hf.teacher.cache import Storage
 
 CLASSES, FEATURES = 1000, 1280
