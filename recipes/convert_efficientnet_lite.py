@@ -35,7 +35,7 @@ class ConversionArguments:
 
 
 def weights_file() -> Path:
-    """The weights inside the installed package, which is not imported.
+    """Return the weights inside the installed package, which is not imported.
 
     Raises:
         PackageNotFoundError: if it is not installed.
@@ -66,7 +66,7 @@ def convert(weights: dict[str, Tensor]) -> PreTrainedModel:
 
 @torch.no_grad()
 def describe_photographs(model: PreTrainedModel) -> dict[str, list[tuple[str, float]]]:
-    """The three likeliest classes of scikit-learn's two photographs, with their probabilities."""
+    """Return the three likeliest classes of scikit-learn's two photographs, with their probabilities."""
     photographs, preprocessing, classes = load_sample_images(), Preprocessing.from_model(model), ImageNetInfo()
     answers = {}
     for path, pixels in zip(photographs.filenames, photographs.images, strict=True):

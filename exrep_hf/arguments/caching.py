@@ -37,9 +37,9 @@ class CachingArguments(DistillationArguments):
     )
     rows_per_shard: int = field(default=16384, metadata={"help": "Images in a file."})
     per_device_eval_batch_size: int = field(
-        default=64, metadata={"help": "Images that the teacher is asked about at a time, on each process."}
+        default=64, metadata={"help": "Images that the teacher is queried on at a time, on each process."}
     )
-    rebuild: bool = field(default=False, metadata={"help": "Write damaged files of a finished folder anew."})
+    rebuild: bool = field(default=False, metadata={"help": "Write damaged files of a finished folder again."})
     expect_top1: float | None = field(
         default=None,
         metadata={

@@ -43,7 +43,7 @@ class DistillationArguments(TrainingArguments):
     queue_length: int | None = field(
         default=None,
         metadata={
-            "help": "Contrast with so many latest embeddings in the place of a bank with a row an image: for data "
+            "help": "Contrast with so many latest embeddings instead of a bank with a row an image: for data "
             "sets whose bank (1 kB an image) does not fit."
         },
     )

@@ -28,7 +28,7 @@ class ModelArguments:
     teacher_cache: str | None = field(
         default=None,
         metadata={
-            "help": "A teacher's stored answers, in the place of the teacher itself, which is then neither loaded nor "
+            "help": "A teacher's stored answers, instead of the teacher itself, which is then neither loaded nor "
             "trained: a folder that `recipes/cache_teacher.py` wrote, or a data set on the Hub."
         },
     )

@@ -13,7 +13,7 @@ KEYS = (
 
 
 def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Stacks the items of any data set whose items are dicts with `pixel_values`.
+    """Stack the items of any data set whose items are dicts with `pixel_values`.
 
     Args:
         items: dicts with `pixel_values` and any of `teacher_pixel_values`, `labels` (or `label`), `sample_index`,
@@ -30,12 +30,12 @@ def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor
     for position, item in enumerate(renamed):
         if "pixel_values" not in item:
             raise ValueError(
-                f"item {position} of the batch has no 'pixel_values', only {sorted(items[position])}: wrap the data "
+                f"Item {position} of the batch has no 'pixel_values', only {sorted(items[position])}: wrap the data "
                 "set in DistillationDataset, or return 'pixel_values' from its __getitem__."
             )
         if [key for key in KEYS if key in item] != present:
             raise ValueError(
-                f"items of one batch disagree: item 0 has {present}, item {position} has "
+                f"Items of one batch disagree: item 0 has {present}, item {position} has "
                 f"{[key for key in KEYS if key in item]}; every item must have the same keys."
             )
     return {key: _stacked(key, [item[key] for item in renamed]) for key in present}

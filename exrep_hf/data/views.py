@@ -33,12 +33,12 @@ class ViewPolicy:
             raise ValueError(f"`views` is {self.views}; expected at least 1.")
 
     def as_dict(self) -> dict[str, Any]:
-        """The policy in JSON's types."""
+        """Return the policy in JSON's types."""
         return dataclasses.asdict(self)
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "ViewPolicy":
-        """The policy that `as_dict` wrote, also after it has been JSON."""
+        """Return the policy that `as_dict` wrote, also after it has been JSON."""
         augmentation = content["augmentation"]
         if augmentation is not None:
             pairs = {name: tuple(augmentation[name]) for name in ("scale", "ratio")}

@@ -72,7 +72,7 @@ def keep_eval_results(path: Path, there: Path) -> None:
 
 
 def are_all_ours(path: Path) -> bool:
-    """Whether a file of `.eval_results` holds nothing but what this package wrote."""
+    """Return whether a file of `.eval_results` holds nothing but what this package wrote."""
     return all("source" not in entry and "tolerance" in str(entry.get("notes")) for entry in _entries(path))
 
 
@@ -94,7 +94,7 @@ def _save_entries(path: Path, entries: list[dict[str, Any]]) -> None:
 
 
 def merge_into_card(path: Path, name: str, results: Sequence[EvalResult]) -> None:
-    """Put figures into a card's model-index: in the place of older ones of ours, beside all others.
+    """Put figures into a card's model-index: instead of older ones of ours, beside all others.
 
     Works on the YAML itself: reading and writing entries would join those of different sources.
 

@@ -21,6 +21,7 @@ from exrep_hf.data import (
     find_columns,
     label_names,
     load_images,
+    names_or_numbers,
 )
 from exrep_hf.evaluation import images_per_second
 from exrep_hf.evaluation.predict import classification_report, predict
@@ -49,7 +50,7 @@ def load_published(folder: Path, device: torch.device) -> tuple[PreTrainedModel,
 
 
 def evaluation_device(use_cpu: bool) -> torch.device:
-    """A GPU where there is one, and it is wanted."""
+    """Return a GPU where there is one, and it is wanted."""
     accelerator = None if use_cpu else torch.accelerator.current_accelerator(check_available=True)
     return torch.device("cpu") if accelerator is None else accelerator
 
@@ -88,7 +89,7 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
     model, preprocessing = load_published(fetch_student(args.model, commit), device)
     images, columns = labelled_images(args, model)
     logits, labels = predict(model, preprocessing, images, columns, args.per_device_eval_batch_size)
-    names = class_names(model.config) or [str(label) for label in range(logits.shape[1])]
+    names = names_or_numbers(class_names(model.config), logits.shape[1])
     shape = (len(preprocessing.mean), preprocessing.height, preprocessing.width)
     report = classification_report(logits, labels, names)
     report |= {"num_images": len(labels), "images_per_second": images_per_second(model, shape)}

@@ -32,7 +32,7 @@ def public_name(name_or_path: str | None) -> str | None:
 
 
 def without_places(value: Any) -> Any:
-    """A setting, or several, with paths of this machine by their last part."""
+    """Return a setting, or several, with paths of this machine by their last part."""
     if isinstance(value, dict):
         return {key: without_places(part) for key, part in value.items()}
     if isinstance(value, list | tuple):

@@ -121,14 +121,14 @@ def _provenance(
 def _measure(
     teacher: Classifier, data: DataPartition, settings: CachingSettings, expected_top1: float | None
 ) -> dict[str, Any]:
-    """What a study needs to know about its teacher without having it: its metrics on the test images, and its cost."""
+    """Return what a study needs to know of a teacher that it doesn't have: metrics on test images, and cost."""
     _, images = data.parts(settings.caching.seed)
     args = copy.copy(settings.caching)
     # It would cast the very network that is asked afterwards.
     args.bf16_full_eval = args.fp16_full_eval = False
-    judged = evaluate(teacher, images, None, args)
+    evaluated = evaluate(teacher, images, None, args)
     # Not the loss, whose last bits depend on the number of processes.
-    metrics = {name: judged[name] for name in ("accuracy", "top5_accuracy")}
+    metrics = {name: evaluated[name] for name in ("accuracy", "top5_accuracy")}
     if expected_top1 is not None and PartialState().is_main_process:
         warn_of_top1(metrics["accuracy"], len(images), expected_top1)
     cost = network_cost(teacher)

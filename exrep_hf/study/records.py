@@ -45,7 +45,7 @@ def _cost(model: nn.Module, student: Classifier) -> dict[str, float]:
 
 
 def network_cost(student: Classifier) -> dict[str, float]:
-    """What a plain classifier costs at inference."""
+    """Return what a plain classifier costs at inference."""
     return _cost(student.classifier, student)
 
 
@@ -64,7 +64,7 @@ def summarise_arm(arm: Arm, runs: list[Record], start: Classifier) -> dict[str, 
 
 
 def arm_settings(arm: Arm) -> dict[str, dict[str, Any]]:
-    """What an arm was run with, apart from seed and places: what has to agree between runs that one table compares."""
+    """Return what an arm was run with, apart from seed and places: what has to agree between runs of a table."""
     settings = {
         "model": public_settings(arm.model_args),
         "data": public_settings(arm.data_args),
@@ -83,13 +83,13 @@ def _over_seeds(outcomes: list[Record]) -> dict[str, Any]:
 
 
 def summarise_teacher(name: str | None, from_scratch: bool, runs: list[Record], cost: dict[str, float]) -> Record:
-    """The teacher: what it reaches on the images of the runs (the same for all seeds on a test split)."""
+    """Return the teacher: what it reaches on the images of the runs (the same for all seeds on a test split)."""
     measured = {metric: mean(run["teacher"][metric] for run in runs) for metric in runs[0]["teacher"]}
     return {"name": public_name(name), "from_scratch": from_scratch, **measured, "cost": cost}
 
 
 def summarise_student(name: str | None, from_scratch: bool, runs: list[Record], start: Classifier) -> Record:
-    """The student before distillation."""
+    """Return the student before distillation."""
     accuracy = mean_and_deviation([run["before"]["accuracy"] for run in runs])
     return {
         "name": public_name(name),

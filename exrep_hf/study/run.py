@@ -1,4 +1,4 @@
-"""One arm under one seed: trained and judged."""
+"""One arm under one seed: trained and evaluated."""
 
 import copy
 import dataclasses
@@ -45,7 +45,7 @@ def short_names(metrics: Metrics) -> Metrics:
 def make_trainer(
     arm: Arm, start: Classifier, images: Dataset, data: DataPartition, seed: int, teacher: TeacherSource | None
 ) -> DistillationTrainer:
-    """The trainer of an arm, for a copy of the starting student.
+    """Return the trainer of an arm, for a copy of the starting student.
 
     Raises:
         ValueError: for data and models that don't fit the arm.
@@ -91,7 +91,7 @@ def distil(
 
 
 def add_gaps(record: dict[str, Any], oracle: Metrics | None) -> None:
-    """Put into the record of a run the shares that it made good of the gaps to the teacher and to an oracle."""
+    """Put into the record of a run the shares that it recovered of the gaps to the teacher and to an oracle."""
     before, teacher = record["before"]["accuracy"], record["teacher"]
     for outcome in filter(None, (record, record["without_distiller"])):
         after = outcome["after"]["accuracy"]
@@ -100,7 +100,7 @@ def add_gaps(record: dict[str, Any], oracle: Metrics | None) -> None:
 
 
 def with_folder(arm: Arm, folder: Path, seed: int) -> Arm:
-    """The arm with a folder for its checkpoints, and a seed."""
+    """Return the arm with a folder for its checkpoints, and a seed."""
     args = copy.deepcopy(arm.args)
     args.output_dir, args.seed = str(folder), seed
     return dataclasses.replace(arm, args=args)

@@ -47,7 +47,7 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
 
 
 def with_distiller(start: Classifier, model_args: ModelArguments) -> ExRepForImageClassification:
-    """A copy of a starting student with an arm's Input Distiller before it."""
+    """Return a copy of a starting student with an arm's Input Distiller before it."""
     student = ExRepForImageClassification.from_backbone(
         copy.deepcopy(start.classifier),
         distiller=None if model_args.distiller == "none" else model_args.distiller,

@@ -91,7 +91,7 @@ class Study:
         self.arms = make_arms(settings.model, settings.data, settings.study, settings.training)
         # Here, because arguments that are made later would reset accelerate's state under a trainer.
         self.arm_settings = {arm.name: arm_settings(arm) for arm in self.arms}
-        # Refused here, in the place of after the training.
+        # Refused here, instead of after the training.
         self._published_variant()
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
         asked = settings.training.resume_from_checkpoint
@@ -112,7 +112,7 @@ class Study:
         PartialState().wait_for_everyone()
         if self.pushes:
             training = settings.training
-            # Now, in the place of after hours of training.
+            # Now, instead of after hours of training.
             self.model_id = decided_by_main(
                 lambda: ensure_repository(self.model_id, "model", training.hub_private_repo, training.hub_token)
             )
@@ -343,7 +343,7 @@ def _check_settings(path: Path, now: dict[str, Any]) -> None:
 
 
 def _read_run(path: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The record of a finished run.
+    """Return the record of a finished run.
 
     Raises:
         ValueError: if it was run with other settings than the arm has now.

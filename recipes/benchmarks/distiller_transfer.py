@@ -5,7 +5,7 @@ r"""A trained Input Distiller as an augmentation for other data and another stud
     python recipes/benchmarks/distiller_transfer.py --distiller out/removable/with_distiller
 
 Trains a small network with labels on a few of scikit-learn's digits, with `DistillerAugment` at several probabilities
-(0: without), each from the same weights and with the same steps, and judges on the test digits. Writes JSON.
+(0: without), each from the same weights and with the same steps, and evaluates on the test digits. Writes JSON.
 """
 
 import argparse

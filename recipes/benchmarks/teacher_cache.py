@@ -72,13 +72,13 @@ class RandomTeacher:
 
 
 def in_turn(*measured: Callable[[], float]) -> list[float]:
-    """The median of each, measured in turn, so that a busy moment of the machine meets all of them."""
+    """Return the median of each, measured in turn, so that a busy moment of the machine meets all of them."""
     rounds = [[measure() for measure in measured] for _ in range(REPEATS)]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """Return how long it takes."""
     began = time.perf_counter()
     work()
     if torch.cuda.is_available():
@@ -164,7 +164,7 @@ def reading(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def training(args: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """A step with stored answers against one with the teacher."""
+    """Return a step with stored answers against one with the teacher."""
     teacher_model, student = (load_classifier(name, 10, pretrained=False) for name in (args.teacher, args.student))
     teacher = OnlineTeacher(teacher_model)
     images = RandomImages(args.images, args.image_size)
@@ -220,7 +220,7 @@ def memory_of_reader(folder: str) -> None:
 
 
 def memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The memory of reading processes, with few rows and with ten times as many."""
+    """Return the memory of reading processes, with few rows and with ten times as many."""
     found = {}
     for rows in (args.memory_rows, 10 * args.memory_rows):
         storage = Storage(batch_size=1024, rows_per_shard=8192)

@@ -142,16 +142,16 @@ def test_transform_can_be_sent_to_workers() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scale": (0.0, 1.0)}, "scale is"),
-        ({"scale": (0.5, 0.2)}, "scale is"),
-        ({"scale": (0.5, 1.2)}, "scale is"),
-        ({"ratio": (0.0, 1.0)}, "ratio is"),
-        ({"ratio": (2.0, 1.0)}, "ratio is"),
-        ({"hflip": 1.5}, "hflip is 1.5"),
-        ({"hflip": float("nan")}, "hflip is nan"),
-        ({"auto_augment": "magic-m9"}, "auto_augment is 'magic-m9', which timm cannot read"),
-        ({"auto_augment": "rand-zz9"}, "auto_augment is 'rand-zz9', which timm cannot read"),
-        ({"auto_augment": ""}, "auto_augment is ''"),
+        ({"scale": (0.0, 1.0)}, "`scale` is"),
+        ({"scale": (0.5, 0.2)}, "`scale` is"),
+        ({"scale": (0.5, 1.2)}, "`scale` is"),
+        ({"ratio": (0.0, 1.0)}, "`ratio` is"),
+        ({"ratio": (2.0, 1.0)}, "`ratio` is"),
+        ({"hflip": 1.5}, "`hflip` is 1.5"),
+        ({"hflip": float("nan")}, "`hflip` is nan"),
+        ({"auto_augment": "magic-m9"}, "`auto_augment` is 'magic-m9', which timm cannot read"),
+        ({"auto_augment": "rand-zz9"}, "`auto_augment` is 'rand-zz9', which timm cannot read"),
+        ({"auto_augment": ""}, "`auto_augment` is ''"),
     ],
 )
 def test_bad_augmentations_are_refused(changes: dict, message: str) -> None:
