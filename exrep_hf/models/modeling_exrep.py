@@ -98,15 +98,16 @@ class ExRepForImageClassification(PreTrainedModel):
         # Here, so that weights in bfloat16 take images in float32, whatever the classifier's own habits.
         pixel_values = pixel_values.to(self.dtype)
         if self.input_distiller is not None:
-            residual = self.input_distiller(pixel_values)
+            residual = self.input_distiller(pixel_values)  # (batch, channels, height, width)
             if with_residual is not None:
                 residual = residual * with_residual[:, None, None, None]
             pixel_values = pixel_values + residual
         features = None
         if output_features:
-            logits, features = self._reader(self.classifier, pixel_values)
+            logits, features = self._reader(self.classifier, pixel_values)  # (batch, num_labels), (batch, feature_dim)
         else:
-            logits = self.classifier(pixel_values).logits
+            logits = self.classifier(pixel_values).logits  # (batch, num_labels)
+        # In float32 also under autocast: bfloat16 has three digits.
         loss = F.cross_entropy(logits.float(), labels) if labels is not None else None
         output = StudentOutput(loss=loss, logits=logits, features=features)
         return output if return_dict is None or return_dict else output.to_tuple()
@@ -178,6 +179,7 @@ class ExRepForImageClassification(PreTrainedModel):
         )
         with whole_parameters():
             model = cls(config)
+        # The untrained classifier that came with the configuration goes.
         model.classifier = backbone
         model._reader = FeatureReader(backbone)
         if model.input_distiller is not None:
@@ -192,7 +194,9 @@ class ExRepForImageClassification(PreTrainedModel):
         `timm.create_model("local-dir:…", pretrained=True)` as well.
         """
         classifier = copy.deepcopy(self.classifier)
+        # The copy has to load without this package, so it must not refer to anything of it.
         self._reader.detach_from(classifier)
+        # Classes may have been renamed since; their one home is this model's configuration.
         labels = self.config.build_backbone_config()
         classifier.config.id2label, classifier.config.label2id = labels.id2label, labels.label2id
         return make_plain(classifier)
