@@ -1,6 +1,6 @@
 """One random view of an image, given to each model in its own size and normalisation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,6 +12,7 @@ from torchvision.transforms import RandomResizedCrop
 from exrep_hf.arguments import DataArguments
 from exrep_hf.arguments.data import CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
 from exrep_hf.arguments.preset import read_preset
+from exrep_hf.data.pixels import STUDENT_PIXELS, teacher_pixels_name
 from exrep_hf.data.preprocessing import RESAMPLING, Preprocessing
 
 
@@ -89,34 +90,37 @@ def policy_transform(
         ) from error
 
 
-class ViewTransform:
-    """Makes one view of an image and presents it to student and teacher, each in its own way.
+def largest(models: Sequence[Preprocessing]) -> Preprocessing:
+    """Return the largest input, the first of several: smaller ones are made from it, never the other way round."""
+    return max(models, key=lambda model: model.height * model.width)
 
-    With an augmentation both see the same crop, flip and colours; without, each sees its own evaluation transform.
+
+class ViewTransform:
+    """Makes one view of an image and presents it to student and teachers, each in its own way.
+
+    With an augmentation all see the same crop, flip and colours; without, each sees its own evaluation transform.
     Randomness comes from torch's global generator, and for `auto_augment` also from `random` and NumPy, as timm has
     it: `SeededDataset` seeds all three for each item.
 
     Args:
         student: how the student wants its images.
-        teacher: how the teacher wants its images; `None`: as the student.
+        teachers: how the teacher wants each of its sets of pixels; none: it sees none, or the student's.
         augmentation: `None` for evaluation.
-        reference: the model at whose size `auto_augment` acts; the one with the larger input where not given. Views
-            that are made again elsewhere, for one of the two alone, need the same.
+        reference: the model at whose size `auto_augment` acts; the one with the largest input where not given. Views
+            that are made again elsewhere, for some of the models alone, need the same.
     """
 
     def __init__(
         self,
         student: Preprocessing,
-        teacher: Preprocessing | None = None,
+        teachers: Sequence[Preprocessing] = (),
         augmentation: Augmentation | None = None,
         reference: Preprocessing | None = None,
     ) -> None:
         self.student = student
-        self.teacher = None if teacher == student else teacher
+        self.teachers = tuple(teachers)
         self.augmentation = augmentation
-        # The larger of the two: the smaller input is then made from it, never the other way round.
-        larger = max((student, teacher or student), key=lambda model: model.height * model.width)
-        self._reference = reference or larger
+        self._reference = reference or largest((student, *self.teachers))
         self._policy = None
         if augmentation is not None and augmentation.auto_augment is not None:
             mean = self._reference.mean * (3 // len(self._reference.mean))
@@ -128,19 +132,19 @@ class ViewTransform:
         """Transform a decoded image of any size.
 
         Returns:
-            `pixel_values` `(channels, height, width)` for the student, and `teacher_pixel_values` for the teacher
-            unless it wants exactly the same, in which case the student's tensor serves both.
+            `pixel_values` `(channels, height, width)` for the student, and for the teacher each set of pixels that
+            differs from it, under its `teacher_pixels_name`; where one is the same, the student's tensor serves both.
         """
-        if self.augmentation is None:
-            views = {"pixel_values": self.student.evaluation(image)}
-            if self.teacher is not None:
-                views["teacher_pixel_values"] = self.teacher.evaluation(image)
-            return views
-        view = self._random_view(image, self.augmentation)
-        views = {"pixel_values": self.student.squeezed(view)}
-        if self.teacher is not None:
-            views["teacher_pixel_values"] = self.teacher.squeezed(view)
-        return views
+        view = image if self.augmentation is None else self._random_view(image, self.augmentation)
+        made = {
+            wanted: wanted.evaluation(view) if self.augmentation is None else wanted.squeezed(view)
+            for wanted in dict.fromkeys((self.student, *self.teachers))
+        }
+        pixels = {STUDENT_PIXELS: made[self.student]}
+        for place, wanted in enumerate(self.teachers):
+            if wanted != self.student:
+                pixels[teacher_pixels_name(place, len(self.teachers))] = made[wanted]
+        return pixels
 
     def _random_view(self, image: Image.Image, augmentation: Augmentation) -> Image.Image:
         top, left, height, width = RandomResizedCrop.get_params(image, augmentation.scale, augmentation.ratio)

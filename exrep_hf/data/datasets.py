@@ -13,7 +13,8 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from exrep_hf.data.augmentation import ViewTransform
-from exrep_hf.data.mixing import IMAGES, mix_pairs
+from exrep_hf.data.mixing import mix_pairs
+from exrep_hf.data.pixels import pixel_names
 from exrep_hf.data.views import ViewPolicy
 
 # Sets the draws of a mixture apart from those of the image itself.
@@ -56,7 +57,7 @@ class DistillationDataset(torch.utils.data.Dataset):
         """Return one item.
 
         Returns:
-            `pixel_values` `(channels, height, width)`, `teacher_pixel_values` where the teacher wants its own,
+            the tensors of `transform`: `pixel_values` `(channels, height, width)`, and the teacher's own pixels;
             `labels` (int) where there is a label column, and `sample_index` (int): the position in this data set.
 
         Raises:
@@ -252,4 +253,4 @@ class ReplayedDataset(SeededDataset):
 
 def _batch_of_one(item: dict[str, Any]) -> dict[str, Tensor]:
     named = {"labels" if name == "label" else name: value for name, value in item.items()}
-    return {name: torch.as_tensor(named[name])[None] for name in (*IMAGES, "labels") if name in named}
+    return {name: torch.as_tensor(named[name])[None] for name in (*pixel_names(named), "labels") if name in named}

@@ -5,6 +5,9 @@ import math
 from dataclasses import dataclass
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.arguments.preset import DEFAULT_PRESET, read_preset
+from exrep_hf.data import Augmentation
+from exrep_hf.models import ExRepForImageClassification
 
 # Chosen on validation images, for AdamW and batches of 128.
 RATE_FROM_WEIGHTS = 3e-3
@@ -78,6 +81,35 @@ def complete(
             "mixing (`mixup` 0 and `cutmix` 0)"
         )
     return Chosen(args, tuple(told))
+
+
+def preset_notes(
+    student: ExRepForImageClassification, augmentation: Augmentation | str | None, args: DistillationArguments
+) -> list[str]:
+    """Say where student, images and training come from different presets.
+
+    Args:
+        student: as `from_backbone` made it.
+        augmentation: what the trainer was given; `preset`: nothing.
+        args: settings of training.
+    """
+    notes, preset = [], read_preset(args.preset)
+    if student.preset not in (None, args.preset):
+        notes.append(
+            f"settings of training are those of the preset `{args.preset}`, the student's of `{student.preset}`"
+        )
+    distiller, own = preset.settings.get("distiller", "none"), student.config.distiller or "none"
+    if args.preset != DEFAULT_PRESET and own != distiller:
+        notes.append(
+            f"the preset `{args.preset}` has the distiller `{distiller}`, the student `{own}`: "
+            f"`from_backbone(…, preset={args.preset!r})` gives it the preset's"
+        )
+    if args.preset != DEFAULT_PRESET and augmentation not in ("preset", Augmentation.from_preset(args.preset)):
+        notes.append(
+            f"the preset `{args.preset}` varies images by {Augmentation.from_preset(args.preset)}, this run by "
+            f"{augmentation}: `Augmentation.from_preset({args.preset!r})` gives the preset's"
+        )
+    return notes
 
 
 def _complete_length(args: DistillationArguments, num_images: int | None, per_step: int) -> list[str]:

@@ -22,12 +22,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch.utils.data import Dataset
 
 from exrep_hf import CachedTeacher, DistillationArguments, DistillationTrainer, OnlineTeacher
-from exrep_hf.data import Preprocessing
+from exrep_hf.data import Preprocessing, ViewPolicy
 from exrep_hf.evaluation import count_macs
 from exrep_hf.files import write_json
 from exrep_hf.models import load_classifier
@@ -59,13 +58,24 @@ class RandomTeacher:
     """Answers at once, with random numbers."""
 
     id2label: dict[int, str] | None = None
-    preprocessing: Preprocessing | None = None
-    training_images_only = False
+    preprocessing: tuple[Preprocessing | None, ...] = (None,)
+    views: ViewPolicy | None = None
+    fingerprint: str | None = None
 
     def __init__(self, num_labels: int, feature_dim: int) -> None:
         self.num_labels, self.feature_dim = num_labels, feature_dim
 
-    def __call__(self, batch: Any) -> TeacherOutput:
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """None."""
+        return ()
+
+    def check_images(self, dataset: Any) -> None:
+        """Take any."""
+
+    def check_temperature(self, temperature: float) -> None:
+        """Take any."""
+
+    def __call__(self, batch: Any, *, temperature: float = 1.0) -> TeacherOutput:
         """Random logits and features."""
         count = len(batch["pixel_values"])
         return TeacherOutput(logits=torch.randn(count, self.num_labels), features=torch.rand(count, self.feature_dim))
@@ -75,6 +85,11 @@ def in_turn(*measured: Callable[[], float]) -> list[float]:
     """Return the median of each, measured in turn, so that a busy moment of the machine meets all of them."""
     rounds = [[measure() for measure in measured] for _ in range(REPEATS)]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
+def resident_bytes() -> int:
+    """Memory that this process holds, as Linux counts it."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -188,7 +203,7 @@ def training(args: argparse.Namespace, folder: Path) -> dict[str, float]:
                 per_device_train_batch_size=32,
                 crd_weight=0,
                 adversarial_weight=0,
-                views=None if isinstance(source, CachedTeacher) else 1,
+                views=1 if source.views is None else None,
             ),
             images,
         )
@@ -214,9 +229,9 @@ def memory_of_reader(folder: str) -> None:
             cache({"sample_index": torch.randint(cache.num_samples, (BATCH,), generator=generator)})
 
     read(10)
-    before = psutil.Process().memory_info().rss
+    before = resident_bytes()
     read(800)
-    print(json.dumps({"grown": psutil.Process().memory_info().rss - before, "total": before}))
+    print(json.dumps({"grown": resident_bytes() - before, "total": before}))
 
 
 def memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:

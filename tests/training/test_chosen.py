@@ -1,12 +1,21 @@
 """Settings that follow from student and images."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from exrep_hf import DistillationArguments
-from exrep_hf.training.chosen import RATE_FROM_NOTHING, RATE_FROM_WEIGHTS, complete, images_per_step, planned_steps
+from exrep_hf import DistillationArguments, ExRepForImageClassification
+from exrep_hf.data import Augmentation
+from exrep_hf.training.chosen import (
+    RATE_FROM_NOTHING,
+    RATE_FROM_WEIGHTS,
+    complete,
+    images_per_step,
+    planned_steps,
+    preset_notes,
+)
 
 
 def arguments(folder: Path, **changes: Any) -> DistillationArguments:
@@ -89,6 +98,22 @@ def test_too_few_steps_for_mixing_are_told(tmp_path: Path) -> None:
     assert any("300 steps are few for mixed images" in line and "`mixup` 0" in line for line in short)
     for changes in ({"max_steps": 1500}, {"max_steps": 300, "mixup": 0, "cutmix": 0}):
         assert not any("few" in line for line in complete(arguments(tmp_path, **changes), False, 5000).told)
+
+
+def test_parts_of_different_presets_are_told(tmp_path: Path, make_student: Callable[[], Any]) -> None:
+    """The paper's loss on another student and other images is not the paper's method."""
+    paper, own = arguments(tmp_path), make_student()
+    assert preset_notes(own, None, paper) == [], "the default's parts are anybody's to change"
+    paper = DistillationArguments.from_preset("exrep-paper", output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    notes = preset_notes(own, Augmentation(), paper)
+    assert "has the distiller `paper`, the student `light`" in notes[0] and "preset='exrep-paper'" in notes[0]
+    assert "varies images by None, this run by Augmentation(scale=(0.35, 1.0)" in notes[1]
+    own.preset = "kd"
+    assert "the preset `exrep-paper`, the student those of `kd`" in preset_notes(own, "preset", paper)[0]
+    backbone, size = own.classifier, own.config.image_size
+    whole = ExRepForImageClassification.from_backbone(backbone, preset="exrep-paper", image_size=size)
+    assert (whole.config.distiller, whole.config.image_size) == ("paper", size)
+    assert preset_notes(whole, Augmentation.from_preset("exrep-paper"), paper) == []
 
 
 def test_steps_and_images(tmp_path: Path) -> None:
