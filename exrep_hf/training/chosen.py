@@ -49,7 +49,7 @@ def complete(
         own_optimizer: whether an optimizer was passed, which has its own rate.
 
     Raises:
-        ValueError: if a learning rate would have to be chosen for an optimizer that has no rule.
+        ValueError: if a learning rate would have to be chosen for an optimizer that has no rule, or too late.
     """
     args, told = copy.copy(args), []
     per_step = images_per_step(args, num_images)
@@ -59,6 +59,11 @@ def complete(
             raise ValueError(
                 f"`learning_rate` is not given and `optim` is {optimizer!r}; expected a value, as the rule by which "
                 "one is chosen is for AdamW. Give `learning_rate`, or leave `optim` out."
+            )
+        if blocks := _deepspeed_blocks(args):
+            raise ValueError(
+                f"`learning_rate` is not given and DeepSpeed's config has the blocks {blocks}, which are filled before "
+                "one is chosen. Give `learning_rate`, or leave these blocks out."
             )
         rate = RATE_FROM_NOTHING if starts_from_nothing else RATE_FROM_WEIGHTS
         args.learning_rate = float(f"{rate * math.sqrt(per_step / _REFERENCE_BATCH):.2g}")
@@ -96,7 +101,7 @@ def preset_notes(
     notes, preset = [], read_preset(args.preset)
     if student.preset not in (None, args.preset):
         notes.append(
-            f"settings of training are those of the preset `{args.preset}`, the student's of `{student.preset}`"
+            f"training has the settings of the preset `{args.preset}`, the student those of `{student.preset}`"
         )
     distiller, own = preset.settings.get("distiller", "none"), student.config.distiller or "none"
     if args.preset != DEFAULT_PRESET and own != distiller:
@@ -110,6 +115,12 @@ def preset_notes(
             f"{augmentation}: `Augmentation.from_preset({args.preset!r})` gives the preset's"
         )
     return notes
+
+
+def _deepspeed_blocks(args: DistillationArguments) -> list[str]:
+    """Return the blocks of DeepSpeed's config that hold a learning rate of their own."""
+    config = getattr(args, "hf_deepspeed_config", None)
+    return [] if config is None else sorted({"optimizer", "scheduler"} & config.config.keys())
 
 
 def _complete_length(args: DistillationArguments, num_images: int | None, per_step: int) -> list[str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,6 +54,16 @@ def test_no_rule_for_other_optimizers(tmp_path: Path) -> None:
         complete(args, False, 100)
     assert complete(args, False, 100, own_optimizer=True).args.learning_rate is not None
     assert complete(arguments(tmp_path, optim="sgd", learning_rate=0.1), False, 100).args.learning_rate == 0.1
+
+
+def test_deepspeed_wants_its_rate_early(tmp_path: Path) -> None:
+    """DeepSpeed's `auto` would be filled with nothing, and fail deep within it."""
+    args: Any = arguments(tmp_path)
+    args.hf_deepspeed_config = SimpleNamespace(config={"scheduler": {}, "zero_optimization": {}})
+    with pytest.raises(ValueError, match=r"DeepSpeed's config has the blocks \['scheduler'\].*Give `learning_rate`"):
+        complete(args, False, 100)
+    args.learning_rate = 0.1
+    assert complete(args, False, 100).args.learning_rate == 0.1
 
 
 @pytest.mark.parametrize(
