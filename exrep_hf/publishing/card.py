@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from exrep_hf.publishing.card_entries import model_index
+from exrep_hf.publishing.card_figures import model_index
 from exrep_hf.publishing.claims import TOLERANCES
 from exrep_hf.report import cost_rows, summary_head, summary_rows, weak_classes
 

@@ -27,7 +27,7 @@ from exrep_hf.evaluation import images_per_second
 from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.models import load_classifier
 from exrep_hf.publishing.access import check_write_access
-from exrep_hf.publishing.card_entries import merge_into_card, model_index, write_eval_results
+from exrep_hf.publishing.card_figures import merge_into_card, model_index, write_eval_results
 from exrep_hf.publishing.claims import EVAL_RESULTS, hub_name
 from exrep_hf.publishing.student import fetch_student
 from exrep_hf.publishing.upload import upload_files

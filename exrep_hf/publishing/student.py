@@ -13,7 +13,7 @@ from huggingface_hub.errors import HTTPError  # of the client that this release 
 from exrep_hf.files import replacing
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card import make_model_card
-from exrep_hf.publishing.card_entries import are_all_ours, keep_entries, keep_eval_results
+from exrep_hf.publishing.card_figures import are_all_ours, keep_entries, keep_eval_results
 from exrep_hf.publishing.claims import EVAL_RESULTS
 from exrep_hf.publishing.upload import differing_files, upload_files
 

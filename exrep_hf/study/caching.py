@@ -14,7 +14,7 @@ from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.cached_answers import push_answers
-from exrep_hf.publishing.card_facts import PublishedFacts, published_facts
+from exrep_hf.publishing.teacher_card import PublishedFacts, published_facts
 from exrep_hf.report import public_name
 from exrep_hf.study.records import network_cost
 from exrep_hf.study.run import evaluate

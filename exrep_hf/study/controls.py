@@ -13,7 +13,7 @@ from exrep_hf.study.arms import Arm, equal_arms
 from exrep_hf.study.run import make_trainer
 from exrep_hf.study.stages import Classifier
 from exrep_hf.teacher import TeacherSource
-from exrep_hf.training.chosen import complete, planned_steps
+from exrep_hf.training.default_settings import complete, planned_steps
 from exrep_hf.training.notices import ClockCallback, NoticeCallback, in_words
 
 LONGEST_CONTROLS = 2 * 3600

@@ -16,7 +16,7 @@ from exrep_hf.files import read_json, write_json
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.publishing import make_model_card
 from exrep_hf.publishing.access import ensure_repository
-from exrep_hf.publishing.card_entries import write_eval_results
+from exrep_hf.publishing.card_figures import write_eval_results
 from exrep_hf.publishing.student import push_student
 from exrep_hf.publishing.student_folder import (
     RELIABILITY_PICTURE,

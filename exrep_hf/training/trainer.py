@@ -24,7 +24,7 @@ from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, as_teacher
-from exrep_hf.training.chosen import complete, preset_notes
+from exrep_hf.training.default_settings import complete, preset_notes
 from exrep_hf.training.inputs import DataPreparation, number_of, student_preprocessing, training_labels
 from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes
 from exrep_hf.training.metrics import classification_metrics

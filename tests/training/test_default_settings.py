@@ -9,7 +9,7 @@ import pytest
 
 from exrep_hf import DistillationArguments, ExRepForImageClassification
 from exrep_hf.data import Augmentation
-from exrep_hf.training.chosen import (
+from exrep_hf.training.default_settings import (
     RATE_FROM_NOTHING,
     RATE_FROM_WEIGHTS,
     complete,

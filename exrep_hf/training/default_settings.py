@@ -62,8 +62,8 @@ def complete(
             )
         if blocks := _deepspeed_blocks(args):
             raise ValueError(
-                f"`learning_rate` is not given and DeepSpeed's config has the blocks {blocks}, which are filled before "
-                "one is chosen. Give `learning_rate`, or leave these blocks out."
+                f"`learning_rate` is not given and DeepSpeed's config has the blocks {blocks}, filled before one is "
+                "chosen. Give `learning_rate`, or leave these blocks out."
             )
         rate = RATE_FROM_NOTHING if starts_from_nothing else RATE_FROM_WEIGHTS
         args.learning_rate = float(f"{rate * math.sqrt(per_step / _REFERENCE_BATCH):.2g}")
