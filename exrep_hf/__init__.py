@@ -2,7 +2,7 @@
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification
-from exrep_hf.teacher import CachedTeacher, OnlineTeacher
+from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherEnsemble
 from exrep_hf.training.distiller_augment import DistillerAugment
 from exrep_hf.training.trainer import DistillationTrainer
 
@@ -16,4 +16,5 @@ __all__ = [
     "ExRepConfig",
     "ExRepForImageClassification",
     "OnlineTeacher",
+    "TeacherEnsemble",
 ]

@@ -1,6 +1,6 @@
 """One random view of an image, given to each model in its own size and normalisation."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +10,9 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
 from exrep_hf.arguments import DataArguments
+from exrep_hf.arguments.data import CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
+from exrep_hf.arguments.preset import read_preset
+from exrep_hf.data.pixels import STUDENT_PIXELS, teacher_pixels_name
 from exrep_hf.data.preprocessing import RESAMPLING, Preprocessing
 
 
@@ -27,14 +30,23 @@ class Augmentation:
         ValueError: if a value is outside its range or the policy cannot be read.
     """
 
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    hflip: float = 0.5
+    scale: tuple[float, float] = CROP_SCALE
+    ratio: tuple[float, float] = CROP_RATIO
+    hflip: float = FLIP_PROBABILITY
     auto_augment: str | None = None
 
     @classmethod
+    def from_preset(cls, name: str) -> "Augmentation | None":
+        """Return how a preset varies its images; None where it does not.
+
+        Raises:
+            ValueError: for an unknown preset, naming the nearest one.
+        """
+        return cls.from_arguments(DataArguments(**read_preset(name).settings_of(DataArguments)))
+
+    @classmethod
     def from_arguments(cls, args: DataArguments) -> "Augmentation | None":
-        """How training images are varied under some settings; None with `no_aug`."""
+        """Return how training images are varied under some settings; None with `no_aug`."""
         if args.no_aug:
             return None
         low, high = args.scale
@@ -43,11 +55,11 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale is {self.scale}, expected (smallest, largest) part of the area within (0, 1].")
+            raise ValueError(f"`scale` is {self.scale}; expected (smallest, largest) part of the area within (0, 1].")
         if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio is {self.ratio}, expected (smallest, largest) aspect ratio, both above 0.")
+            raise ValueError(f"`ratio` is {self.ratio}; expected (smallest, largest) aspect ratio, both above 0.")
         if not 0 <= self.hflip <= 1:
-            raise ValueError(f"hflip is {self.hflip}, expected a probability between 0 and 1.")
+            raise ValueError(f"`hflip` is {self.hflip}; expected a probability between 0 and 1.")
         if self.auto_augment is not None:
             policy_transform(self.auto_augment, 224, (0.5, 0.5, 0.5), Image.Resampling.BICUBIC)
 
@@ -55,7 +67,7 @@ class Augmentation:
 def policy_transform(
     policy: str, size: int, mean: tuple[float, ...], resampling: Image.Resampling
 ) -> Callable[[Image.Image], Image.Image]:
-    """Builds timm's auto-augmentation for RGB images whose shorter edge has `size` pixels.
+    """Build timm's auto-augmentation for RGB images whose shorter edge has `size` pixels.
 
     Raises:
         ValueError: if timm cannot read the policy.
@@ -73,39 +85,42 @@ def policy_transform(
         return auto_augment_transform(policy, options)
     except (AssertionError, ValueError, KeyError, IndexError) as error:
         raise ValueError(
-            f"auto_augment is {policy!r}, which timm cannot read ({error}); expected a policy such as "
+            f"`auto_augment` is {policy!r}, which timm cannot read ({error}); expected a policy such as "
             "'rand-m9-mstd0.5', 'original-mstd0.5' or 'augmix-m3'."
         ) from error
 
 
-class ViewTransform:
-    """Makes one view of an image and presents it to student and teacher, each in its own way.
+def largest(models: Sequence[Preprocessing]) -> Preprocessing:
+    """Return the largest input, the first of several: smaller ones are made from it, never the other way round."""
+    return max(models, key=lambda model: model.height * model.width)
 
-    With an augmentation both see the same crop, flip and colours; without, each sees its own evaluation transform.
+
+class ViewTransform:
+    """Makes one view of an image and presents it to student and teachers, each in its own way.
+
+    With an augmentation all see the same crop, flip and colours; without, each sees its own evaluation transform.
     Randomness comes from torch's global generator, and for `auto_augment` also from `random` and NumPy, as timm has
     it: `SeededDataset` seeds all three for each item.
 
     Args:
         student: how the student wants its images.
-        teacher: how the teacher wants its images; `None`: as the student.
+        teachers: how the teacher wants each of its sets of pixels; none: it sees none, or the student's.
         augmentation: `None` for evaluation.
-        reference: the model at whose size `auto_augment` acts; the one with the larger input where not given. Views
-            that are made again elsewhere, for one of the two alone, need the same.
+        reference: the model at whose size `auto_augment` acts; the one with the largest input where not given. Views
+            that are made again elsewhere, for some of the models alone, need the same.
     """
 
     def __init__(
         self,
         student: Preprocessing,
-        teacher: Preprocessing | None = None,
+        teachers: Sequence[Preprocessing] = (),
         augmentation: Augmentation | None = None,
         reference: Preprocessing | None = None,
     ) -> None:
         self.student = student
-        self.teacher = None if teacher == student else teacher
+        self.teachers = tuple(teachers)
         self.augmentation = augmentation
-        # The larger of the two: the smaller input is then made from it, never the other way round.
-        larger = max((student, teacher or student), key=lambda model: model.height * model.width)
-        self._reference = reference or larger
+        self._reference = reference or largest((student, *self.teachers))
         self._policy = None
         if augmentation is not None and augmentation.auto_augment is not None:
             mean = self._reference.mean * (3 // len(self._reference.mean))
@@ -114,22 +129,22 @@ class ViewTransform:
             self._policy = policy_transform(augmentation.auto_augment, size, mean, resampling)
 
     def __call__(self, image: Image.Image) -> dict[str, Tensor]:
-        """Transforms a decoded image of any size.
+        """Transform a decoded image of any size.
 
         Returns:
-            `pixel_values` `(channels, height, width)` for the student, and `teacher_pixel_values` for the teacher
-            unless it wants exactly the same, in which case the student's tensor serves both.
+            `pixel_values` `(channels, height, width)` for the student, and for the teacher each set of pixels that
+            differs from it, under its `teacher_pixels_name`; where one is the same, the student's tensor serves both.
         """
-        if self.augmentation is None:
-            views = {"pixel_values": self.student.evaluation(image)}
-            if self.teacher is not None:
-                views["teacher_pixel_values"] = self.teacher.evaluation(image)
-            return views
-        view = self._random_view(image, self.augmentation)
-        views = {"pixel_values": self.student.squeezed(view)}
-        if self.teacher is not None:
-            views["teacher_pixel_values"] = self.teacher.squeezed(view)
-        return views
+        view = image if self.augmentation is None else self._random_view(image, self.augmentation)
+        made = {
+            wanted: wanted.evaluation(view) if self.augmentation is None else wanted.squeezed(view)
+            for wanted in dict.fromkeys((self.student, *self.teachers))
+        }
+        pixels = {STUDENT_PIXELS: made[self.student]}
+        for place, wanted in enumerate(self.teachers):
+            if wanted != self.student:
+                pixels[teacher_pixels_name(place, len(self.teachers))] = made[wanted]
+        return pixels
 
     def _random_view(self, image: Image.Image, augmentation: Augmentation) -> Image.Image:
         top, left, height, width = RandomResizedCrop.get_params(image, augmentation.scale, augmentation.ratio)

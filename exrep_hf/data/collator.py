@@ -6,18 +6,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
-KEYS = (
-    *("pixel_values", "teacher_pixel_values", "labels", "sample_index", "view"),
-    *("teacher_logits", "teacher_features"),
-)
+from exrep_hf.data.pixels import pixel_names
+
+KEYS = ("labels", "sample_index", "view", "teacher_logits", "teacher_features")
+"""What a batch holds beside pixels."""
 
 
 def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Stacks the items of any data set whose items are dicts with `pixel_values`.
+    """Stack the items of any data set whose items are dicts with `pixel_values`.
 
     Args:
-        items: dicts with `pixel_values` and any of `teacher_pixel_values`, `labels` (or `label`), `sample_index`,
-            `view`, `teacher_logits`, `teacher_features`; other keys are left out.
+        items: dicts with `pixel_values` and any of `teacher_pixel_values` (or several sets of them), `labels` (or
+            `label`), `sample_index`, `view`, `teacher_logits`, `teacher_features`; other keys are left out.
 
     Returns:
         a tensor `(batch, ...)` for each key; labels and indices are int64, shares of classes float32.
@@ -26,19 +26,23 @@ def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor
         ValueError: if an item has no `pixel_values`, or items disagree in keys or shapes.
     """
     renamed = [{"labels" if key == "label" else key: value for key, value in item.items()} for item in items]
-    present = [key for key in KEYS if key in renamed[0]]
+    present = _known(renamed[0])
     for position, item in enumerate(renamed):
         if "pixel_values" not in item:
             raise ValueError(
-                f"item {position} of the batch has no 'pixel_values', only {sorted(items[position])}: wrap the data "
+                f"Item {position} of the batch has no 'pixel_values', only {sorted(items[position])}: wrap the data "
                 "set in DistillationDataset, or return 'pixel_values' from its __getitem__."
             )
-        if [key for key in KEYS if key in item] != present:
+        if _known(item) != present:
             raise ValueError(
-                f"items of one batch disagree: item 0 has {present}, item {position} has "
-                f"{[key for key in KEYS if key in item]}; every item must have the same keys."
+                f"Items of one batch disagree: item 0 has {present}, item {position} has {_known(item)}; every item "
+                "must have the same keys."
             )
     return {key: _stacked(key, [item[key] for item in renamed]) for key in present}
+
+
+def _known(item: Mapping[str, Any]) -> list[str]:
+    return [*pixel_names(item), *(key for key in KEYS if key in item)]
 
 
 def _stacked(key: str, values: list[Any]) -> Tensor:

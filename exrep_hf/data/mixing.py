@@ -14,9 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exrep_hf.data.checks import check_label_batch
+from exrep_hf.data.pixels import pixel_names
 
 STORED_ANSWERS = frozenset({"teacher_logits", "teacher_features"})
-IMAGES = ("pixel_values", "teacher_pixel_values")
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,20 @@ class Mixing:
     def __post_init__(self) -> None:
         for name in ("mixup", "cutmix"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}, expected an α ≥ 0 (0 turns it off).")
+                raise ValueError(f"`{name}` is {getattr(self, name)}; expected an α ≥ 0 (0 turns it off).")
 
     def __bool__(self) -> bool:
-        """Whether anything is mixed."""
+        """Return whether anything is mixed."""
         return bool(self.mixup or self.cutmix)
 
     def __call__(self, batch: Mapping[str, Tensor], num_labels: int) -> dict[str, Tensor]:
-        """Mix the images of a batch, for teacher and student alike, whatever their sizes.
+        """Mix the images of a batch, for student and teachers alike, whatever their sizes.
 
         Randomness comes from torch's global generator of the CPU, which checkpoints hold.
 
         Args:
-            batch: with `pixel_values` `(batch, channels, height, width)`, and `teacher_pixel_values` and `labels`
-                `(batch,)` where there are any.
+            batch: with `pixel_values` `(batch, channels, height, width)`, and the teacher's sets of pixels and
+                `labels` `(batch,)` where there are any.
             num_labels: number of classes.
 
         Returns:
@@ -75,11 +75,11 @@ class Mixing:
         # Small tensors, so that the masks of whole images are made where the images are.
         partner = torch.randperm(len(images)).to(images.device)
         own_share, box = (drawn.to(images.device) for drawn in self.draw(len(images)))
-        others = {name: batch[name][partner] for name in (*IMAGES, "labels") if name in batch}
+        others = {name: batch[name][partner] for name in (*pixel_names(batch), "labels") if name in batch}
         return mixed | mix_pairs(batch, others, own_share, box, num_labels)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Each image's share in a blend `(count,)`, and box (top, left, bottom, right) as parts of the image."""
+        """Return each image's share in a blend `(count,)`, and box (top, left, bottom, right) as image parts."""
         own_share, box = torch.ones(count), torch.zeros(count, 4)
         cut = torch.rand(count) < 0.5 if self.mixup and self.cutmix else torch.full((count,), bool(self.cutmix))
         if self.mixup:
@@ -102,8 +102,8 @@ def mix_pairs(
     """Mix images, and labels to shares of the classes, with their partners.
 
     Args:
-        batch: `pixel_values` `(batch, channels, height, width)`, and `teacher_pixel_values` and `labels` `(batch,)`
-            where there are any.
+        batch: `pixel_values` `(batch, channels, height, width)`, and the teacher's sets of pixels and `labels`
+            `(batch,)` where there are any.
         others: the same of each image's partner.
         own_share: of `Mixing.draw`, `(batch,)`.
         box: of `Mixing.draw`, `(batch, 4)`.
@@ -112,7 +112,7 @@ def mix_pairs(
     Raises:
         ValueError: for a label that is no class.
     """
-    mixed = {name: _mix(batch[name], others[name], own_share, box) for name in IMAGES if name in batch}
+    mixed = {name: _mix(batch[name], others[name], own_share, box) for name in pixel_names(batch)}
     if "labels" in batch and num_labels is not None:
         own, other = (_one_hot(part["labels"], num_labels) for part in (batch, others))
         covered = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])

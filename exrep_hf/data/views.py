@@ -1,12 +1,13 @@
 """Which views of an image there are, where they are to be made again."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from exrep_hf.data.augmentation import Augmentation
+from exrep_hf.data.augmentation import Augmentation, largest
 from exrep_hf.data.mixing import Mixing
+from exrep_hf.data.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
@@ -18,6 +19,8 @@ class ViewPolicy:
         seed: of all that is random in them, ≥ 0.
         augmentation: random changes of a single image; None: its evaluation view.
         mixing: how it is mixed with another image, in a view of its own.
+        reference: the model at whose size `auto_augment` acts; None: the largest input of those that look, or none
+            is needed.
 
     Raises:
         ValueError: for fewer than one view.
@@ -27,18 +30,30 @@ class ViewPolicy:
     seed: int = 42
     augmentation: Augmentation | None = None
     mixing: Mixing = Mixing()
+    reference: Preprocessing | None = None
 
     def __post_init__(self) -> None:
         if self.views < 1:
             raise ValueError(f"`views` is {self.views}; expected at least 1.")
 
     def as_dict(self) -> dict[str, Any]:
-        """The policy in JSON's types."""
-        return dataclasses.asdict(self)
+        """Return the policy in JSON's types, without `reference`, which stands beside it as the teacher's own."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if name != "reference"}
+
+    def seen_by(self, models: Sequence[Preprocessing | None]) -> "ViewPolicy":
+        """Return the same views, with `reference` where they depend on it: the largest input of some models.
+
+        Args:
+            models: how they want their images; None where that is not known.
+        """
+        known = [model for model in models if model is not None]
+        if not known or self.augmentation is None or self.augmentation.auto_augment is None:
+            return dataclasses.replace(self, reference=None)
+        return dataclasses.replace(self, reference=largest(known))
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "ViewPolicy":
-        """The policy that `as_dict` wrote, also after it has been JSON."""
+        """Return the policy that `as_dict` wrote, also after it has been JSON."""
         augmentation = content["augmentation"]
         if augmentation is not None:
             pairs = {name: tuple(augmentation[name]) for name in ("scale", "ratio")}

@@ -4,11 +4,14 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+from exrep_hf.publishing.student import MODEL_CODE
 from exrep_hf.report import RESULTS_NAME
 from exrep_hf.training.checkpoints import last_whole_checkpoint
 
 RUN_NAME = "run.json"
 SETTINGS_NAME = "settings.json"
+# In it: controls that were left out, which has to stay as it was decided.
+LEFT_OUT_NAME = "controls_left_out"
 TEACHER_NAME = "teacher"
 STUDENTS_NAME = "students"
 ARMS_NAME = "arms"
@@ -31,8 +34,7 @@ WRITTEN = (
     "reliability.png",
     ".eval_results",
     # The code that `push_code` puts beside the weights.
-    *("configuration_exrep.py", "modeling_exrep.py", "backbone.py", "feature_reader.py", "input_distiller.py"),
-    "whole_parameters.py",
+    *MODEL_CODE,
     "with_distiller",
 )
 
@@ -83,7 +85,7 @@ def clear_output_dir(folder: Path) -> None:
 
 
 def checkpoint_to_resume(asked: str | None, folder: Path) -> str | None:
-    """The checkpoint that a run starts from: the last one of its folder with `true`, or the one named.
+    """Return the checkpoint that a run starts from: the last one of its folder with `true`, or the one named.
 
     Raises:
         ValueError: if the named checkpoint is not there.
@@ -100,5 +102,5 @@ def checkpoint_to_resume(asked: str | None, folder: Path) -> str | None:
 
 
 def wants_resume(asked: str | None) -> bool:
-    """Whether a value of `resume_from_checkpoint` asks for anything."""
+    """Return whether a value of `resume_from_checkpoint` asks for anything."""
     return asked is not None and str(asked).lower() != "false"

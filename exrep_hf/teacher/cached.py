@@ -1,31 +1,25 @@
 """A teacher whose answers were computed once and stored."""
 
-import copy
 import dataclasses
 import importlib.metadata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import datasets
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from exrep_hf.data import (
-    DistillationDataset,
-    Preprocessing,
-    ViewPolicy,
-    ViewTransform,
-    find_columns,
-)
-from exrep_hf.data.checks import is_map_style
+from exrep_hf.data import DistillationDataset, Preprocessing, ViewPolicy
 from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.data.fingerprint import check_repeatable, fingerprint
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.cache import Plan, Provenance, Storage, StoredAnswers, write_answers
 from exrep_hf.teacher.cache.answer_files import AnswerFiles
+from exrep_hf.teacher.cache.asked_images import images_to_ask_about
 from exrep_hf.teacher.cache.top_k import check_temperature, rebuild_logits
+from exrep_hf.teacher.identity import teacher_sha256
 from exrep_hf.teacher.source import TeacherSource
 
 # What computes answers and pixels; of other packages they don't depend.
@@ -43,30 +37,23 @@ class CachedTeacher:
             From there each view is downloaded when it is first needed.
         revision: branch, tag or commit on the Hub.
         verify: `sample` checks sizes and some checksums, `full` every checksum.
-        temperature: at which the logits will be used; only answers stored with `top_k` depend on it.
 
     Attributes:
         num_samples: number of images.
         num_labels: number of classes.
         feature_dim: width of the features.
+        preprocessing: empty: it sees no images.
+        stored_preprocessing: how the teacher wanted each of its sets of pixels.
         views: which views there are.
-        stored_preprocessing: how the teacher wanted its images.
         fingerprint: hash of the stored answers, 16 hexadecimal digits.
 
     Raises:
         ValueError: if there are no stored answers, of another format, or damaged ones, naming the files.
     """
 
-    training_images_only = True
-    preprocessing: Preprocessing | None = None
+    preprocessing: tuple[Preprocessing | None, ...] = ()
 
-    def __init__(
-        self,
-        name_or_path: str | Path,
-        revision: str | None = None,
-        verify: str = "sample",
-        temperature: float = 1.0,
-    ) -> None:
+    def __init__(self, name_or_path: str | Path, revision: str | None = None, verify: str = "sample") -> None:
         files = AnswerFiles(name_or_path, revision, verify)
         self.manifest = files.manifest
         plan = self.manifest.plan
@@ -75,32 +62,37 @@ class CachedTeacher:
         self.feature_dim: int = plan.teacher["feature_dim"]
         names = plan.teacher["id2label"]
         self.id2label: dict[int, str] | None = None if names is None else {int(key): names[key] for key in names}
-        self.views = ViewPolicy.from_dict(plan.views)
-        self.stored_preprocessing = _preprocessing(plan.preprocessing)
+        self.stored_preprocessing = _read_preprocessing(plan.preprocessing)
+        self.views = ViewPolicy.from_dict(plan.views).seen_by(self.stored_preprocessing)
         self.fingerprint = self.manifest.fingerprint
-        self.temperature = temperature
         self._answers = StoredAnswers(files)
 
-    def at_temperature(self, temperature: float) -> "CachedTeacher":
-        """The same answers, for use at another temperature.
+    def networks(self) -> tuple[nn.Module, ...]:
+        """Return none: the answers are there already."""
+        return ()
+
+    def check_temperature(self, temperature: float) -> None:
+        """Make sure that the stored answers can be used at a temperature.
 
         Raises:
             ValueError: for one that answers stored with `top_k` can't be rebuilt for.
         """
         if self.manifest.plan.storage["top_k"] is not None:
             check_temperature(temperature)
-        changed = copy.copy(self)
-        changed.temperature = temperature
-        return changed
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         """Answer the images of `sample_index` in their `view` (which may be missing where there is only one).
+
+        Args:
+            batch: with `sample_index` `(batch,)`, and `view` `(batch,)`.
+            temperature: what the logits will be divided by; only answers stored with `top_k` depend on it.
 
         Returns:
             Logits `(batch, num_labels)` and features `(batch, feature_dim)`, float32, on the batch's device.
 
         Raises:
-            ValueError: if the batch lacks them, or holds others than those that are stored.
+            ValueError: if the batch lacks them, or holds others than those that are stored; or for a temperature
+                that the logits can't be rebuilt for.
         """
         if "sample_index" not in batch:
             raise ValueError(
@@ -121,7 +113,7 @@ class CachedTeacher:
             logits = tables["logits"].float()
         else:
             logits = rebuild_logits(
-                tables["top_logits"], tables["top_classes"], tables["remainder"], self.num_labels, self.temperature
+                tables["top_logits"], tables["top_classes"], tables["remainder"], self.num_labels, temperature
             )
         return TeacherOutput(logits=logits.to(device), features=tables["features"].float().to(device))
 
@@ -183,31 +175,26 @@ class CachedTeacher:
             A reader of the folder.
 
         Raises:
-            ValueError: if the folder is of other answers, is being written, or is damaged; if the data set augments
-                otherwise or numbers its images otherwise; or if an answer is outside the range of the type.
+            ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher's answers
+                are stored already, or not both of logits and features; if the data set augments otherwise or numbers
+                its images otherwise; or if an answer is outside the range of the type.
             OSError: if the disk is full.
         """
         views, storage, provenance = views or ViewPolicy(), storage or Storage(), provenance or Provenance()
-        if storage.top_k is not None and storage.top_k >= teacher.num_labels:
-            raise ValueError(
-                f"`top_k` is {storage.top_k}; expected fewer than the teacher's {teacher.num_labels} classes. "
-                "Leave it out to store all logits."
-            )
-        replayed = _as_seen_by(teacher, dataset, views)
+        _check_storable(teacher, storage)
+        replayed = images_to_ask_about(teacher, dataset, views)
         check_repeatable(replayed)
-        weights = getattr(teacher, "weights_sha256", None)
-        preprocessing = teacher.preprocessing
         plan = Plan(
             teacher={
                 "name": provenance.teacher,
                 "revision": provenance.teacher_revision,
                 "license": provenance.teacher_license,
-                "weights_sha256": weights,
+                "weights_sha256": teacher_sha256(teacher),
                 "num_labels": teacher.num_labels,
                 "feature_dim": teacher.feature_dim,
                 "id2label": teacher.id2label and {str(key): name for key, name in teacher.id2label.items()},
             },
-            preprocessing=None if preprocessing is None else dataclasses.asdict(preprocessing),
+            preprocessing=_written_preprocessing(teacher.preprocessing),
             dataset={
                 "name": provenance.dataset,
                 "license": provenance.dataset_license,
@@ -224,62 +211,23 @@ class CachedTeacher:
         return cls(folder)
 
 
-def stored_views(teacher: TeacherSource, wanted: ViewPolicy, number_given: bool) -> ViewPolicy:
-    """The views that a teacher's stored answers are for, which have to be those that a run wants.
-
-    Args:
-        teacher: one whose answers are stored.
-        wanted: the run's views; its seed does not count.
-        number_given: whether the run says how many there are.
-
-    Raises:
-        ValueError: if the run wants other views, with both values.
-    """
-    stored = teacher.views if isinstance(teacher, CachedTeacher) else ViewPolicy(seed=wanted.seed)
-    pairs = {
-        "views": (stored.views, wanted.views if number_given else stored.views),
-        "augmentation": (stored.augmentation, wanted.augmentation),
-        "mixup": (stored.mixing.mixup, wanted.mixing.mixup),
-        "cutmix": (stored.mixing.cutmix, wanted.mixing.cutmix),
-    }
-    different = [f"`{name}` {there} stored, {here} now" for name, (there, here) in pairs.items() if there != here]
-    if different:
+def _check_storable(teacher: TeacherSource, storage: Storage) -> None:
+    if teacher.views is not None:
         raise ValueError(
-            f"The teacher's answers are stored for other views than are trained on: {'; '.join(different)}. Train on "
-            "the stored views, store the answers for these, or use an `OnlineTeacher`."
+            f"The answers of the teacher, a {type(teacher).__name__}, are stored already. Pass the network, as an "
+            "`OnlineTeacher`."
         )
-    return stored
-
-
-def _as_seen_by(teacher: TeacherSource, dataset: Any, views: ViewPolicy) -> ReplayedDataset:
-    """The views of a data set, as the teacher wants them."""
-    if not is_map_style(dataset):
+    if teacher.num_labels is None or teacher.feature_dim is None:
+        lacking = "logits" if teacher.num_labels is None else "features"
         raise ValueError(
-            f"The data set is a {type(dataset).__name__}, which only yields its items one by one; answers are stored "
-            "by row. Pass a map-style data set."
+            f"The teacher, a {type(teacher).__name__}, gives no {lacking}; logits and features are stored. Pass a "
+            "teacher that gives both."
         )
-    columns = None
-    if isinstance(dataset, DistillationDataset):
-        if dataset.transform.augmentation != views.augmentation:
-            raise ValueError(
-                f"The data set augments its images by {dataset.transform.augmentation}; expected "
-                f"{views.augmentation}, as `views` says. Pass the HF `Dataset` itself."
-            )
-        rows, columns = dataset.rows, (dataset.image_column, dataset.label_column)
-    elif isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom":
-        if "pixel_values" in dataset.column_names:
-            dataset = dataset.with_format("torch")
-        else:
-            rows, columns = dataset, find_columns(dataset)
-    if columns is not None and teacher.preprocessing is None:
+    if storage.top_k is not None and storage.top_k >= teacher.num_labels:
         raise ValueError(
-            "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` "
-            "with its image processor."
+            f"`top_k` is {storage.top_k}; expected fewer than the teacher's {teacher.num_labels} classes. Leave it "
+            "out to store all logits."
         )
-    if columns is not None and teacher.preprocessing is not None:
-        transform = ViewTransform(teacher.preprocessing, None, views.augmentation)
-        dataset = DistillationDataset(rows, transform, *columns)
-    return ReplayedDataset(dataset, views, teacher.num_labels)
 
 
 def _check_range(name: str, values: Tensor, count: int, meaning: str) -> None:
@@ -291,9 +239,18 @@ def _check_range(name: str, values: Tensor, count: int, meaning: str) -> None:
         )
 
 
-def _preprocessing(content: Mapping[str, Any] | None) -> Preprocessing | None:
-    if content is None:
-        return None
+def _written_preprocessing(entries: Sequence[Preprocessing | None]) -> Any:
+    """JSON's form: of one set of pixels its fields, of several a list of them."""
+    written = [entry and dataclasses.asdict(entry) for entry in entries]
+    return written if len(written) > 1 else next(iter(written), None)
+
+
+def _read_preprocessing(content: Any) -> tuple[Preprocessing | None, ...]:
+    entries = content if isinstance(content, list) else [content]
+    return tuple(None if entry is None else _preprocessing(entry) for entry in entries)
+
+
+def _preprocessing(content: Mapping[str, Any]) -> Preprocessing:
     values: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in content.items()
     }

@@ -1,20 +1,19 @@
 """A teacher that is asked at every step."""
 
-import hashlib
 import os
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
-from exrep_hf.data import Preprocessing
+from exrep_hf.data import Preprocessing, ViewPolicy
+from exrep_hf.data.pixels import teacher_pixels
 from exrep_hf.models import FeatureReader, load_classifier
 from exrep_hf.outputs import TeacherOutput
-
-# Of each weight tensor: a large teacher is told from another without reading all of it.
-_HASHED_VALUES = 1024
+from exrep_hf.teacher.identity import network_fingerprint
 
 
 class OnlineTeacher:
@@ -29,21 +28,20 @@ class OnlineTeacher:
 
     Attributes:
         model: the network.
-        preprocessing: how it wants its images; None where it does not say, in which case batches have to hold them
-            as it wants them.
+        preprocessing: one entry, how it wants its images; None where it does not say, in which case batches have to
+            hold them as it wants them.
 
     Raises:
         ValueError: if the model has no classifier.
     """
-
-    training_images_only = False
 
     def __init__(self, model: PreTrainedModel | nn.Module, processing_class: BaseImageProcessor | None = None) -> None:
         self._reader = FeatureReader(model)
         self.num_labels = self._reader.num_labels
         self.id2label: dict[int, str] | None = getattr(getattr(model, "config", None), "id2label", None)
         self.feature_dim = self._reader.feature_dim
-        self.preprocessing: Preprocessing | None = _preprocessing(model, processing_class)
+        self.preprocessing: tuple[Preprocessing | None, ...] = (_preprocessing(model, processing_class),)
+        self.views: ViewPolicy | None = None
         self.model = model.eval().requires_grad_(False)
 
     @classmethod
@@ -58,30 +56,27 @@ class OnlineTeacher:
     @property
     def fingerprint(self) -> str:
         """Hash of the names, shapes and first values of all weights, 16 hexadecimal digits."""
-        digest = hashlib.sha256()
-        for name, value in self.model.state_dict().items():
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.flatten()[:_HASHED_VALUES].cpu().double().numpy().tobytes())
-        return digest.hexdigest()[:16]
+        return network_fingerprint(self.model)
 
-    @property
-    def weights_sha256(self) -> str:
-        """SHA-256 of the names, shapes and all values of the weights."""
-        digest = hashlib.sha256()
-        for name, value in self.model.state_dict().items():
-            digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-        return digest.hexdigest()
+    def networks(self) -> list[nn.Module]:
+        """Return the one network."""
+        return [self.model]
+
+    def check_images(self, dataset: Any) -> None:
+        """Take any images."""
+
+    def check_temperature(self, temperature: float) -> None:
+        """Take any temperature."""
 
     @torch.no_grad()
-    def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         """Answer `teacher_pixel_values` where the batch has them, else `pixel_values`.
 
         Returns:
             Logits `(batch, num_labels)` and pooled features before dropout `(batch, feature_dim)`, float32, on the
             device of the images.
         """
-        images = batch["teacher_pixel_values"] if "teacher_pixel_values" in batch else batch["pixel_values"]
+        (images,) = teacher_pixels(batch, 1)
         # At each call, because the model is the caller's too: what they do to it must not change the answers.
         self.model.eval()
         weight = next(self.model.parameters())

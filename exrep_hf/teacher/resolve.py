@@ -1,12 +1,18 @@
 """A `TeacherSource` from whatever the user calls the teacher."""
 
 import os
+from typing import Any
 
 from torch import nn
 from transformers import PreTrainedModel
 
 from exrep_hf.teacher.online import OnlineTeacher
 from exrep_hf.teacher.source import TeacherSource
+
+_MEMBERS = (
+    *("num_labels", "id2label", "feature_dim", "preprocessing", "views", "fingerprint"),
+    *("networks", "check_images", "check_temperature", "__call__"),
+)
 
 
 def as_teacher(
@@ -17,27 +23,17 @@ def as_teacher(
     Raises:
         ValueError: if it is none of these, or if nothing is found under the name.
     """
-    if teacher is None or isinstance(teacher, TeacherSource):
-        return teacher
+    if teacher is None:
+        return None
     if isinstance(teacher, str | os.PathLike):
         return OnlineTeacher.from_pretrained(teacher)
+    source: Any = teacher
+    missing = [name for name in _MEMBERS if not hasattr(source, name)]
+    if not missing and not isinstance(teacher, type):
+        return source
     if isinstance(teacher, nn.Module):
         return OnlineTeacher(teacher)
     raise ValueError(
         f"`teacher` is a {type(teacher).__name__}; expected a classifier of transformers or timm, a `TeacherSource`, "
-        "or a name or path."
+        f"or a name or path. A `TeacherSource` has {', '.join(_MEMBERS)}; it lacks {', '.join(missing) or 'nothing'}."
     )
-
-
-def check_apart(student: nn.Module, teacher: TeacherSource | None) -> None:
-    """Make sure that teacher and student are two networks.
-
-    Raises:
-        ValueError: if they share weights: the frozen teacher would freeze the student, or learn with it.
-    """
-    if isinstance(teacher, OnlineTeacher):
-        if not set(teacher.model.parameters()).isdisjoint(student.parameters()):
-            raise ValueError(
-                "Teacher and student are the same network, or share weights; expected two. Load the model twice, or "
-                "pass `copy.deepcopy(model)` as the teacher."
-            )

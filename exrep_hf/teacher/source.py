@@ -1,11 +1,11 @@
 """What a teacher has to offer, wherever its answers come from."""
 
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from exrep_hf.data import Preprocessing
+from exrep_hf.data import Preprocessing, ViewPolicy
 from exrep_hf.outputs import TeacherOutput
 
 
@@ -13,22 +13,69 @@ from exrep_hf.outputs import TeacherOutput
 class TeacherSource(Protocol):
     """Anything that answers a batch with logits and pooled features.
 
-    Attributes:
-        num_labels: number of classes of the logits.
-        id2label: names of the classes; None where they are not known.
-        feature_dim: width of the pooled features.
-        preprocessing: how the teacher wants its images; None where it sees none (stored answers) or where the
-            batches hold what it wants.
-        training_images_only: True where only images of the training set can be answered, and only by
-            `sample_index`; the Trainer then leaves it out of evaluation.
+    It is all that the rest of the package knows of teachers: a source that forwards each of these to another one is
+    treated as that one is.
+
+    A source wants any number of sets of pixels, each with an entry in `preprocessing`; the batch holds them under
+    `exrep_hf.data.pixels.teacher_pixels_name`, and `teacher_pixels` reads them. An entry of None is a set of which the
+    source does not know how it is made: items have to hold it as tensors, and data sets of images are refused. A
+    source without entries sees no pixels, and takes any data set.
     """
 
-    num_labels: int
-    id2label: dict[int, str] | None
-    feature_dim: int
-    preprocessing: Preprocessing | None
-    training_images_only: bool
+    @property
+    def num_labels(self) -> int | None:
+        """Number of classes of the logits; None: it gives no logits."""
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
-        """Answer a batch as the collator builds it; the answer lies on the batch's device."""
+    @property
+    def id2label(self) -> Mapping[int, str] | None:
+        """Names of the classes; None where they are not known."""
+
+    @property
+    def feature_dim(self) -> int | None:
+        """Width of the pooled features; None: it gives no features."""
+
+    @property
+    def preprocessing(self) -> tuple[Preprocessing | None, ...]:
+        """How it wants each of its sets of pixels; None where that is not known; empty: it sees none."""
+
+    @property
+    def views(self) -> ViewPolicy | None:
+        """The views of training images that it can be asked about, by `sample_index` and `view`; None: any image.
+
+        A source with views is trained on these alone, and left out of evaluation.
+        """
+
+    @property
+    def fingerprint(self) -> str | None:
+        """A short name for its answers, which a resumed run has to find again; None where there is none."""
+
+    def networks(self) -> Iterable[nn.Module]:
+        """Return the networks that answer, whose weights must not be the student's; none where there are none."""
+
+    def check_images(self, dataset: Any) -> None:
+        """Make sure that it can be asked about the images of a training data set, as the Trainer walks through it.
+
+        Raises:
+            ValueError: if its answers are for other images.
+        """
+
+    def check_temperature(self, temperature: float) -> None:
+        """Make sure that it has logits for a temperature.
+
+        Raises:
+            ValueError: if it has none that are right when they are divided by it.
+        """
+
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
+        """Answer a batch as the collator builds it.
+
+        Args:
+            batch: the sets of pixels, `sample_index` and `view`, as far as there are any.
+            temperature: what the logits will be divided by. Only a source that stores a part of each answer has to
+                look at it, to put the rest together for it.
+
+        Returns:
+            Logits `(batch, num_labels)`, not divided, and features `(batch, feature_dim)`, float32, on the batch's
+            device.
+        """
         ...

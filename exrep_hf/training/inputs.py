@@ -1,16 +1,21 @@
 """From the data sets that people pass to the ones that the Trainer walks through."""
 
+import dataclasses
 import logging
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Sized
+from typing import Any, Literal
 
 import datasets
+import torch
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
+from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import (
     Augmentation,
     DistillationDataset,
+    Mixing,
     Preprocessing,
     ViewPolicy,
     ViewTransform,
@@ -23,7 +28,7 @@ from exrep_hf.data import (
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
-from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
+from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
 
 logger = logging.getLogger(__name__)
 
@@ -45,31 +50,62 @@ class DataPreparation:
         self.classes = classes
         self.num_labels = classes.num_labels or 0
 
-    def for_training(self, dataset: Any, views: ViewPolicy, replayed: bool, needed: Sequence[str]) -> Any:
-        """Prepare a training data set; a map-style one comes back as a `SeededDataset`.
+    def for_training(
+        self, dataset: Any, args: DistillationArguments, augmentation: Augmentation | Literal["preset"] | None
+    ) -> tuple[Any, Mixing]:
+        """Return the finished training data set, and how its batches are still to be mixed.
+
+        A map-style data set comes back as a `SeededDataset`; where there are only some views, which are made again,
+        as a `ReplayedDataset`, which mixes its items one by one.
 
         Args:
             dataset: as `DistillationTrainer` takes it.
-            views: seed and augmentation of images; where they are replayed, also their number and mixtures.
-            replayed: whether there are only the policy's views; if not, each epoch has new ones.
-            needed: keys that items have to hold, beside `pixel_values`.
+            args: which terms are active, views, mixtures and seeds.
+            augmentation: how single images are varied; `preset`: as the preset of `args` does, or as stored answers
+                are for.
 
         Raises:
-            ValueError: for data that don't fit the models or the teacher's stored answers.
+            ValueError: for data that don't fit the models, the settings or the teacher's stored answers.
         """
-        dataset = self._with_transform(dataset, views.augmentation, replayed)
+        seed, mixing = args.seed if args.data_seed is None else args.data_seed, Mixing(args.mixup, args.cutmix)
+        if isinstance(augmentation, str):
+            augmentation = self._usual_augmentation(args)
+        views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)
+        needed = self._needed_keys(args)
+        dataset = self._with_transform(dataset, views.augmentation, views.reference)
         if is_map_style(dataset):
             dataset = SeededDataset(dataset, views.seed)
         check_items(dataset, needed, self.num_labels)
         if replayed and dataset is not None:
-            if not isinstance(dataset, SeededDataset):
-                raise ValueError(
-                    f"`train_dataset` is a {type(dataset).__name__}, which only yields its items one by one; "
-                    "views can be made again only of rows that can be asked for. Pass a map-style data set, or leave "
-                    "out `views` and stored answers."
-                )
-            dataset = ReplayedDataset(dataset.dataset, views, self.num_labels if "labels" in needed else None)
-        return dataset
+            dataset = _replayed(dataset, views, self.num_labels if "labels" in needed else None)
+        if args.needs_teacher and self.teacher is not None and dataset is not None:
+            self.teacher.check_images(dataset)
+        _check_batches(args, dataset)
+        return dataset, Mixing() if replayed else mixing
+
+    def _usual_augmentation(self, args: DistillationArguments) -> Augmentation | None:
+        """Return how images are varied where nobody says so."""
+        if args.needs_teacher and self.teacher is not None and self.teacher.views is not None:
+            return self.teacher.views.augmentation
+        return Augmentation.from_preset(args.preset)
+
+    def _views(self, wanted: ViewPolicy, args: DistillationArguments) -> tuple[ViewPolicy, bool]:
+        """The views to train on, and whether these are all there are; if not, each epoch has new ones."""
+        stored = None if self.teacher is None else self.teacher.views
+        if stored is not None and args.needs_teacher:
+            check_views(stored, wanted, number_given=args.views is not None)
+            return stored, True
+        if args.views is None or self.teacher is None:
+            return wanted, args.views is not None
+        # As they would be made for the teacher alone, whose answers may be stored later, or are.
+        reference = wanted.seen_by(self.teacher.preprocessing).reference if stored is None else stored.reference
+        return dataclasses.replace(wanted, reference=reference), True
+
+    def _needed_keys(self, args: DistillationArguments) -> list[str]:
+        """Keys that items have to hold, beside `pixel_values`."""
+        has_bank = args.crd_weight and args.queue_length is None
+        stored = args.needs_teacher and self.teacher is not None and self.teacher.views is not None
+        return ["sample_index"] * bool(has_bank or stored) + ["labels"] * bool(args.ce_weight)
 
     def for_evaluation(self, dataset: Any) -> Any:
         """Prepare a data set, or each of a dict of them, for evaluation.
@@ -79,11 +115,11 @@ class DataPreparation:
         """
         if isinstance(dataset, dict):
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
-        dataset = self._with_transform(dataset, None, False)
+        dataset = self._with_transform(dataset, None, None)
         check_items(dataset, (), self.num_labels, name="eval_dataset")
         return dataset
 
-    def _with_transform(self, dataset: Any, augmentation: Augmentation | None, replayed: bool) -> Any:
+    def _with_transform(self, dataset: Any, augmentation: Augmentation | None, reference: Preprocessing | None) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
             return dataset
@@ -97,19 +133,39 @@ class DataPreparation:
             raise ValueError(
                 "How the student wants its images is not known. Pass its image processor as `processing_class`."
             )
-        teacher_preprocessing = None if self.teacher is None else self.teacher.preprocessing
-        if isinstance(self.teacher, OnlineTeacher) and teacher_preprocessing is None:
-            raise ValueError(
-                "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` "
-                "with its image processor as the teacher."
-            )
-        reference = None
-        if replayed and self.teacher is not None:
-            # Stored answers are for views that were made for the teacher alone.
-            stored = self.teacher.stored_preprocessing if isinstance(self.teacher, CachedTeacher) else None
-            reference = stored or teacher_preprocessing
-        transform = ViewTransform(self.preprocessing, teacher_preprocessing, augmentation, reference)
+        teachers = () if self.teacher is None else known_preprocessing(self.teacher)
+        transform = ViewTransform(self.preprocessing, teachers, augmentation, reference)
         return DistillationDataset(dataset, transform, image_column, label_column)
+
+
+def _replayed(dataset: Any, views: ViewPolicy, num_labels: int | None) -> ReplayedDataset:
+    if not isinstance(dataset, SeededDataset):
+        raise ValueError(
+            f"`train_dataset` is a {type(dataset).__name__}, which only yields its items one by one; views can be "
+            "made again only of rows that can be asked for. Pass a map-style data set, or leave out `views` and "
+            "stored answers."
+        )
+    return ReplayedDataset(dataset.dataset, views, num_labels)
+
+
+def _check_batches(args: DistillationArguments, dataset: Any) -> None:
+    images = args.train_batch_size * args.world_size
+    if args.dataloader_drop_last and isinstance(dataset, SeededDataset) and len(dataset) < images:
+        raise ValueError(
+            f"`train_dataset` has {len(dataset)} images, fewer than one batch of {images}, and `dataloader_drop_last` "
+            "leaves incomplete batches out. Lower `per_device_train_batch_size`, or let incomplete batches in."
+        )
+
+
+def number_of(dataset: Any) -> int | None:
+    """Return how many images a data set has; None where that is not known."""
+    return len(dataset) if isinstance(dataset, Sized) else None
+
+
+def training_labels(dataset: Any) -> Tensor | None:
+    """Return the class of every training image, where the data set says so."""
+    labels = getattr(dataset.dataset, "labels", None) if isinstance(dataset, SeededDataset) else None
+    return None if labels is None else torch.as_tensor(labels)
 
 
 def student_preprocessing(model: PreTrainedModel, processor: BaseImageProcessor | None) -> Preprocessing | None:

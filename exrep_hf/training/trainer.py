@@ -5,7 +5,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sized
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import torch
@@ -18,16 +18,19 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.data import Augmentation, Mixing, ViewPolicy, check_same_classes, collate_distillation
+from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import CachedTeacher, TeacherSource, as_teacher, check_apart, stored_views
-from exrep_hf.training.inputs import DataPreparation, student_preprocessing
+from exrep_hf.teacher import TeacherSource, as_teacher
+from exrep_hf.training.default_settings import complete, preset_notes
+from exrep_hf.training.inputs import DataPreparation, number_of, student_preprocessing, training_labels
 from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes
 from exrep_hf.training.metrics import classification_metrics
+from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
+from exrep_hf.training.roles import as_student, check_roles
 from exrep_hf.training.saving import StudentTrainer
 
 logger = logging.getLogger(__name__)
@@ -43,14 +46,16 @@ class DistillationTrainer(StudentTrainer):
         model: the student. Any other `*ForImageClassification` is taken as a student without a distiller.
         teacher: a classifier (transformers or timm), a `TeacherSource`, or a name or path. None where no active term
             needs one.
-        args: `TrainingArguments` with the weights of the loss.
+        args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
+            printed when training starts.
         train_dataset: an HF `Dataset` with an image column, or any data set whose items are dicts with
             `pixel_values` (and `labels`, `sample_index`, `teacher_pixel_values` where a term needs them). If it has
             an attribute `labels`, that is the class of every image by `sample_index`, and lets CRD draw negatives of
             other classes from the first step on. Items of a row and epoch are the same in every run of a seed.
         eval_dataset: the same; labels may be missing. A dict of data sets is evaluated one by one.
-        augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student; None trains
-            on the evaluation transform. Where the teacher's answers are stored, it has to be what they are for.
+        augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student: as the preset
+            of `args` does where not given, or as the teacher's stored answers are for; None trains on the evaluation
+            transform.
         processing_class: the student's image processor; found from the model where not given. Data sets of tensors
             do without.
         data_collator: `collate_distillation` where not given.
@@ -75,7 +80,7 @@ class DistillationTrainer(StudentTrainer):
         args: DistillationArguments | None = None,
         train_dataset: Dataset | datasets.Dataset | None = None,
         eval_dataset: Dataset | datasets.Dataset | dict[str, Any] | None = None,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation | Literal["preset"] | None = "preset",
         processing_class: BaseImageProcessor | None = None,
         data_collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
@@ -85,54 +90,19 @@ class DistillationTrainer(StudentTrainer):
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
-        _check_arguments(args, optimizers)
-        if not isinstance(model, ExRepForImageClassification):
-            model = ExRepForImageClassification.from_backbone(model, distiller=None)
-        self.teacher = as_teacher(teacher)
-        if self.teacher is None and args.needs_teacher:
-            raise ValueError(
-                "No teacher was given, but `kd_weight`, `crd_weight` or `adversarial_weight` is above 0. Pass "
-                "`teacher=`, or set all three to 0."
-            )
-        if self.teacher is not None:
-            check_same_classes(model.config, self.teacher)
-            check_apart(model, self.teacher)
-        _check_best_model(args, self._answers_are_stored)
-        seed = args.seed if args.data_seed is None else args.data_seed
-        mixing = Mixing(args.mixup, args.cutmix)
-        wanted = ViewPolicy(args.views or 1, seed, augmentation, mixing)
-        views, replayed = wanted, args.views is not None
-        if self.teacher is not None and args.needs_teacher and self._answers_are_stored:
-            views, replayed = stored_views(self.teacher, wanted, number_given=replayed), True
-        # Views that are to be made again are mixed one by one, by the data set; others batch by batch.
-        self._mixing = Mixing() if replayed else mixing
-        preprocessing = student_preprocessing(model, processing_class)
+        student, self.teacher = as_student(model), as_teacher(teacher)
+        check_roles(student, self.teacher, args, optimizers[0])
+        preprocessing = student_preprocessing(student, processing_class)
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()
-        self._data = DataPreparation(preprocessing, self.teacher, model.config)
-        has_bank = args.crd_weight and args.queue_length is None
-        by_index = bool(has_bank or (args.needs_teacher and self._answers_are_stored))
-        needed = ["sample_index"] * by_index + ["labels"] * bool(args.ce_weight)
-        train_dataset = self._data.for_training(train_dataset, views, replayed, needed)
-        if args.needs_teacher and isinstance(self.teacher, CachedTeacher):
-            self.teacher = self.teacher.at_temperature(args.temperature)
-            if train_dataset is not None:
-                self.teacher.check_images(train_dataset)
-        _check_batches(args, train_dataset)
-        labels, callbacks = None, list(callbacks or ())
-        if isinstance(train_dataset, SeededDataset):
-            labels = getattr(train_dataset.dataset, "labels", None)
-            callbacks.append(EpochCallback(train_dataset))
+        self._data = DataPreparation(preprocessing, self.teacher, student.config)
+        notes = preset_notes(student, augmentation, args)
+        train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation)
+        chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
+        args = chosen.args
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
-        objective = DistillationObjective(
-            model,
-            args,
-            teacher_dim=None if self.teacher is None else self.teacher.feature_dim,
-            num_samples=len(train_dataset) if hasattr(train_dataset, "__len__") else None,
-        )
-        if objective.crd is not None and labels is not None and args.queue_length is None:
-            objective.crd.set_labels(torch.as_tensor(labels))
+        objective = _objective(student, args, self.teacher, train_dataset)
         allow_another_accelerator()
         super().__init__(
             model=objective,
@@ -142,7 +112,7 @@ class DistillationTrainer(StudentTrainer):
             processing_class=processing_class,
             data_collator=data_collator or collate_distillation,
             compute_metrics=compute_metrics or classification_metrics,
-            callbacks=callbacks,
+            callbacks=[*(callbacks or ()), *_epoch_callbacks(train_dataset), NoticeCallback([*notes, *chosen.told])],
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
@@ -152,7 +122,7 @@ class DistillationTrainer(StudentTrainer):
 
     @property
     def _answers_are_stored(self) -> bool:
-        return self.teacher is not None and self.teacher.training_images_only
+        return self.teacher is not None and self.teacher.views is not None
 
     # Data
 
@@ -185,13 +155,13 @@ class DistillationTrainer(StudentTrainer):
         self._train_meters.clear()
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
-        """Get the teacher's answer; an empty one where it is not needed or can't be had."""
+        """Get the teacher's answer; an empty one where it is not needed or not available."""
         wanted = self.args.needs_teacher if training else not self._answers_are_stored
         if self.teacher is None or not wanted:
             return TeacherOutput()
         # The Trainer's autocast covers the trained module alone.
         with torch.no_grad(), self.accelerator.autocast():
-            return self.teacher(batch)
+            return self.teacher(batch, temperature=self.args.temperature)
 
     def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
         answer = self.ask_teacher(batch, training=model.training)
@@ -297,7 +267,7 @@ class DistillationTrainer(StudentTrainer):
             "training_images": len(self.train_dataset) if isinstance(self.train_dataset, Sized) else None,
             "content_of_images": fingerprint(self.train_dataset),
             "classes": self._data.num_labels,
-            "teacher": getattr(self.teacher, "fingerprint", None),
+            "teacher": None if self.teacher is None else self.teacher.fingerprint,
             "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
         }
 
@@ -317,27 +287,18 @@ class DistillationTrainer(StudentTrainer):
         return optimizer
 
 
-def _check_arguments(args: DistillationArguments, optimizers: tuple[Optimizer | None, Any]) -> None:
-    if optimizers[0] is not None and args.critic_learning_rate is not None:
-        raise ValueError(
-            f"`critic_learning_rate` is {args.critic_learning_rate} and `optimizers` was given; expected one of them. "
-            "Give the critic a parameter group in your optimizer, or leave `optimizers` out."
-        )
+def _objective(
+    student: ExRepForImageClassification, args: DistillationArguments, teacher: TeacherSource | None, dataset: Any
+) -> DistillationObjective:
+    """The module to train, which knows the classes of the training images where they are known."""
+    teacher_dim = None if teacher is None else teacher.feature_dim
+    num_samples = len(dataset) if isinstance(dataset, Sized) else None
+    objective = DistillationObjective(student, args, teacher_dim, num_samples)
+    labels = training_labels(dataset)
+    if objective.crd is not None and labels is not None and args.queue_length is None:
+        objective.crd.set_labels(labels)
+    return objective
 
 
-def _check_best_model(args: DistillationArguments, answers_are_stored: bool) -> None:
-    by_loss = (args.metric_for_best_model or "loss").removeprefix("eval_") == "loss"
-    if args.load_best_model_at_end and by_loss and answers_are_stored and not args.ce_weight:
-        raise ValueError(
-            "`load_best_model_at_end` goes by the evaluation's loss, and there is none: `ce_weight` is 0, and the "
-            "teacher's stored answers are for training images. Set `--metric_for_best_model accuracy`."
-        )
-
-
-def _check_batches(args: DistillationArguments, dataset: Any) -> None:
-    images = args.train_batch_size * args.world_size
-    if args.dataloader_drop_last and isinstance(dataset, SeededDataset) and len(dataset) < images:
-        raise ValueError(
-            f"`train_dataset` has {len(dataset)} images, fewer than one batch of {images}, and `dataloader_drop_last` "
-            "leaves incomplete batches out. Lower `per_device_train_batch_size`, or let incomplete batches in."
-        )
+def _epoch_callbacks(dataset: Any) -> list[TrainerCallback]:
+    return [EpochCallback(dataset)] if isinstance(dataset, SeededDataset) else []

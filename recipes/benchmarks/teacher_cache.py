@@ -22,16 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 from torch.utils.data import Dataset
 
 from exrep_hf import CachedTeacher, DistillationArguments, DistillationTrainer, OnlineTeacher
-from exrep_hf.data import Preprocessing
+from exrep_hf.data import Preprocessing, ViewPolicy
 from exrep_hf.evaluation import count_macs
+from exrep_hf.files import write_json
 from exrep_hf.models import load_classifier
 from exrep_hf.outputs import TeacherOutput
-from exrep_hf.report import device_name, software_versions, write_json
+from exrep_hf.report import device_name, software_versions
 from exrep_hf.teacher.cache import Storage
 
 CLASSES, FEATURES = 1000, 1280
@@ -58,26 +58,42 @@ class RandomTeacher:
     """Answers at once, with random numbers."""
 
     id2label: dict[int, str] | None = None
-    preprocessing: Preprocessing | None = None
-    training_images_only = False
+    preprocessing: tuple[Preprocessing | None, ...] = (None,)
+    views: ViewPolicy | None = None
+    fingerprint: str | None = None
 
     def __init__(self, num_labels: int, feature_dim: int) -> None:
         self.num_labels, self.feature_dim = num_labels, feature_dim
 
-    def __call__(self, batch: Any) -> TeacherOutput:
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        """None."""
+        return ()
+
+    def check_images(self, dataset: Any) -> None:
+        """Take any."""
+
+    def check_temperature(self, temperature: float) -> None:
+        """Take any."""
+
+    def __call__(self, batch: Any, *, temperature: float = 1.0) -> TeacherOutput:
         """Random logits and features."""
         count = len(batch["pixel_values"])
         return TeacherOutput(logits=torch.randn(count, self.num_labels), features=torch.rand(count, self.feature_dim))
 
 
 def in_turn(*measured: Callable[[], float]) -> list[float]:
-    """The median of each, measured in turn, so that a busy moment of the machine meets all of them."""
+    """Return the median of each, measured in turn, so that a busy moment of the machine meets all of them."""
     rounds = [[measure() for measure in measured] for _ in range(REPEATS)]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
 
+def resident_bytes() -> int:
+    """Memory that this process holds, as Linux counts it."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """Return how long it takes."""
     began = time.perf_counter()
     work()
     if torch.cuda.is_available():
@@ -163,7 +179,7 @@ def reading(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def training(args: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """A step with stored answers against one with the teacher."""
+    """Return a step with stored answers against one with the teacher."""
     teacher_model, student = (load_classifier(name, 10, pretrained=False) for name in (args.teacher, args.student))
     teacher = OnlineTeacher(teacher_model)
     images = RandomImages(args.images, args.image_size)
@@ -187,7 +203,7 @@ def training(args: argparse.Namespace, folder: Path) -> dict[str, float]:
                 per_device_train_batch_size=32,
                 crd_weight=0,
                 adversarial_weight=0,
-                views=None if isinstance(source, CachedTeacher) else 1,
+                views=1 if source.views is None else None,
             ),
             images,
         )
@@ -213,13 +229,13 @@ def memory_of_reader(folder: str) -> None:
             cache({"sample_index": torch.randint(cache.num_samples, (BATCH,), generator=generator)})
 
     read(10)
-    before = psutil.Process().memory_info().rss
+    before = resident_bytes()
     read(800)
-    print(json.dumps({"grown": psutil.Process().memory_info().rss - before, "total": before}))
+    print(json.dumps({"grown": resident_bytes() - before, "total": before}))
 
 
 def memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The memory of reading processes, with few rows and with ten times as many."""
+    """Return the memory of reading processes, with few rows and with ten times as many."""
     found = {}
     for rows in (args.memory_rows, 10 * args.memory_rows):
         storage = Storage(batch_size=1024, rows_per_shard=8192)

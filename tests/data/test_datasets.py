@@ -29,7 +29,7 @@ def rows(tmp_path: Path) -> Dataset:
 
 def test_items_belong_to_their_row(rows: Dataset) -> None:
     """Prevents a sample_index or label that belongs to another image: the memory bank would learn nonsense."""
-    data = DistillationDataset(rows, ViewTransform(STUDENT, TEACHER), "image", "label")
+    data = DistillationDataset(rows, ViewTransform(STUDENT, [TEACHER]), "image", "label")
     assert len(data) == 10
     for index, item in [(4, data[4]), (9, data[-1]), *zip((7, 2), data.__getitems__([7, 2]), strict=True)]:
         assert set(item) == {"pixel_values", "teacher_pixel_values", "labels", "sample_index"}
@@ -57,7 +57,7 @@ def test_formats_of_the_data_set_do_not_leak_in(rows: Dataset) -> None:
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_works_in_a_data_loader(num_workers: int, rows: Dataset) -> None:
     """Prevents batches in another order, or a data set that workers cannot receive."""
-    data = DistillationDataset(rows, ViewTransform(STUDENT, TEACHER, Augmentation()), "image", "label")
+    data = DistillationDataset(rows, ViewTransform(STUDENT, [TEACHER], Augmentation()), "image", "label")
     loader: DataLoader = DataLoader(data, batch_size=4, num_workers=num_workers, collate_fn=collate_distillation)
     batches = list(loader)
     assert [tuple(batch["teacher_pixel_values"].shape) for batch in batches] == [
@@ -105,5 +105,5 @@ def test_position_outside_the_data(rows: Dataset) -> None:
 
 def test_empty_data_set(rows: Dataset) -> None:
     """Prevents a training that ends at once with a loss of 0."""
-    with pytest.raises(ValueError, match="the data set is empty"):
+    with pytest.raises(ValueError, match="The data set is empty"):
         DistillationDataset(rows.select([]), ViewTransform(STUDENT), "image")

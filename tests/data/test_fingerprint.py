@@ -22,7 +22,7 @@ def _images(count: int = 20, seed: int = 0, augmentation: Augmentation | None = 
     rows = {"image": [Image.fromarray(each) for each in pixels], "label": [(row + shift) % 3 for row in range(count)]}
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=3))
     dataset = datasets.Dataset.from_dict(rows, features=features)
-    transform = ViewTransform(PREPROCESSING, None, augmentation)
+    transform = ViewTransform(PREPROCESSING, (), augmentation)
     return SeededDataset(DistillationDataset(dataset, transform, "image", "label"), 0)
 
 

@@ -163,5 +163,5 @@ def test_stored_answers_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_bad_alpha(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is -1.0, expected an α ≥ 0"):
+    with pytest.raises(ValueError, match=f"`{name}` is -1.0; expected an α ≥ 0"):
         Mixing(**{name: -1.0})

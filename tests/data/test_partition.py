@@ -96,7 +96,7 @@ def test_missing_splits_and_columns(folder: Path) -> None:
     flat.remove_columns("label").save_to_disk(folder.parent / "unlabeled")
     with pytest.raises(ValueError, match=r"no label column, only \['image'\]"):
         load_partition(DataArguments(dataset=str(folder.parent / "unlabeled")))
-    with pytest.raises(ValueError, match="label_column_name is 'class', but the data set has the columns image"):
+    with pytest.raises(ValueError, match="`label_column_name` is 'class', but the data set has the columns image"):
         load_partition(DataArguments(dataset=str(folder), label_column_name="class"))
 
 

@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +108,7 @@ def test_claims_that_cant_be_checked_don_t_hold(published: Finished, tmp_path: P
 
 
 def test_figures_of_other_images_are_verified(published: Finished, hub: Hub, tmp_path: Path) -> None:
-    """What `evaluate.py` added, each on its own images: another split, a data set on the Hub, a local one."""
+    """What `evaluate_student.py` added, each on its own images: another split, a data set on the Hub, a local one."""
     folder, _ = published
     push_student(folder, "me/elsewhere")
     digits = load_images("digits")["test"].select(range(60))
@@ -191,9 +189,7 @@ def test_recipes(published: Finished, hub: Hub, tmp_path: Path, processes: Proce
     folder, _ = published
     output = tmp_path / "figures.json"
     evaluate = ["--model", str(folder), "--dataset", "digits", "--split", "test", "--use_cpu", "--output", str(output)]
-    # In a process that has imported nothing: the script has the name of a library that it needs.
-    command = [sys.executable, "recipes/evaluate.py", *evaluate]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=200)
+    done = processes.call("recipes/evaluate_student.py", *evaluate)
     assert done.returncode == 0 and "worst classes:" in done.stdout, done.stderr[-2000:]
     assert json.loads(output.read_text())["num_images"] == 450
     done = processes.call("recipes/verify_card.py", str(folder), "--use_cpu")

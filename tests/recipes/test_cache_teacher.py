@@ -25,7 +25,7 @@ STORED = [*DIGITS, "--teacher_steps", "0", "--teacher_from_scratch", "false"]
 def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An untrained network for the digits, in a folder."""
     monkeypatch.chdir(ROOT)
-    settings = parse_caching_settings([*DIGITS, "--output_dir", "-"], ROOT / "recipes" / "digits.yaml")
+    settings = parse_caching_settings([*DIGITS, "--output_dir", "-"])
     network = load_teacher(settings.model, load_partition(settings.data), None)
     assert network is not None
     save_network(network, tmp_path / "teacher")
@@ -71,9 +71,7 @@ def test_store_push_and_train(teacher: str, tmp_path: Path, hub: Hub, processes:
 
 def store(teacher: str, folder: Path, *flags: str) -> None:
     given = [*STORED, "--teacher", teacher, "--max_train_samples", "40", "--private_fraction", "0"]
-    cache_teacher(
-        parse_caching_settings([*given, "--output_dir", str(folder), *flags], ROOT / "recipes" / "digits.yaml")
-    )
+    cache_teacher(parse_caching_settings([*given, "--output_dir", str(folder), *flags]))
 
 
 def test_what_is_refused_early(teacher: str, tmp_path: Path, hub: Hub) -> None:
@@ -92,7 +90,7 @@ def test_what_is_refused_early(teacher: str, tmp_path: Path, hub: Hub) -> None:
     with pytest.raises(ValueError, match="Nothing can be pushed to the dataset 'other/answers'"):
         store(teacher, tmp_path / "a", "--push_to_hub", "other/answers")
     with pytest.raises(ValueError, match="`output_dir` is not given"):
-        parse_caching_settings(STORED, ROOT / "recipes" / "digits.yaml")
+        parse_caching_settings(STORED)
     assert not (tmp_path / "a").exists()
 
 
@@ -127,7 +125,7 @@ def test_what_a_config_says_of_training_s_output_is_left_out(tmp_path: Path) -> 
     config.write_text(
         yaml.safe_dump({"dataset": "digits", "teacher": "t", "output_dir": "students", "push_to_hub": False})
     )
-    settings = parse_caching_settings(["--config", str(config), "--output_dir", "answers"], config)
+    settings = parse_caching_settings(["--config", str(config), "--output_dir", "answers"])
     assert settings.caching.output_dir == "answers" and settings.caching.push_to_hub is None
 
 
@@ -137,9 +135,7 @@ def test_seeds_with_other_images_are_refused_before_the_first(teacher: str, tmp_
     from exrep_hf.study import Study
 
     folder = tmp_path / "a"
-    cache_teacher(
-        parse_caching_settings([*STORED, "--teacher", teacher, "--output_dir", str(folder)], ROOT / "recipes")
-    )
+    cache_teacher(parse_caching_settings([*STORED, "--teacher", teacher, "--output_dir", str(folder)]))
     flags = [*DIGITS, "--teacher_cache", str(folder), "--num_seeds", "2", "--output_dir", str(tmp_path / "out")]
     with pytest.raises(ValueError, match="The arm `kd` can't be run with seed 43. The teacher's answers are"):
         Study(parse_settings(flags, ROOT / "recipes" / "digits.yaml")).run()

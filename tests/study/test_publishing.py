@@ -17,7 +17,7 @@ from transformers import AutoModelForImageClassification, pipeline
 
 from exrep_hf.arguments import EvaluationArguments
 from exrep_hf.data import load_images
-from exrep_hf.publishing.card_entries import write_eval_results
+from exrep_hf.publishing.card_figures import write_eval_results
 from exrep_hf.publishing.claims import read_claims
 from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
 from exrep_hf.publishing.student import fetch_student, push_student, student_files, write_card

@@ -17,9 +17,9 @@ from transformers import ResNetForImageClassification
 from exrep_hf.data import Augmentation, DistillationDataset, Mixing, Preprocessing, ViewPolicy, ViewTransform
 from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.outputs import TeacherOutput
-from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
+from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource, check_views
 from exrep_hf.teacher.cache import Provenance, Storage
-from exrep_hf.teacher.cached import stored_views
+from exrep_hf.teacher.identity import network_sha256
 
 
 class Rows(Dataset):
@@ -56,7 +56,7 @@ def test_answers_are_those_of_the_teacher(
             assert answer[name].dtype == torch.float32
             torch.testing.assert_close(answer[name], expected[name], rtol=tolerance, atol=tolerance)
             assert not torch.equal(answer[name][0], answer[name][1])
-    assert isinstance(written, TeacherSource) and written.training_images_only and written.preprocessing is None
+    assert isinstance(written, TeacherSource) and written.views == ViewPolicy() and written.preprocessing == ()
     assert (written.num_samples, written.num_labels, written.feature_dim) == (10, 3, 6)
     assert written.id2label == {0: "a", 1: "b", 2: "c"}
 
@@ -87,10 +87,12 @@ def test_top_k(teacher: OnlineTeacher, tmp_path: Path) -> None:
     expected = teacher({"pixel_values": rows.images})["logits"]
     best = expected.argmax(-1, keepdim=True)
     for temperature in (1.0, 4.0):
-        answer = cached.at_temperature(temperature)({"sample_index": torch.arange(10)})["logits"]
+        answer = cached({"sample_index": torch.arange(10)}, temperature=temperature)["logits"]
         found = (answer / temperature).softmax(-1)
         torch.testing.assert_close(found.gather(1, best), (expected / temperature).softmax(-1).gather(1, best))
-    assert cached.temperature == 1.0
+    cached.check_temperature(0.5)
+    with pytest.raises(ValueError, match="`temperature` is 0.4; answers stored with `top_k` can be rebuilt"):
+        cached.check_temperature(0.4)
     with pytest.raises(ValueError, match="`top_k` is 3; expected fewer than the teacher's 3 classes"):
         CachedTeacher.write(teacher, rows, tmp_path / "more", storage=Storage(top_k=3))
     assert not (tmp_path / "more").exists()
@@ -106,7 +108,7 @@ def test_what_the_manifest_says(teacher: OnlineTeacher, preprocessing: Preproces
         "name": "me/teacher",
         "revision": "v1",
         "license": "mit",
-        "weights_sha256": teacher.weights_sha256,
+        "weights_sha256": network_sha256(teacher.model),
         "num_labels": 3,
         "feature_dim": 6,
         "id2label": {"0": "a", "1": "b", "2": "c"},
@@ -158,7 +160,7 @@ def test_refused_to_write(teacher: OnlineTeacher, preprocessing: Preprocessing, 
     with pytest.raises(ValueError, match="The data set augments its images by Augmentation.*; expected None"):
         CachedTeacher.write(teacher, augmented, tmp_path / "b")
     bare = OnlineTeacher(teacher.model)
-    bare.preprocessing = None
+    bare.preprocessing = (None,)
     pixels = [Image.fromarray(np.zeros((16, 16, 3), np.uint8))]
     images = datasets.Dataset.from_dict({"image": pixels}, features=datasets.Features(image=datasets.Image()))
     with pytest.raises(ValueError, match="How the teacher wants its images is not known"):
@@ -170,10 +172,20 @@ class Loud:
 
     num_labels = feature_dim = 1
     id2label: dict[int, str] | None = None
-    preprocessing: Preprocessing | None = None
-    training_images_only = False
+    preprocessing: tuple[Preprocessing | None, ...] = (None,)
+    views: ViewPolicy | None = None
+    fingerprint: str | None = None
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        return ()
+
+    def check_images(self, dataset: Any) -> None:
+        pass
+
+    def check_temperature(self, temperature: float) -> None:
+        pass
+
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         loud = torch.full((len(batch["pixel_values"]), 1), 1e5)
         return TeacherOutput(logits=loud, features=loud)
 
@@ -215,7 +227,8 @@ def test_other_views_are_refused(teacher: OnlineTeacher, tmp_path: Path) -> None
     """Both values are named; the seed is the stored one, whatever the run's."""
     stored = ViewPolicy(2, 3, None, Mixing(mixup=0.5))
     cached = CachedTeacher.write(teacher, Rows(), tmp_path / "answers", stored)
-    assert stored_views(cached, ViewPolicy(1, 99, None, Mixing(mixup=0.5)), number_given=False) == stored
+    assert cached.views == stored
+    check_views(stored, ViewPolicy(1, 99, None, Mixing(mixup=0.5)), number_given=False)
     for wanted, difference in (
         (ViewPolicy(1, 3, None, Mixing(mixup=0.5)), "`views` 2 stored, 1 now"),
         (ViewPolicy(2, 3, None, Mixing(mixup=1.0)), "`mixup` 0.5 stored, 1.0 now"),
@@ -223,7 +236,7 @@ def test_other_views_are_refused(teacher: OnlineTeacher, tmp_path: Path) -> None
         (ViewPolicy(2, 3, Augmentation(), Mixing(mixup=0.5)), "`augmentation` None stored, Augmentation"),
     ):
         with pytest.raises(ValueError, match=difference):
-            stored_views(cached, wanted, number_given=True)
+            check_views(cached.views, wanted, number_given=True)
 
 
 def test_nothing_there(tmp_path: Path) -> None:
@@ -274,21 +287,20 @@ def pictures(count: int = 6) -> datasets.Dataset:
 
 def test_whatever_the_trainer_takes(teacher: OnlineTeacher, preprocessing: Preprocessing, tmp_path: Path) -> None:
     """A data set that was prepared for a student is asked about as the teacher wants it; tensors too."""
-    assert teacher.preprocessing is not None
     images = pictures()
     expected = CachedTeacher.write(teacher, images, tmp_path / "a", storage=Storage("float32"))
     small = Preprocessing(8, 8, None, "bilinear", (0.1,) * 3, (0.5,) * 3)
-    prepared = DistillationDataset(images, ViewTransform(small, teacher.preprocessing), "image", "label")
+    prepared = DistillationDataset(images, ViewTransform(small, [preprocessing]), "image", "label")
     index = {"sample_index": torch.arange(6)}
     of_student = CachedTeacher.write(teacher, prepared, tmp_path / "b", storage=Storage("float32"))
     assert torch.equal(of_student(index)["logits"], expected(index)["logits"])
-    tensors = [teacher.preprocessing.evaluation(picture).tolist() for picture in images["image"]]
+    tensors = [preprocessing.evaluation(picture).tolist() for picture in images["image"]]
     columns = datasets.Dataset.from_dict({"pixel_values": tensors})
     stored = CachedTeacher.write(teacher, columns, tmp_path / "c", storage=Storage("float32"))
     torch.testing.assert_close(stored(index)["logits"], expected(index)["logits"])
 
     def transform(rows: dict[str, Any]) -> dict[str, Any]:
-        return {"pixel_values": [teacher.preprocessing.evaluation(each) for each in rows["image"]]}  # type: ignore[union-attr]
+        return {"pixel_values": [preprocessing.evaluation(each) for each in rows["image"]]}
 
     own = CachedTeacher.write(teacher, images.with_transform(transform), tmp_path / "d", storage=Storage("float32"))
     assert torch.equal(own(index)["logits"], expected(index)["logits"])

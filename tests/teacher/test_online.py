@@ -46,7 +46,7 @@ def test_features_of_a_timm_model_are_those_before_dropout(images: Tensor) -> No
     torch.testing.assert_close(answer.logits, expected)
     torch.testing.assert_close(answer.logits, model.get_classifier()(answer.features))
     assert teacher.id2label is None and teacher.num_labels == 5
-    assert teacher.preprocessing == Preprocessing.from_model(model)
+    assert teacher.preprocessing == (Preprocessing.from_model(model),)
 
 
 def test_own_images_win(network: ResNetForImageClassification, images: Tensor) -> None:
@@ -120,8 +120,8 @@ def test_loaded_from_a_folder(network: ResNetForImageClassification, images: Ten
 
 def test_how_images_are_wanted(network: ResNetForImageClassification, preprocessing: Preprocessing) -> None:
     """A model that does not say so is not guessed at."""
-    assert OnlineTeacher(network).preprocessing is None
-    assert OnlineTeacher(network, preprocessing.to_image_processor()).preprocessing == preprocessing
+    assert OnlineTeacher(network).preprocessing == (None,)
+    assert OnlineTeacher(network, preprocessing.to_image_processor()).preprocessing == (preprocessing,)
 
 
 def test_model_without_classes() -> None:

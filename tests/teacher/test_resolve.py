@@ -1,6 +1,8 @@
 """What a user may call a teacher."""
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import timm
@@ -32,8 +34,16 @@ def test_source_that_is_a_module(network: ResNetForImageClassification) -> None:
 
     class Ensemble(nn.Module):
         num_labels, id2label, feature_dim = 3, None, 6
-        preprocessing = None
-        training_images_only = False
+        preprocessing, views, fingerprint = (None,), None, None
+
+        def networks(self) -> list[nn.Module]:
+            return [self]
+
+        def check_images(self, dataset: Any) -> None:
+            pass
+
+        def check_temperature(self, temperature: float) -> None:
+            pass
 
     source = Ensemble()
     assert as_teacher(source) is source
@@ -43,6 +53,11 @@ def test_something_else() -> None:
     """A class in the place of its object is a common slip."""
     with pytest.raises(ValueError, match="`teacher` is a type; expected a classifier"):
         as_teacher(ResNetForImageClassification)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`teacher` is a type; expected a classifier"):
+        as_teacher(OnlineTeacher)  # type: ignore[arg-type]
+    half = SimpleNamespace(num_labels=3, id2label=None, feature_dim=6, preprocessing=(), views=None, fingerprint=None)
+    with pytest.raises(ValueError, match="it lacks networks, check_images, check_temperature, __call__"):
+        as_teacher(half)  # type: ignore[arg-type]
 
 
 def test_shared_weights(network: ResNetForImageClassification) -> None:
@@ -50,4 +65,3 @@ def test_shared_weights(network: ResNetForImageClassification) -> None:
     with pytest.raises(ValueError, match="same network, or share weights"):
         check_apart(network, OnlineTeacher(network))
     check_apart(timm.create_model("test_resnet"), OnlineTeacher(network))
-    check_apart(network, None)

@@ -23,7 +23,9 @@ def model() -> ExRepForImageClassification:
     names = {0: "a", 1: "b", 2: "c"}
     config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic", id2label=names)
     backbone = ResNetForImageClassification(config)
-    student = ExRepForImageClassification.from_backbone(backbone, distiller_channels=4, image_size=SIZE)
+    student = ExRepForImageClassification.from_backbone(
+        backbone, distiller="light", distiller_channels=4, image_size=SIZE
+    )
     assert student.input_distiller is not None
     torch.nn.init.normal_(student.input_distiller.to_residual.weight, std=0.3)
     return student.eval()

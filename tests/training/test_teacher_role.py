@@ -91,10 +91,18 @@ class Constant:
     """Anything with these attributes is a teacher."""
 
     num_labels, id2label, feature_dim = 4, None, 5
-    preprocessing = None
-    training_images_only = False
+    preprocessing, views, fingerprint = (), None, None
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        return ()
+
+    def check_images(self, dataset: Any) -> None:
+        pass
+
+    def check_temperature(self, temperature: float) -> None:
+        pass
+
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         return TeacherOutput(
             logits=torch.arange(4.0).expand(len(batch["pixel_values"]), 4), features=batch["pixel_values"][:, 0, 0, :5]
         )

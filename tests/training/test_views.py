@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from exrep_hf import OnlineTeacher
+from exrep_hf.data import ViewPolicy
 from exrep_hf.outputs import TeacherOutput
 
 MakeTrainer = Callable[..., Any]
@@ -19,9 +20,9 @@ KD_ONLY = {"ce_weight": 0.0, "crd_weight": 0.0, "adversarial_weight": 0.0}
 class Watched(OnlineTeacher):
     """Remembers what it was asked."""
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         self.asked = batch["pixel_values"]
-        return super().__call__(batch)
+        return super().__call__(batch, temperature=temperature)
 
 
 def first_batch(trainer: Any) -> dict[str, Tensor]:
@@ -94,7 +95,7 @@ def test_labels_are_left_alone_without_a_label_term(make_trainer: MakeTrainer) -
 
 def test_no_mixtures_with_stored_answers(make_trainer: MakeTrainer, watched: Watched) -> None:
     """Stored answers are for whole images: found before training, not never."""
-    watched.training_images_only = True
+    watched.views = ViewPolicy()
     with pytest.raises(ValueError, match="stored for other views than are trained on: `mixup` 0.0 stored, 0.5 now"):
         make_trainer(teacher=watched, mixup=0.5, crd_weight=0.0)
     make_trainer(teacher=watched)

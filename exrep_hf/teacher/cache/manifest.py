@@ -98,7 +98,8 @@ class Plan:
 
     Attributes:
         teacher: name, revision, weights_sha256, num_labels, feature_dim, id2label, license.
-        preprocessing: fields of the teacher's `Preprocessing`; None where it is not known.
+        preprocessing: fields of the teacher's `Preprocessing`, in a list where it wants several sets of pixels; None
+            where it is not known.
         dataset: name, fingerprint, num_samples, license.
         views: of `ViewPolicy.as_dict`.
         storage: fields of `Storage`, without the batch size.
@@ -108,7 +109,7 @@ class Plan:
     """
 
     teacher: dict[str, Any]
-    preprocessing: dict[str, Any] | None
+    preprocessing: dict[str, Any] | list[dict[str, Any] | None] | None
     dataset: dict[str, Any]
     views: dict[str, Any]
     storage: dict[str, Any]

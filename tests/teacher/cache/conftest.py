@@ -33,14 +33,24 @@ class Arithmetic:
 
     num_labels, feature_dim = 5, 3
     id2label: dict[int, str] | None = None
-    preprocessing: Preprocessing | None = None
-    training_images_only = False
+    preprocessing: tuple[Preprocessing | None, ...] = (None,)
+    views: ViewPolicy | None = None
+    fingerprint: str | None = None
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor = factor
         self.asked = 0
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
+    def networks(self) -> tuple[torch.nn.Module, ...]:
+        return ()
+
+    def check_images(self, dataset: Any) -> None:
+        pass
+
+    def check_temperature(self, temperature: float) -> None:
+        pass
+
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         images = batch["pixel_values"]
         self.asked += len(images)
         mean = self.factor * images.mean((1, 2, 3))[:, None]

@@ -130,7 +130,7 @@ def test_another_teacher_with_the_same_name(write: Write, make_teacher: Any, tmp
     """Weights count, not names alone; so do the preprocessing, the number of classes and the images."""
     write(tmp_path / "answers")
     teacher = make_teacher()
-    teacher.weights_sha256 = "abc"
+    teacher.fingerprint = "abc"
     with pytest.raises(ValueError, match="teacher.weights_sha256: None stored, 'abc' now"):
         write(tmp_path / "answers", teacher)
     teacher = make_teacher()

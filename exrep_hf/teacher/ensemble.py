@@ -1,0 +1,191 @@
+"""Several teachers as one."""
+
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from exrep_hf.data import Preprocessing, ViewPolicy, class_names
+from exrep_hf.data.pixels import pixel_names, teacher_pixels, teacher_pixels_name
+from exrep_hf.outputs import TeacherOutput
+from exrep_hf.teacher.identity import joined_fingerprint
+from exrep_hf.teacher.resolve import as_teacher
+from exrep_hf.teacher.source import TeacherSource
+
+
+class TeacherEnsemble:
+    """Several teachers that answer as one: the weighted mean of their logits, and their features side by side.
+
+    The mean is of logits, whose softmax is the normalised geometric mean of the teachers' probabilities at every
+    temperature alike (Hinton et al., 2015, name it beside the arithmetic one). The mean of probabilities has other
+    logits at each temperature, so that answers stored once would be right at one temperature alone.
+
+    Each teacher sees the same view of an image, in its own size and normalisation.
+
+    Args:
+        teachers: whatever `DistillationTrainer` takes as a teacher; with the same classes in the same order, and
+            either all asked at each step or all stored for the same views of the same images.
+        weights: what each teacher's logits count, ≥ 0; their sum need not be 1. All the same where not given.
+
+    Attributes:
+        teachers: the sources.
+        weights: with a sum of 1.
+
+    Raises:
+        ValueError: if there is no teacher, the weights are not one number ≥ 0 for each, or the teachers differ in
+            classes or views.
+    """
+
+    def __init__(
+        self,
+        teachers: Sequence[TeacherSource | nn.Module | str | os.PathLike[str]],
+        weights: Sequence[float] | None = None,
+    ) -> None:
+        self.teachers = tuple(source for teacher in teachers if (source := as_teacher(teacher)) is not None)
+        if not self.teachers or len(self.teachers) != len(teachers):
+            raise ValueError(
+                f"`teachers` holds {len(self.teachers)} teachers of {len(teachers)} entries; expected at least one, "
+                "and no None. Pass the teachers to be asked."
+            )
+        self.weights = _normalised(weights, len(self.teachers))
+        _check_classes(self.teachers)
+        _check_views(self.teachers)
+
+    @property
+    def num_labels(self) -> int | None:
+        """Number of classes."""
+        return self.teachers[0].num_labels
+
+    @property
+    def id2label(self) -> Mapping[int, str] | None:
+        """Names of the classes, from the first teacher that names them."""
+        return next((teacher.id2label for teacher in self.teachers if class_names(teacher)), self.teachers[0].id2label)
+
+    @property
+    def feature_dim(self) -> int | None:
+        """Width of all features together; None if a teacher gives none."""
+        widths = [teacher.feature_dim for teacher in self.teachers]
+        known = [width for width in widths if width is not None]
+        return sum(known) if len(known) == len(widths) else None
+
+    @property
+    def preprocessing(self) -> tuple[Preprocessing | None, ...]:
+        """The teachers' sets of pixels, one teacher after another."""
+        return tuple(entry for teacher in self.teachers for entry in teacher.preprocessing)
+
+    @property
+    def views(self) -> ViewPolicy | None:
+        """The views that all teachers can be asked about."""
+        return self.teachers[0].views
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Hash of the teachers' fingerprints and of the weights; None if a teacher has none."""
+        parts = [teacher.fingerprint for teacher in self.teachers]
+        known = [part for part in parts if part is not None]
+        return joined_fingerprint([*known, *map(repr, self.weights)]) if len(known) == len(parts) else None
+
+    def networks(self) -> list[nn.Module]:
+        """Return the networks of all teachers."""
+        return [network for teacher in self.teachers for network in teacher.networks()]
+
+    def check_images(self, dataset: Any) -> None:
+        """Make sure that each teacher can be asked about a training data set.
+
+        Raises:
+            ValueError: if one can't.
+        """
+        for teacher in self.teachers:
+            teacher.check_images(dataset)
+
+    def check_temperature(self, temperature: float) -> None:
+        """Make sure that each teacher has logits for a temperature.
+
+        Raises:
+            ValueError: if one has none.
+        """
+        for teacher in self.teachers:
+            teacher.check_temperature(temperature)
+
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
+        """Ask each teacher.
+
+        Returns:
+            The mean of the logits `(batch, num_labels)` and all features `(batch, feature_dim)`, float32.
+        """
+        batches = self._batches(batch)
+        answers = [teacher(own, temperature=temperature) for teacher, own in zip(self.teachers, batches, strict=True)]
+        logits = [answer.logits for answer in answers if answer.logits is not None]
+        features = [answer.features for answer in answers if answer.features is not None]
+        weighted = [weight * each for weight, each in zip(self.weights, logits, strict=False)]
+        return TeacherOutput(
+            logits=torch.stack(weighted).sum(0) if len(logits) == len(answers) else None,
+            features=torch.cat(features, -1) if len(features) == len(answers) else None,
+        )
+
+    def _batches(self, batch: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
+        """Each teacher's batch: what there is beside pixels, and its own sets of them under its own names."""
+        count, first = len(self.preprocessing), 0
+        pixels = teacher_pixels(batch, count)
+        shared = {name: batch[name] for name in batch.keys() - set(pixel_names(batch))}
+        batches = []
+        for teacher in self.teachers:
+            size = len(teacher.preprocessing)
+            own = {teacher_pixels_name(place, size): pixels[first + place] for place in range(size)}
+            batches.append(shared | own)
+            first += size
+        return batches
+
+
+def _normalised(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
+    given = [1.0] * count if weights is None else [float(weight) for weight in weights]
+    if len(given) != count:
+        raise ValueError(f"`weights` has {len(given)} numbers; expected {count}, one for each teacher.")
+    if not all(math.isfinite(weight) and weight >= 0 for weight in given) or not any(given):
+        raise ValueError(
+            f"`weights` is {given}; expected finite numbers ≥ 0, one of them above 0. Leave it out to have all "
+            "teachers count the same."
+        )
+    return tuple(weight / math.fsum(given) for weight in given)
+
+
+def _check_classes(teachers: Sequence[TeacherSource]) -> None:
+    named: tuple[int, list[str]] | None = None
+    for place, teacher in enumerate(teachers):
+        if teacher.num_labels != teachers[0].num_labels:
+            raise ValueError(
+                f"Teacher {place} of the ensemble has {_in_words(teacher.num_labels)} and teacher 0 has "
+                f"{_in_words(teachers[0].num_labels)}; expected the same classes. Leave one of them out."
+            )
+        names = class_names(teacher)
+        if names is None:
+            continue
+        first, first_names = named = named or (place, names)
+        if names != first_names:
+            number = next(n for n, pair in enumerate(zip(first_names, names, strict=True)) if pair[0] != pair[1])
+            raise ValueError(
+                f"Class {number} is {first_names[number]!r} to teacher {first} of the ensemble and {names[number]!r} "
+                f"to teacher {place}; expected the same names in the same order. If only the names differ, set "
+                "`id2label` of one to the other's."
+            )
+
+
+def _in_words(num_labels: int | None) -> str:
+    return "no logits" if num_labels is None else f"{num_labels} classes"
+
+
+def _check_views(teachers: Sequence[TeacherSource]) -> None:
+    for place, teacher in enumerate(teachers):
+        if teacher.views != teachers[0].views:
+            raise ValueError(
+                f"Teacher {place} of the ensemble can be asked about {_about(teacher.views)}, and teacher 0 about "
+                f"{_about(teachers[0].views)}; expected the same. Store the answers of all for the same views, or ask "
+                "all at each step."
+            )
+
+
+def _about(views: ViewPolicy | None) -> str:
+    return "any image" if views is None else f"the views {views}"
