@@ -2,8 +2,8 @@
 # make test          the tests
 # make test-oldest   the tests of training and models under the lowest versions that pyproject.toml allows
 # make test-newest   the same under the newest
-# Each of the three environments (about 6 GB) is built once and used again; uv installs it where it is there, pip where
-# not.
+# Each of the three environments (about 6 GB) is built once and used again, .venv-newest with what was released since;
+# uv installs it where it is there, pip where not.
 
 PYTHON ?= python3
 BIN := .venv/bin
