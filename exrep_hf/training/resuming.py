@@ -5,8 +5,8 @@ What is taken here of the Trainer and of accelerate that is not public, and nowh
 - `_init_training_state`: the place to go on from is decided there; a run whose steps are all done would make one more.
 - `_save_checkpoint`: a checkpoint has to be declared whole after all of it is written, and before it is pushed or an
   older one goes. `_get_output_dir` and `_push_from_checkpoint` are called for it.
-- `_tr_loss`, `_globalstep_last_logged`, `_total_loss_scalar`: what was gathered since the last log, which the Trainer's
-  checkpoints don't hold.
+- `_tr_loss`, `_globalstep_last_logged`, `_total_loss_scalar`: what was gathered since the last log, and is not in the
+  Trainer's checkpoints.
 - `_is_accelerate_prepared`: the mark of a model that evaluation prepared, which training would then not wrap.
 """
 

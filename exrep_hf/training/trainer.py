@@ -1,7 +1,7 @@
 """`DistillationTrainer`: the Hugging Face Trainer with a teacher.
 
-Of the Trainer `_prepare_inputs` is called that is not public, and only here: a step of evaluation has to move its batch
-as the Trainer's own does, and under DeepSpeed to cast it.
+Of the Trainer `_prepare_inputs` is called that is not public, and only here: a step of evaluation has to move its
+batch as the Trainer's own does, and under DeepSpeed to cast it.
 """
 
 import contextlib
