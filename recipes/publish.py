@@ -5,33 +5,26 @@
 What arrived is compared with the folder; ends non-zero where they differ.
 """
 
-import argparse
 import os
+import sys
 from pathlib import Path
 
+from exrep_hf.arguments import PublishArguments
+from exrep_hf.cli import parse_arguments
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.student import push_student, student_files, write_card
 
 
 def main() -> None:
     """Read the flags and push."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="`output_dir` of a finished run, or a folder of model_cards/")
-    parser.add_argument("--repo_id", required=True, help="user/name")
-    parser.add_argument("--private", action="store_true", default=None, help="make a new repository private")
-    parser.add_argument(
-        "--write_card",
-        action="store_true",
-        help="first write the card anew from results.json, with the name `repo_id`",
-    )
-    args = parser.parse_args()
-    token = os.environ.get("HF_TOKEN")
-    student_files(args.folder)
-    repo_id = ensure_repository(args.repo_id, "model", args.private, token)
+    args = parse_arguments(PublishArguments, sys.argv[1:], __doc__, positional="folder")
+    folder, token = Path(args.folder), os.environ.get("HF_TOKEN")
+    student_files(folder)
+    repo_id = ensure_repository(args.repo_id, "model", args.private or None, token)
     if args.write_card:
-        write_card(args.folder, repo_id)
-    commit = push_student(args.folder, repo_id, args.private, token)
-    print(f"pushed {args.folder} to {repo_id}, commit {commit}")
+        write_card(folder, repo_id)
+    commit = push_student(folder, repo_id, args.private or None, token)
+    print(f"pushed {folder} to {repo_id}, commit {commit}")
 
 
 if __name__ == "__main__":

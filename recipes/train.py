@@ -2,9 +2,10 @@
 
     accelerate launch recipes/train.py --config recipes/digits.yaml
     accelerate launch recipes/train.py --dataset images/ --teacher me/teacher --student me/student --output_dir out
+    accelerate launch recipes/train.py --config kd --dataset images/ --teacher me/teacher --student me/student
 
-Settings come from the YAML and from flags; flags win. `--help` explains each of them. Without `--config` those of
-`recipes/presets/exrep.yaml` are taken.
+Settings come from a preset (`exrep`, our default, `kd`, `crd`, `exrep-paper`) or a YAML file, and from flags; flags
+win. `--help` explains each of them.
 """
 
 import sys
@@ -18,8 +19,7 @@ from exrep_hf.study import Study
 
 def main() -> None:
     """Read the settings and run the study."""
-    recipes = Path(__file__).parent
-    Study(parse_settings(sys.argv[1:], recipes / "digits.yaml", recipes / "presets" / "exrep.yaml")).run()
+    Study(parse_settings(sys.argv[1:], Path(__file__).with_name("digits.yaml"))).run()
     # Threads of a backend that are still there when Python ends abort the process now and then.
     PartialState().destroy_process_group()
 

@@ -25,6 +25,11 @@ os.environ |= {
     "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",
     "HF_XET_CLIENT_RETRY_BASE_DELAY": "50ms",
 }
+if sys.dont_write_bytecode:
+    # Without bytecode each child process would compile some thousand files, longer than most of them run.
+    sys.dont_write_bytecode, sys.pycache_prefix = False, os.path.join(_HOME.name, "bytecode")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    os.environ["PYTHONPYCACHEPREFIX"] = sys.pycache_prefix
 for _name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
     os.environ.pop(_name, None)
 

@@ -1,12 +1,17 @@
-"""Settings from YAML and flags."""
+"""Settings from presets, YAML and flags."""
 
 import dataclasses
+import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from exrep_hf.cli import ARGUMENT_CLASSES, parse_settings
+from exrep_hf.arguments import DistillationArguments, EvaluationArguments, PublishArguments, VerificationArguments
+from exrep_hf.arguments.caching import SETTINGS_OF_CACHING
+from exrep_hf.arguments.preset import preset_names
+from exrep_hf.cli import ARGUMENT_CLASSES, parse_arguments, parse_caching_settings, parse_settings
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 TASK = ["--dataset", "images", "--teacher", "me/teacher", "--student", "me/student"]
@@ -58,7 +63,7 @@ def test_default_config_only_without_a_task(config: Path, tmp_path: Path) -> Non
 def test_no_teacher_needed_for_labels_alone(config: Path, tmp_path: Path) -> None:
     """A run with labels alone is complete without a teacher."""
     flags = ["--dataset", "images", "--student", "me/s", "--output_dir", str(tmp_path)]
-    flags += ["--kd_weight", "0", "--crd_weight", "0", "--adversarial_weight", "0"]
+    flags += ["--ce_weight", "1", "--kd_weight", "0"]
     assert parse_settings(flags, config).model.teacher is None
 
 
@@ -105,7 +110,7 @@ def test_help_explains_every_own_setting() -> None:
     ]
     inherited = {
         field.name
-        for base in ARGUMENT_CLASSES[-1].__mro__[1:]
+        for base in DistillationArguments.__mro__[1:]
         if dataclasses.is_dataclass(base)
         for field in dataclasses.fields(base)
     }
@@ -123,23 +128,80 @@ def test_help(capsys: pytest.CaptureFixture[str], config: Path) -> None:
         assert part in text
 
 
-def test_every_recipe_is_read_by_the_real_parser(tmp_path: Path) -> None:
+def test_every_recipe_and_preset_is_read_by_the_real_parser(tmp_path: Path) -> None:
     """A shipped YAML with a misspelt key would fail only at its user's."""
     # Those of accelerate are not ours to read.
     configs = [path for path in sorted(RECIPES.rglob("*.yaml")) if path.parent.name != "accelerate"]
-    presets = [path for path in configs if path.parent.name == "presets"]
-    assert len(presets) == 4 and len(configs) > len(presets)
-    for path in configs:
-        flags = TASK if path in presets else []
-        settings = parse_settings(["--config", str(path), "--output_dir", str(tmp_path), *flags], path)
+    assert len(configs) >= 4 and preset_names() == ["crd", "exrep", "exrep-paper", "kd"]
+    for config, flags in [*((str(path), []) for path in configs), *((name, TASK) for name in preset_names())]:
+        settings = parse_settings(["--config", config, "--output_dir", str(tmp_path), *flags], tmp_path)
         assert settings.data.dataset
+        assert settings.training.preset == (config if flags else "exrep")
 
 
-def test_default_preset(tmp_path: Path, config: Path) -> None:
+def test_without_a_config_the_settings_are_those_of_the_default_preset(tmp_path: Path, config: Path) -> None:
     """Whoever names only data and models gets our default, and flags still win."""
-    preset = RECIPES / "presets" / "exrep.yaml"
     flags = [*TASK, "--output_dir", str(tmp_path)]
-    settings = parse_settings(flags, config, preset)
-    assert (settings.training.mixup, settings.training.ce_weight, settings.model.distiller) == (1.0, 0.0, "none")
-    assert parse_settings([*flags, "--ce_weight", "0.5"], config, preset).training.ce_weight == 0.5
-    assert parse_settings([], config, preset).model.teacher == "timm/test_efficientnet"
+    settings, named = (parse_settings([*flags, *more], config) for more in ([], ["--config", "exrep"]))
+    assert (settings.model, settings.data) == (named.model, named.data)
+    assert settings.training.to_dict() == named.training.to_dict()
+    assert parse_settings([*flags, "--ce_weight", "0.5"], config).training.ce_weight == 0.5
+    assert parse_settings([], config).model.teacher == "timm/test_efficientnet"
+
+
+def test_a_preset_that_is_misspelt(config: Path) -> None:
+    """`exrep_paper` must not be searched for as a file without a hint."""
+    with pytest.raises(ValueError, match=r"no such file \(did you mean `exrep-paper`\?\).*presets crd, exrep"):
+        parse_settings(["--config", "exrep_paper", *TASK], config)
+
+
+def groups_of(text: str) -> dict[str, str]:
+    """The help by its headings."""
+    parts = re.split(r"^(\S[^\n]*):$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_help_lists_each_setting_once_and_ours_first(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    """Among two hundred settings of the Trainer nobody finds ours, and twice as many lines help nobody."""
+    with pytest.raises(SystemExit, match="0"):
+        parse_settings(["--help"], config)
+    groups = groups_of(capsys.readouterr().out)
+    titles = list(groups)
+    assert titles[:5] == ["options", "teacher and student", "images", "loss and training", "study"]
+    assert titles[5].startswith("the Trainer's own settings") and len(titles) == 6
+    flags = [flag for text in groups.values() for flag in re.findall(r"^  (--[\w-]+)", text, flags=re.MULTILINE)]
+    assert len(flags) == len(set(flags)) > 100
+    assert [flag for flag in flags if "-" in flag.removeprefix("--")] == []
+    assert "--learning_rate" in groups["loss and training"] and "--weight_decay" in groups[titles[5]]
+
+
+def test_help_of_caching_lists_what_has_an_effect(capsys: pytest.CaptureFixture[str]) -> None:
+    """A learning rate beside the stored answers' settings says that it matters there."""
+    with pytest.raises(SystemExit, match="0"):
+        parse_caching_settings(["--help"])
+    text = capsys.readouterr().out
+    flags = set(re.findall(r"^  --(\w+)", text, flags=re.MULTILINE))
+    assert flags == SETTINGS_OF_CACHING | {"config"}
+    assert len(text.splitlines()) < 200
+
+
+@pytest.mark.parametrize(
+    ("arguments", "argv", "name", "value"),
+    [
+        (PublishArguments, ["out/mine", "--repo_id", "me/s"], "folder", "out/mine"),
+        (VerificationArguments, ["me/student"], "model", "me/student"),
+        (VerificationArguments, ["m", "--other_dataset", "a/b", "here"], "places", {"a/b": "here"}),
+        (EvaluationArguments, ["--model", "m", "--dataset", "digits"], "split", "test"),
+    ],
+)
+def test_other_recipes_are_read_by_the_same_parser(arguments: Any, argv: list[str], name: str, value: Any) -> None:
+    """The first word stays what it was: the folder to push, the student to verify."""
+    assert getattr(parse_arguments(arguments, argv, None, {"folder": "folder"}.get(name, "model")), name) == value
+
+
+def test_values_that_other_recipes_refuse() -> None:
+    """A second `--other_dataset` would silently replace the first."""
+    with pytest.raises(ValueError, match="--other_dataset: given more than once"):
+        parse_arguments(VerificationArguments, ["m", *["--other_dataset", "a", "b"] * 2], None, "model")
+    with pytest.raises(ValueError, match=r"`other_dataset` is \['a'\]; expected pairs"):
+        parse_arguments(VerificationArguments, ["m", "--other_dataset", "a"], None, "model")

@@ -5,6 +5,7 @@ from exrep_hf.arguments.data import DataArguments
 from exrep_hf.arguments.distillation import DistillationArguments
 from exrep_hf.arguments.evaluation import EvaluationArguments
 from exrep_hf.arguments.model import ModelArguments
+from exrep_hf.arguments.publishing import PublishArguments, VerificationArguments
 from exrep_hf.arguments.study import StudyArguments
 
 __all__ = [
@@ -13,5 +14,7 @@ __all__ = [
     "DistillationArguments",
     "EvaluationArguments",
     "ModelArguments",
+    "PublishArguments",
     "StudyArguments",
+    "VerificationArguments",
 ]

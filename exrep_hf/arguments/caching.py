@@ -1,9 +1,19 @@
 """Settings of storing a teacher's answers, beside those of the training that will use them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
+from exrep_hf.arguments.data import DataArguments
 from exrep_hf.arguments.distillation import DistillationArguments
+
+# What has an effect on stored answers: of the teacher, the images, their views, and the machine.
+SETTINGS_OF_CACHING = frozenset(
+    {field.name for field in fields(DataArguments)}
+    | {"teacher", "teacher_revision", "image_size", "channels_last", "views", "mixup", "cutmix", "seed", "data_seed"}
+    | {"dtype", "top_k", "rows_per_shard", "rebuild", "expect_top1", "teacher_license", "dataset_license"}
+    | {"output_dir", "push_to_hub", "hub_token", "hub_private_repo"}
+    | {"per_device_eval_batch_size", "dataloader_num_workers", "use_cpu", "bf16", "fp16", "ddp_backend", "ddp_timeout"}
+)
 
 
 @dataclass
@@ -14,7 +24,7 @@ class CachingArguments(DistillationArguments):
         ValueError: for a value outside its range.
     """
 
-    _argument_group_name = "storing answers: these first, then those of the training that will use them"
+    _argument_group_name = "storing answers"
 
     dtype: Literal["float16", "bfloat16", "float32"] = field(
         default="float16", metadata={"help": "Type of the stored logits and features."}
@@ -27,9 +37,9 @@ class CachingArguments(DistillationArguments):
     )
     rows_per_shard: int = field(default=16384, metadata={"help": "Images in a file."})
     per_device_eval_batch_size: int = field(
-        default=64, metadata={"help": "Images that the teacher is asked about at a time, on each process."}
+        default=64, metadata={"help": "Images that the teacher is queried on at a time, on each process."}
     )
-    rebuild: bool = field(default=False, metadata={"help": "Write damaged files of a finished folder anew."})
+    rebuild: bool = field(default=False, metadata={"help": "Write damaged files of a finished folder again."})
     expect_top1: float | None = field(
         default=None,
         metadata={

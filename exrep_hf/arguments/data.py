@@ -5,6 +5,11 @@ from typing import Literal
 
 from exrep_hf.arguments.ranges import require
 
+# How images are varied where nothing else is said: here, and in `Augmentation`.
+CROP_SCALE = (0.35, 1.0)
+CROP_RATIO = (0.75, 1.3333333)
+FLIP_PROBABILITY = 0.5
+
 
 @dataclass
 class DataArguments:
@@ -65,12 +70,13 @@ class DataArguments:
         default=False, metadata={"help": "Train on the evaluation transform, without augmentation (the paper's way)."}
     )
     scale: list[float] = field(
-        default_factory=lambda: [0.35, 1.0], metadata={"help": "Area of the random crop, as a share of the image."}
+        default_factory=lambda: list(CROP_SCALE),
+        metadata={"help": "Area of the random crop, as a share of the image."},
     )
     ratio: list[float] = field(
-        default_factory=lambda: [0.75, 1.3333333], metadata={"help": "Width over height of the random crop."}
+        default_factory=lambda: list(CROP_RATIO), metadata={"help": "Width over height of the random crop."}
     )
-    hflip: float = field(default=0.5, metadata={"help": "Probability of a horizontal flip."})
+    hflip: float = field(default=FLIP_PROBABILITY, metadata={"help": "Probability of a horizontal flip."})
     auto_augment: str | None = field(
         default=None, metadata={"help": "timm policy, e.g. `rand-m6-n2`; applied before teacher and student part."}
     )

@@ -2,9 +2,11 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
-from transformers import TrainingArguments
+from transformers import SchedulerType, TrainingArguments
 
+from exrep_hf.arguments.preset import DEFAULT_PRESET, read_preset
 from exrep_hf.arguments.ranges import require
 
 
@@ -13,19 +15,24 @@ class DistillationArguments(TrainingArguments):
     """`TrainingArguments` with the weights and settings of ExRep's loss.
 
     The objective is `ce_weight·CE + kd_weight·KD + crd_weight·CRD + adversarial_weight·ADV + critic_weight·CRITIC`
-    (Jeon et al., ACCV 2020, with the published weights as defaults). A weight of 0 leaves that term's work out.
+    (Jeon et al., ACCV 2020). A weight of 0 leaves that term's work out. The defaults are those of the preset `exrep`;
+    the published settings are the preset `exrep-paper`. `learning_rate`, length and `freeze_batch_norm` follow from
+    student and images where they are not given: `DistillationTrainer` fills them in and prints them.
+
+    Attributes:
+        preset: the one that these settings come from; a setting that was changed keeps its name.
 
     Raises:
         ValueError: for a negative weight, a temperature ≤ 0, a momentum outside [0, 1), or fewer than one negative.
     """
 
-    _argument_group_name = "training: the Trainer's own settings, and those of the loss"
+    _argument_group_name = "loss and training"
 
-    ce_weight: float = field(default=1.0, metadata={"help": "Weight of the cross-entropy with the labels."})
+    ce_weight: float = field(default=0.0, metadata={"help": "Weight of the cross-entropy with the labels."})
     kd_weight: float = field(default=1.0, metadata={"help": "Weight of the KL divergence from the teacher's logits."})
-    crd_weight: float = field(default=0.8, metadata={"help": "Weight of contrastive representation distillation."})
+    crd_weight: float = field(default=0.0, metadata={"help": "Weight of contrastive representation distillation."})
     adversarial_weight: float = field(
-        default=0.1, metadata={"help": "Weight of the student's term against the critic; 0 trains no critic."}
+        default=0.0, metadata={"help": "Weight of the student's term against the critic; 0 trains no critic."}
     )
     critic_weight: float = field(default=0.1, metadata={"help": "Weight of the critic's own loss."})
     temperature: float = field(default=4.0, metadata={"help": "Softmax temperature τ of the KL divergence."})
@@ -36,7 +43,7 @@ class DistillationArguments(TrainingArguments):
     queue_length: int | None = field(
         default=None,
         metadata={
-            "help": "Contrast with so many latest embeddings in the place of a bank with a row an image: for data "
+            "help": "Contrast with so many latest embeddings instead of a bank with a row an image: for data "
             "sets whose bank (1 kB an image) does not fit."
         },
     )
@@ -45,12 +52,12 @@ class DistillationArguments(TrainingArguments):
         default=None, metadata={"help": "Learning rate of the critic; `learning_rate` where not given."}
     )
     mixup: float = field(
-        default=0.0,
-        metadata={"help": "α of Mixup, 0 for none; the teacher is asked about the mixed image (timm's name)."},
+        default=1.0,
+        metadata={"help": "α of Mixup, 0 for none; the teacher is queried on the mixed image (timm's name)."},
     )
     cutmix: float = field(
-        default=0.0,
-        metadata={"help": "α of CutMix, 0 for none; the teacher is asked about the mixed image (timm's name)."},
+        default=1.0,
+        metadata={"help": "α of CutMix, 0 for none; the teacher is queried on the mixed image (timm's name)."},
     )
     views: int | None = field(
         default=None,
@@ -66,9 +73,34 @@ class DistillationArguments(TrainingArguments):
             "as x: below 1 the Input Distiller can be removed afterwards."
         },
     )
-    freeze_batch_norm: bool = field(
-        default=True,
-        metadata={"help": "Keep the student's BatchNorm statistics as they were; turn off for an untrained student."},
+    freeze_batch_norm: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Keep the student's BatchNorm statistics as they were. Not given: they are free where images are "
+            "mixed or the student starts from nothing, else frozen."
+        },
+    )
+
+    learning_rate: float | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Peak learning rate. Not given: it follows from what the student starts from (pre-trained weights "
+            "or nothing) and from the images a step, for AdamW, and is printed."
+        },
+    )
+    num_train_epochs: float | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Length in epochs. Where neither this nor `max_steps` is given: at least 1 500 steps and at least "
+            "30 epochs, printed."
+        },
+    )
+    per_device_train_batch_size: int = field(default=128, metadata={"help": "Images a step on each process."})
+    warmup_steps: float = field(
+        default=0.03, metadata={"help": "Steps of linear warm-up, or below 1 their share of all steps."}
+    )
+    lr_scheduler_type: SchedulerType | str = field(
+        default="cosine", metadata={"help": "Schedule of the learning rate: any of transformers' names."}
     )
 
     label_smoothing_factor: float = field(
@@ -91,9 +123,31 @@ class DistillationArguments(TrainingArguments):
         metadata={"help": "Search for parameters without a gradient at each step: for students that leave some out."},
     )
 
+    preset: str = field(
+        default=DEFAULT_PRESET, init=False, metadata={"help": "Where these settings come from; set by `from_preset`."}
+    )
+
     def __post_init__(self) -> None:
         self.check()
         super().__post_init__()
+
+    @classmethod
+    def from_preset(cls, name: str, **changes: Any) -> "DistillationArguments":
+        """Return the training settings of a preset, with changes.
+
+        Its settings of the student and of the images are taken by `ExRepForImageClassification.from_backbone(…,
+        preset=name)` and `Augmentation.from_preset(name)`.
+
+        Args:
+            name: `exrep`, `kd`, `crd` or `exrep-paper`: what `recipes/train.py --config` takes.
+            **changes: fields of this class, which win.
+
+        Raises:
+            ValueError: for an unknown preset (naming the nearest one), or a value outside its range.
+        """
+        arguments = cls(**read_preset(name).settings_of(cls) | changes)
+        arguments.preset = name
+        return arguments
 
     def check(self) -> None:
         """Check the settings that are not the Trainer's own.

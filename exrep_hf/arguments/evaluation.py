@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 class EvaluationArguments:
     """What is evaluated, on what, and where the figures go."""
 
+    _argument_group_name = "evaluating"
+
     model: str = field(metadata={"help": "The student: a Hub name, or a folder."})
     dataset: str = field(metadata={"help": "Hub name, folder, file, `digits` or `fashion_mnist`."})
     split: str = field(default="test", metadata={"help": "Split to evaluate on."})

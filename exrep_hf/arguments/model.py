@@ -28,7 +28,7 @@ class ModelArguments:
     teacher_cache: str | None = field(
         default=None,
         metadata={
-            "help": "A teacher's stored answers, in the place of the teacher itself, which is then neither loaded nor "
+            "help": "A teacher's stored answers, instead of the teacher itself, which is then neither loaded nor "
             "trained: a folder that `recipes/cache_teacher.py` wrote, or a data set on the Hub."
         },
     )
@@ -58,7 +58,7 @@ class ModelArguments:
         default=0.0, metadata={"help": "Weight decay of `teacher_steps` and `student_steps`."}
     )
     distiller: Literal["light", "paper", "none"] = field(
-        default="light",
+        default="none",
         metadata={"help": "Input Distiller before the student: `light`, `paper` (34.6 GMACs at 240 px) or `none`."},
     )
     distiller_channels: int = field(default=24, metadata={"help": "Width of the `light` distiller."})

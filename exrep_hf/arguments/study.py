@@ -1,10 +1,13 @@
 """Settings of a study: how often, against what, and what of it is published."""
 
-import json
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import yaml
+
 from exrep_hf.arguments.ranges import require
+
+NAMED_CONTROLS = ("ce", "kd")
 
 
 @dataclass
@@ -13,11 +16,18 @@ class StudyArguments:
 
     _argument_group_name = "study"
 
-    arm: str = field(default="exrep", metadata={"help": "Name of the settings given here, in tables and results."})
+    arm: str | None = field(
+        default=None,
+        metadata={
+            "help": "Name of the settings given here, in tables, results and card; that of the preset where not given."
+        },
+    )
     controls: dict | str | None = field(
         default=None,
         metadata={
-            "help": "Other arms with the same steps: a mapping from name to settings that differ, in YAML or JSON."
+            "help": "What the method is compared with, by the same steps: a mapping from name to settings that differ "
+            "(YAML), names of `ce` (labels) and `kd` (labels and logits), or `none`. Not given: `ce` and `kd`, where "
+            "they take no more than two hours."
         },
     )
     num_seeds: int = field(
@@ -48,13 +58,26 @@ class StudyArguments:
         require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "≥ 1")
         variants = ("plain", "distiller", "both")
         require(self.variant in variants, "variant", self.variant, f"one of {variants}")
-        if isinstance(self.controls, str):
-            try:
-                self.controls = json.loads(self.controls)
-            except json.JSONDecodeError as error:
-                raise ValueError(f"`controls` is {self.controls!r}; expected a JSON mapping ({error}).") from error
-        controls: Any = self.controls or {}
-        for name, changes in controls.items():
-            require(isinstance(changes, dict), f"controls.{name}", changes, "a mapping from setting to value")
-        require(self.arm not in controls, "arm", self.arm, "a name that `controls` does not use")
-        self.controls = controls
+        self.controls = _read_controls(self.controls)
+
+
+def _read_controls(given: Any) -> dict[str, Any] | None:
+    """Return the controls by name, each with its changes or None for those of its name; None: not given."""
+    if isinstance(given, str):
+        try:
+            given = yaml.safe_load(given)
+        except yaml.YAMLError as error:
+            raise ValueError(f"`controls` is {given!r}; expected YAML, such as `{{kd: {{mixup: 0}}}}`.") from error
+        if given is None or given == "none":
+            return {}
+    if given is None:
+        return None
+    named: Any = [given] if isinstance(given, str) else given
+    if isinstance(named, list) and all(isinstance(name, str) for name in named):
+        named = dict.fromkeys(named)
+    require(isinstance(named, dict), "controls", given, "a mapping from name to settings, names, or `none`")
+    for name, changes in named.items():
+        known = changes is None and name in NAMED_CONTROLS
+        expected = f"a mapping from setting to value, or nothing for one of {NAMED_CONTROLS}"
+        require(known or isinstance(changes, dict), f"controls.{name}", changes, expected)
+    return named

@@ -2,7 +2,14 @@
 
 from exrep_hf.data.augmentation import Augmentation, ViewTransform
 from exrep_hf.data.checks import check_images, check_items, check_labels, find_broken_images
-from exrep_hf.data.classes import check_class_order, check_same_classes, class_names, encode_labels, label_names
+from exrep_hf.data.classes import (
+    check_class_order,
+    check_same_classes,
+    class_names,
+    encode_labels,
+    label_names,
+    names_or_numbers,
+)
 from exrep_hf.data.collator import collate_distillation
 from exrep_hf.data.datasets import DistillationDataset
 from exrep_hf.data.loading import find_columns, load_digits, load_images
@@ -29,6 +36,7 @@ __all__ = [
     "find_broken_images",
     "find_columns",
     "label_names",
+    "names_or_numbers",
     "load_digits",
     "load_images",
     "split_public_private",

@@ -10,6 +10,8 @@ from torch import Tensor
 from torchvision.transforms import RandomResizedCrop
 
 from exrep_hf.arguments import DataArguments
+from exrep_hf.arguments.data import CROP_RATIO, CROP_SCALE, FLIP_PROBABILITY
+from exrep_hf.arguments.preset import read_preset
 from exrep_hf.data.pixels import STUDENT_PIXELS, teacher_pixels_name
 from exrep_hf.data.preprocessing import RESAMPLING, Preprocessing
 
@@ -28,14 +30,23 @@ class Augmentation:
         ValueError: if a value is outside its range or the policy cannot be read.
     """
 
-    scale: tuple[float, float] = (0.08, 1.0)
-    ratio: tuple[float, float] = (3 / 4, 4 / 3)
-    hflip: float = 0.5
+    scale: tuple[float, float] = CROP_SCALE
+    ratio: tuple[float, float] = CROP_RATIO
+    hflip: float = FLIP_PROBABILITY
     auto_augment: str | None = None
 
     @classmethod
+    def from_preset(cls, name: str) -> "Augmentation | None":
+        """Return how a preset varies its images; None where it does not.
+
+        Raises:
+            ValueError: for an unknown preset, naming the nearest one.
+        """
+        return cls.from_arguments(DataArguments(**read_preset(name).settings_of(DataArguments)))
+
+    @classmethod
     def from_arguments(cls, args: DataArguments) -> "Augmentation | None":
-        """How training images are varied under some settings; None with `no_aug`."""
+        """Return how training images are varied under some settings; None with `no_aug`."""
         if args.no_aug:
             return None
         low, high = args.scale
@@ -44,11 +55,11 @@ class Augmentation:
 
     def __post_init__(self) -> None:
         if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise ValueError(f"scale is {self.scale}, expected (smallest, largest) part of the area within (0, 1].")
+            raise ValueError(f"`scale` is {self.scale}; expected (smallest, largest) part of the area within (0, 1].")
         if not 0 < self.ratio[0] <= self.ratio[1]:
-            raise ValueError(f"ratio is {self.ratio}, expected (smallest, largest) aspect ratio, both above 0.")
+            raise ValueError(f"`ratio` is {self.ratio}; expected (smallest, largest) aspect ratio, both above 0.")
         if not 0 <= self.hflip <= 1:
-            raise ValueError(f"hflip is {self.hflip}, expected a probability between 0 and 1.")
+            raise ValueError(f"`hflip` is {self.hflip}; expected a probability between 0 and 1.")
         if self.auto_augment is not None:
             policy_transform(self.auto_augment, 224, (0.5, 0.5, 0.5), Image.Resampling.BICUBIC)
 
@@ -56,7 +67,7 @@ class Augmentation:
 def policy_transform(
     policy: str, size: int, mean: tuple[float, ...], resampling: Image.Resampling
 ) -> Callable[[Image.Image], Image.Image]:
-    """Builds timm's auto-augmentation for RGB images whose shorter edge has `size` pixels.
+    """Build timm's auto-augmentation for RGB images whose shorter edge has `size` pixels.
 
     Raises:
         ValueError: if timm cannot read the policy.
@@ -74,7 +85,7 @@ def policy_transform(
         return auto_augment_transform(policy, options)
     except (AssertionError, ValueError, KeyError, IndexError) as error:
         raise ValueError(
-            f"auto_augment is {policy!r}, which timm cannot read ({error}); expected a policy such as "
+            f"`auto_augment` is {policy!r}, which timm cannot read ({error}); expected a policy such as "
             "'rand-m9-mstd0.5', 'original-mstd0.5' or 'augmix-m3'."
         ) from error
 
@@ -118,7 +129,7 @@ class ViewTransform:
             self._policy = policy_transform(augmentation.auto_augment, size, mean, resampling)
 
     def __call__(self, image: Image.Image) -> dict[str, Tensor]:
-        """Transforms a decoded image of any size.
+        """Transform a decoded image of any size.
 
         Returns:
             `pixel_values` `(channels, height, width)` for the student, and for the teacher each set of pixels that

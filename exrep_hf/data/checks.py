@@ -20,7 +20,7 @@ NAMED_ROWS = 5
 
 
 def find_broken_images(dataset: Dataset, image_column: str, num_proc: int | None = None) -> list[tuple[int, str]]:
-    """Decodes every image once, with a progress bar.
+    """Decode every image once, with a progress bar.
 
     Args:
         dataset: a data set with an `Image` column.
@@ -48,7 +48,7 @@ def find_broken_images(dataset: Dataset, image_column: str, num_proc: int | None
 def check_images(
     dataset: Dataset, image_column: str, skip_broken: bool = False, num_proc: int | None = None
 ) -> tuple[Dataset, int]:
-    """Makes sure that every image can be decoded.
+    """Make sure that every image can be decoded.
 
     Args:
         dataset: a data set with an `Image` column.
@@ -77,7 +77,7 @@ def check_images(
 
 
 def _reasons(batch: dict[str, list[Any]], image_column: str) -> dict[str, list[str]]:
-    """Returns why each image of a batch cannot be decoded, or an empty text."""
+    """Return why each image of a batch cannot be decoded, or an empty text."""
     return {"reason": [_reason(stored) for stored in batch[image_column]]}
 
 
@@ -142,7 +142,7 @@ def check_items(dataset: Any, needed: Sequence[str], num_labels: int, name: str 
 
 
 def is_map_style(dataset: Any) -> bool:
-    """Whether rows can be asked for by number, as opposed to an iterable data set, or none at all."""
+    """Return whether rows can be asked for by number, as opposed to an iterable data set, or none at all."""
     # torch's iterable data sets inherit a `__getitem__` that only raises.
     return not isinstance(dataset, IterableDataset) and hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__")
 
@@ -158,7 +158,7 @@ def _check_number(value: Any, what: str, count: int, meaning: str) -> None:
 
 
 def check_labels(dataset: Dataset, label_column: str, num_labels: int) -> None:
-    """Makes sure that every label is a class of the model.
+    """Make sure that every label is a class of the model.
 
     Raises:
         ValueError: naming the first row whose label is missing, not an integer, or outside 0 ... num_labels - 1.
@@ -166,14 +166,14 @@ def check_labels(dataset: Dataset, label_column: str, num_labels: int) -> None:
     for row, label in enumerate(dataset.with_format(None)[label_column][:]):
         if not isinstance(label, int) or not 0 <= label < num_labels:
             raise ValueError(
-                f"the label in row {row}, column {label_column!r}, is {label!r}; expected an integer from 0 to "
+                f"The label in row {row}, column {label_column!r}, is {label!r}; expected an integer from 0 to "
                 f"{num_labels - 1}, as the model has {num_labels} classes. Correct the data set, or use a model with "
                 "as many classes as the data set."
             )
 
 
 def check_label_batch(labels: Tensor, num_labels: int) -> None:
-    """Makes sure that the labels `(batch,)` of a batch are classes; only on the CPU: other devices would have to wait.
+    """Make sure that the labels `(batch,)` of a batch are classes; only on the CPU: other devices would have to wait.
 
     Raises:
         ValueError: if one is outside 0 ... num_labels - 1.

@@ -7,7 +7,7 @@ from datasets import ClassLabel, Dataset, DatasetDict, Value
 
 
 def label_names(dataset: Dataset, label_column: str) -> list[str] | None:
-    """Returns the names of the classes in the order of their numbers, or `None` where the data set has none."""
+    """Return the names of the classes in the order of their numbers, or `None` where the data set has none."""
     feature = dataset.features[label_column]
     return list(feature.names) if isinstance(feature, ClassLabel) else None
 
@@ -25,14 +25,14 @@ class HasClasses(Protocol):
 
 
 def check_same_classes(student: HasClasses, teacher: HasClasses) -> None:
-    """Makes sure that the outputs of student and teacher stand for the same classes in the same order.
+    """Make sure that the outputs of student and teacher stand for the same classes in the same order.
 
     Raises:
         ValueError: if their numbers differ, or both name the same classes in another order.
     """
     if student.num_labels != teacher.num_labels:
         raise ValueError(
-            f"the student has {student.num_labels} classes and the teacher has {teacher.num_labels}; expected the "
+            f"The student has {student.num_labels} classes and the teacher has {teacher.num_labels}; expected the "
             "same number. Use models trained on the same classes, or give the student a new head with num_labels."
         )
     student_names, teacher_names = class_names(student), class_names(teacher)
@@ -41,7 +41,7 @@ def check_same_classes(student: HasClasses, teacher: HasClasses) -> None:
 
 
 def check_class_order(config: HasClasses, names: Sequence[str] | None) -> None:
-    """Makes sure that a model and a data set that name the same classes number them alike.
+    """Make sure that a model and a data set that name the same classes number them alike.
 
     Args:
         config: the model's configuration.
@@ -56,12 +56,17 @@ def check_class_order(config: HasClasses, names: Sequence[str] | None) -> None:
 
 
 def class_names(config: HasClasses) -> list[str] | None:
-    """Returns the names of a model's classes, or `None` where they are transformers' placeholders (`LABEL_0` ...)."""
+    """Return the names of a model's classes, or `None` where they are transformers' placeholders (`LABEL_0` ...)."""
     id2label = config.id2label or {}
     names = [str(name) for _, name in sorted((int(number), name) for number, name in id2label.items())]
     if not names or names == [f"LABEL_{number}" for number in range(len(names))]:
         return None
     return names
+
+
+def names_or_numbers(names: Sequence[str] | None, num_labels: int) -> list[str]:
+    """Return the names of classes, or their numbers where there are no names."""
+    return list(names) if names else [str(number) for number in range(num_labels)]
 
 
 def _check_order(first: str, first_names: list[str], second: str, second_names: list[str]) -> None:
@@ -75,7 +80,7 @@ def _check_order(first: str, first_names: list[str], second: str, second_names: 
 
 
 def encode_labels(splits: DatasetDict, label_column: str) -> DatasetDict:
-    """Turns text labels into class numbers, in alphabetical order of all splits' labels together.
+    """Turn text labels into class numbers, in alphabetical order of all splits' labels together.
 
     `DatasetDict.class_encode_column` numbers each split on its own, so that a class missing from one split would shift
     the numbers there. Labels that are numbers already are returned as they are.
@@ -91,7 +96,7 @@ def encode_labels(splits: DatasetDict, label_column: str) -> DatasetDict:
         labels = rows.unique(label_column)
         if None in labels:
             raise ValueError(
-                f"a label in the column {label_column!r} of the split {split!r} is missing: remove the rows "
+                f"A label in the column {label_column!r} of the split {split!r} is missing: remove the rows "
                 "without label."
             )
         names.update(labels)

@@ -13,7 +13,7 @@ KEYS = ("labels", "sample_index", "view", "teacher_logits", "teacher_features")
 
 
 def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-    """Stacks the items of any data set whose items are dicts with `pixel_values`.
+    """Stack the items of any data set whose items are dicts with `pixel_values`.
 
     Args:
         items: dicts with `pixel_values` and any of `teacher_pixel_values` (or several sets of them), `labels` (or
@@ -30,12 +30,12 @@ def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor
     for position, item in enumerate(renamed):
         if "pixel_values" not in item:
             raise ValueError(
-                f"item {position} of the batch has no 'pixel_values', only {sorted(items[position])}: wrap the data "
+                f"Item {position} of the batch has no 'pixel_values', only {sorted(items[position])}: wrap the data "
                 "set in DistillationDataset, or return 'pixel_values' from its __getitem__."
             )
         if _known(item) != present:
             raise ValueError(
-                f"items of one batch disagree: item 0 has {present}, item {position} has {_known(item)}; every item "
+                f"Items of one batch disagree: item 0 has {present}, item {position} has {_known(item)}; every item "
                 "must have the same keys."
             )
     return {key: _stacked(key, [item[key] for item in renamed]) for key in present}

@@ -38,7 +38,7 @@ class DistillationDataset(torch.utils.data.Dataset):
         self, dataset: Dataset, transform: ViewTransform, image_column: str, label_column: str | None = None
     ) -> None:
         if len(dataset) == 0:
-            raise ValueError("the data set is empty; expected at least one image.")
+            raise ValueError("The data set is empty; expected at least one image.")
         columns = [image_column] if label_column is None else [image_column, label_column]
         self.rows = dataset.with_format(None).select_columns(columns)
         self.transform = transform
@@ -54,7 +54,7 @@ class DistillationDataset(torch.utils.data.Dataset):
         return None if self.label_column is None else self.rows[self.label_column][:]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Returns one item.
+        """Return one item.
 
         Returns:
             the tensors of `transform`: `pixel_values` `(channels, height, width)`, and the teacher's own pixels;
@@ -66,11 +66,11 @@ class DistillationDataset(torch.utils.data.Dataset):
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Returns several items, read together."""
+        """Return several items, read together."""
         return list(self.iterate(indices))
 
     def iterate(self, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Reads several rows together and transforms each when it is asked for."""
+        """Read several rows together and transform each when it is asked for."""
         positions = [range(len(self))[index] for index in indices]
         try:
             rows = self.rows[positions]
@@ -108,7 +108,7 @@ class DistillationDataset(torch.utils.data.Dataset):
         stored = self.rows.cast_column(self.image_column, Image(decode=False))[position][self.image_column] or {}
         file = f" ({stored['path']})" if stored.get("path") else ""
         return ValueError(
-            f"the image in row {position}{file} cannot be decoded: {reason}. Replace it, or leave such rows out with "
+            f"The image in row {position}{file} cannot be decoded: {reason}. Replace it, or leave such rows out with "
             "--skip_broken_images."
         )
 
@@ -142,15 +142,15 @@ class SeededDataset(torch.utils.data.Dataset):
         return len(self.dataset)
 
     def __getitem__(self, index: int) -> Any:
-        """Returns the item of a row, made under its own seed."""
+        """Return the item of a row, made under its own seed."""
         return self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        """Returns several items, each made under its own seed."""
+        """Return several items, each made under its own seed."""
         return self.items_of(indices, int(self._epoch))
 
     def items_of(self, indices: Sequence[int], number: int) -> list[Any]:
-        """Returns several items, each made under the seed of this row and number (of an epoch or a view)."""
+        """Return several items, each made under the seed of this row and number (of an epoch or a view)."""
         # Lazy: an item's randomness happens when it is asked for, under the seed set just before.
         if isinstance(self.dataset, DistillationDataset):
             items = self.dataset.iterate(indices)
@@ -219,7 +219,7 @@ class ReplayedDataset(SeededDataset):
         self.num_labels = num_labels
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
-        """Returns several items of the current view.
+        """Return several items of the current view.
 
         Returns:
             The data set's items, mixed where the policy says so, with the number of the view as `view`.
@@ -239,7 +239,7 @@ class ReplayedDataset(SeededDataset):
         ]
 
     def _draw_mixture(self, row: int, view: int) -> tuple[int, Tensor, Tensor]:
-        """The row of the partner, and `Mixing.draw` for one image."""
+        """Return the row of the partner, and `Mixing.draw` for one image."""
         seed_generators([self.seed, view, row, _MIXTURE])
         partner = int(torch.randint(len(self), ()))
         return partner, *self.policy.mixing.draw(1)

@@ -22,12 +22,15 @@ from PIL import Image as PILImage
 from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
 
+from exrep_hf.data.classes import names_or_numbers
+
 ACCEPTED = (
     "a data set's name on the Hub, a folder of images (class folders, or train/ and test/ with class folders), "
     "Parquet or Arrow files or a folder of them, a folder of IDX files, 'fashion_mnist' (with data_dir: a folder of "
     "its IDX files), a folder written by save_to_disk, or 'digits'"
 )
 HUB_NAMES = {"fashion_mnist": "zalando-datasets/fashion_mnist"}
+"""Data sets that we call by shorter names than the Hub does."""
 _ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
@@ -59,7 +62,7 @@ def load_images(
     data_dir: str | None = None,
     may_be_path: bool = True,
 ) -> Dataset | DatasetDict:
-    """Loads an image data set; no code of the data set is ever run.
+    """Load an image data set; no code of the data set is ever run.
 
     Args:
         name: what to load; a local path wins over a Hub name.
@@ -75,7 +78,7 @@ def load_images(
     splits = loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
     for split_name, rows in splits.items():
         if len(rows) == 0:
-            raise ValueError(f"the split {split_name!r} of {name!r} is empty; expected at least one image in it.")
+            raise ValueError(f"The split {split_name!r} of {name!r} is empty; expected at least one image in it.")
     splits = _with_image_features(splits)
     if split is None:
         return splits
@@ -85,7 +88,7 @@ def load_images(
 
 
 def load_digits() -> DatasetDict:
-    """Loads scikit-learn's digits: 1797 scans of 8x8 pixels (grey, 0..255) in fixed, stratified splits."""
+    """Load scikit-learn's digits: 1797 scans of 8x8 pixels (grey, 0..255) in fixed, stratified splits."""
     digits = sklearn_digits()
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     features = Features({"image": Image(), "label": ClassLabel(names=[str(name) for name in digits.target_names])})
@@ -108,7 +111,7 @@ def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path:
     is_local = may_be_path and (path := path.expanduser()).exists()
     if data_dir is not None and (is_local or name == "digits"):
         raise ValueError(
-            f"data_dir is {data_dir!r} beside {name!r}, which needs none: it is for 'fashion_mnist' and for data sets "
+            f"`data_dir` is {data_dir!r} beside {name!r}, which needs none: it is for 'fashion_mnist' and data sets "
             "on the Hub. Leave it out."
         )
     if is_local:
@@ -131,13 +134,13 @@ def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path:
         return load_dataset(HUB_NAMES.get(name, name), config_name, data_dir=data_dir)
     except (DatasetNotFoundError, FileNotFoundError, ConnectionError, RuntimeError, ValueError) as error:
         # RuntimeError: the data set needs its own loading script; ValueError: an unknown configuration.
-        raise ValueError(f"no data set found at {name!r} ({error}); expected {ACCEPTED}.") from error
+        raise ValueError(f"No data set found at {name!r} ({error}); expected {ACCEPTED}.") from error
 
 
 def _load_local(path: Path) -> Dataset | DatasetDict:
     if path.is_file():
         if path.suffix not in BUILDERS:
-            raise ValueError(f"the file {str(path)!r} is not a data set; expected {ACCEPTED}.")
+            raise ValueError(f"The file {str(path)!r} is not a data set; expected {ACCEPTED}.")
         return load_dataset(BUILDERS[path.suffix], data_files=str(path))
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return load_from_disk(str(path))
@@ -149,13 +152,13 @@ def _load_local(path: Path) -> Dataset | DatasetDict:
             return load_dataset(builder, data_dir=str(path))
     if not suffixes & IMAGE_SUFFIXES:
         raise ValueError(
-            f"the folder {str(path)!r} holds neither images nor Parquet or Arrow files; expected {ACCEPTED}."
+            f"The folder {str(path)!r} holds neither images nor Parquet or Arrow files; expected {ACCEPTED}."
         )
     return load_dataset("imagefolder", data_dir=str(path))
 
 
 def _with_image_features(splits: DatasetDict) -> DatasetDict:
-    """Declares encoded images as images where a file that another library wrote does not say so."""
+    """Declare encoded images as images where a file that another library wrote does not say so."""
     for column, feature in next(iter(splits.values())).features.items():
         encoded = isinstance(feature, dict) and set(feature) == {"bytes", "path"}
         if encoded or (column in ("image", "img") and feature == Value("binary")):
@@ -166,7 +169,7 @@ def _with_image_features(splits: DatasetDict) -> DatasetDict:
 def find_columns(
     dataset: Dataset, image_column_name: str | None = None, label_column_name: str | None = None
 ) -> tuple[str, str | None]:
-    """Finds the image column and the label column, by name or by guess.
+    """Find the image column and the label column, by name or by guess.
 
     Args:
         dataset: any data set with features.
@@ -183,17 +186,17 @@ def find_columns(
     columns = ", ".join(f"{name} ({_kind(feature)})" for name, feature in features.items())
     for name, option in ((image_column_name, "image_column_name"), (label_column_name, "label_column_name")):
         if name is not None and name not in features:
-            raise ValueError(f"{option} is {name!r}, but the data set has the columns {columns}.")
+            raise ValueError(f"`{option}` is {name!r}, but the data set has the columns {columns}.")
     images = [name for name, feature in features.items() if isinstance(feature, Image)]
     image = image_column_name or _only(images, IMAGE_NAMES)
     if image is None:
         raise ValueError(
-            f"the image column is not known: {len(images)} columns hold images; the data set has the columns "
+            f"The image column is not known: {len(images)} columns hold images; the data set has the columns "
             f"{columns}. Name it with image_column_name."
         )
     if image not in images:
         raise ValueError(
-            f"the column {image!r} does not hold images; the data set has the columns {columns}. Name an Image "
+            f"The column {image!r} does not hold images; the data set has the columns {columns}. Name an Image "
             f"column, or declare it with dataset.cast_column({image!r}, datasets.Image())."
         )
     class_labels = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
@@ -211,12 +214,12 @@ def _kind(feature: object) -> str:
 
 
 def has_idx_files(folder: Path) -> bool:
-    """Whether a folder holds a training set in IDX files, compressed or not."""
+    """Return whether a folder holds a training set in IDX files, compressed or not."""
     return any(folder.glob(f"train-{PARTS['images']}*"))
 
 
 def load_idx(folder: Path, class_names: list[str] | None = None) -> DatasetDict:
-    """Loads `train` and `test` from a folder of IDX files (`train-images-idx3-ubyte.gz` and its three siblings).
+    """Load `train` and `test` from a folder of IDX files (`train-images-idx3-ubyte.gz` and its three siblings).
 
     Args:
         folder: holds the files, with or without `.gz`.
@@ -230,10 +233,10 @@ def load_idx(folder: Path, class_names: list[str] | None = None) -> DatasetDict:
         pixels, labels = (_read(folder, f"{prefix}-{part}") for part in PARTS.values())
         if pixels.ndim != 3 or labels.ndim != 1 or len(pixels) != len(labels):
             raise ValueError(
-                f"the IDX files of {split!r} in {str(folder)!r} have the shapes {pixels.shape} and {labels.shape}; "
+                f"The IDX files of {split!r} in {str(folder)!r} have the shapes {pixels.shape} and {labels.shape}; "
                 "expected (n, height, width) and (n,)."
             )
-        names = class_names or [str(number) for number in range(int(labels.max()) + 1)]
+        names = names_or_numbers(class_names, int(labels.max()) + 1)
         splits[split] = Dataset.from_dict(
             {"image": [PILImage.fromarray(image) for image in pixels], "label": labels.tolist()},
             features=Features({"image": Image(), "label": ClassLabel(names=names)}),
@@ -250,15 +253,15 @@ def _read(folder: Path, name: str) -> np.ndarray:
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{str(path)!r} can't be decompressed ({error}). Get the file anew.") from error
+        raise ValueError(f"{str(path)!r} can't be decompressed ({error}). Download the file again.") from error
     # Two zero bytes, the type (8: unsigned bytes), the number of dimensions, then each dimension as 4 bytes.
     if content[:3] != b"\0\0\x08":
         raise ValueError(f"{str(path)!r} starts with {content[:4]!r}; expected an IDX file of unsigned bytes.")
     dimensions = content[3] if len(content) > 3 else 0
     if len(content) < 4 + 4 * dimensions:
-        raise ValueError(f"{str(path)!r} ends within its head. Get the file anew.")
+        raise ValueError(f"{str(path)!r} ends within its head. Download the file again.")
     shape = tuple(np.frombuffer(content, ">i4", count=dimensions, offset=4))
     values = np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions)
     if values.size != np.prod(shape):
-        raise ValueError(f"{str(path)!r} holds {values.size} values; its head says {shape}. Get the file anew.")
+        raise ValueError(f"{str(path)!r} holds {values.size} values; its head says {shape}. Download the file again.")
     return values.reshape(shape)

@@ -39,10 +39,10 @@ class Mixing:
     def __post_init__(self) -> None:
         for name in ("mixup", "cutmix"):
             if not 0 <= getattr(self, name) < float("inf"):
-                raise ValueError(f"{name} is {getattr(self, name)}, expected an α ≥ 0 (0 turns it off).")
+                raise ValueError(f"`{name}` is {getattr(self, name)}; expected an α ≥ 0 (0 turns it off).")
 
     def __bool__(self) -> bool:
-        """Whether anything is mixed."""
+        """Return whether anything is mixed."""
         return bool(self.mixup or self.cutmix)
 
     def __call__(self, batch: Mapping[str, Tensor], num_labels: int) -> dict[str, Tensor]:
@@ -79,7 +79,7 @@ class Mixing:
         return mixed | mix_pairs(batch, others, own_share, box, num_labels)
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
-        """Each image's share in a blend `(count,)`, and box (top, left, bottom, right) as parts of the image."""
+        """Return each image's share in a blend `(count,)`, and box (top, left, bottom, right) as image parts."""
         own_share, box = torch.ones(count), torch.zeros(count, 4)
         cut = torch.rand(count) < 0.5 if self.mixup and self.cutmix else torch.full((count,), bool(self.cutmix))
         if self.mixup:

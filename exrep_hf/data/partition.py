@@ -50,11 +50,11 @@ class DataPartition:
         return len(self.names) if self.names else max(self.train["label"][:]) + 1
 
     def num_private(self, seed: int) -> int:
-        """How many training images only the teacher sees."""
+        """Return how many training images only the teacher sees."""
         return len(self._public_and_private(seed)[1])
 
     def parts(self, seed: int) -> tuple[Dataset, Dataset]:
-        """The public images that a student is trained on under this seed, and the images it is judged on."""
+        """Return the public images that a student is trained on under this seed, and the images it is evaluated on."""
         public, _ = self._public_and_private(seed)
         if self.args.evaluate_on == "validation":
             return train_val_split(public, self.args.validation_fraction, seed, "label")
@@ -62,17 +62,17 @@ class DataPartition:
 
     @property
     def evaluated_split(self) -> str | None:
-        """The split that a student is judged on, where that is the whole of one."""
+        """The split that a student is evaluated on, where that is the whole of one."""
         return self.test_split if self.args.evaluate_on == "test" else None
 
     @property
     def evaluated_part(self) -> str:
-        """What a student is judged on: a whole split by its name, or `part of` one."""
+        """What a student is evaluated on: a whole split by its name, or `part of` one."""
         source = self.test_from if self.args.evaluate_on == "test" else self.args.train_split
         return self.evaluated_split or f"part of {source}"
 
     def training_images(self, seed: int, data_args: DataArguments) -> Dataset:
-        """What an arm is trained on: the public images; with `train_on: all` the private ones too."""
+        """Return what an arm is trained on: the public images; with `train_on: all` the private ones too."""
         public, _ = self.parts(seed)
         if data_args.train_on == "public":
             return public
@@ -99,7 +99,7 @@ def load_partition(args: DataArguments, num_proc: int | None = None, may_be_path
     if label_column is None:
         columns = splits[args.train_split].column_names
         raise ValueError(
-            f"{args.dataset!r} has no label column, only {columns}; students are judged by their labels. Name the "
+            f"{args.dataset!r} has no label column, only {columns}; students are evaluated by their labels. Name the "
             "column with `label_column_name`; a folder of images needs a sub-folder for each of two or more classes."
         )
     splits = encode_labels(splits, label_column)

@@ -34,7 +34,7 @@ INTERPOLATIONS = {
 
 
 def has_wide_pixels(image: Image.Image) -> bool:
-    """Whether an image has more than 8 bits a channel, which Pillow would clip."""
+    """Return whether an image has more than 8 bits a channel, which Pillow would clip."""
     return image.mode[0] in "IF"
 
 
@@ -67,25 +67,25 @@ class Preprocessing:
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
-            raise ValueError(f"height and width must be at least 1 pixel, got {self.height} and {self.width}.")
+            raise ValueError(f"`height` and `width` are {self.height} and {self.width}; expected at least 1 pixel.")
         resize_height, resize_width = self.resize if isinstance(self.resize, tuple) else (self.resize, self.resize)
         if self.resize is not None and (resize_height < self.height or resize_width < self.width):  # type: ignore[operator]
             raise ValueError(
-                f"resize={self.resize} is smaller than the input it is cropped to ({self.height}, {self.width}): pass "
-                "a resize at least as large, or None to resize without a crop."
+                f"`resize` is {self.resize}, smaller than the input it is cropped to ({self.height}, {self.width}): "
+                "pass a resize at least as large, or None to resize without a crop."
             )
         if self.interpolation not in RESAMPLING:
-            raise ValueError(f"interpolation is {self.interpolation!r}, expected one of {', '.join(RESAMPLING)}.")
+            raise ValueError(f"`interpolation` is {self.interpolation!r}; expected one of {', '.join(RESAMPLING)}.")
         if len(self.mean) != len(self.std) or len(self.mean) not in (1, 3):
             raise ValueError(
-                f"mean {self.mean} and std {self.std} must both have one value a channel: 3 for RGB, 1 for grey."
+                f"`mean` {self.mean} and `std` {self.std} must both have one value a channel: 3 for RGB, 1 for grey."
             )
         if min(self.std) <= 0:
-            raise ValueError(f"every std must be above 0, got {self.std}.")
+            raise ValueError(f"`std` is {self.std}; expected values above 0.")
 
     @classmethod
     def from_image_processor(cls, processor: BaseImageProcessor) -> "Preprocessing":
-        """Reads the settings of a transformers image processor.
+        """Read the settings of a transformers image processor.
 
         Raises:
             ValueError: if the processor does anything that these settings cannot express; the result is checked
@@ -97,7 +97,7 @@ class Preprocessing:
 
     @classmethod
     def from_model(cls, model: torch.nn.Module) -> "Preprocessing":
-        """Finds the evaluation settings that belong to a timm, transformers or ExRep model.
+        """Find the evaluation settings that belong to a timm, transformers or ExRep model.
 
         timm models are evaluated at their training size, as by transformers' `TimmWrapperImageProcessor`.
 
@@ -107,7 +107,7 @@ class Preprocessing:
         return cls.from_image_processor(image_processor_of(model))
 
     def to_image_processor(self) -> BaseImageProcessor:
-        """Returns a transformers image processor that gives the tensors of `evaluation` and can be saved."""
+        """Return a transformers image processor that gives the tensors of `evaluation` and can be saved."""
         target = {"height": self.height, "width": self.width}
         resize = (self.height, self.width) if self.resize is None else self.resize
         size = (
@@ -132,7 +132,7 @@ class Preprocessing:
         return "RGB" if len(self.mean) == 3 else "L"
 
     def evaluation(self, image: Image.Image) -> Tensor:
-        """Resizes, centre-crops and normalises a whole image; returns float32 `(channels, height, width)`."""
+        """Resize, centre-crop and normalise a whole image; return float32 `(channels, height, width)`."""
         if self.resize is None:
             return self.squeezed(image)
         pixels = self._resized(self.pixels(image), self.resize)
@@ -141,14 +141,14 @@ class Preprocessing:
         return self._normalised(F.crop(pixels, top, left, self.height, self.width))
 
     def squeezed(self, image: Image.Image) -> Tensor:
-        """Resizes a whole image to the input's size, aspect ratio ignored; returns `(channels, height, width)`."""
+        """Resize a whole image to the input's size, aspect ratio ignored; return `(channels, height, width)`."""
         return self._normalised(self._resized(self.pixels(image), (self.height, self.width)))
 
     def pixels(self, image: Image.Image) -> Tensor:
-        """An image's pixels in the model's channels, `(channels, height, width)`, uint8; wide ones are refused."""
+        """Return an image's pixels in the model's channels, `(channels, height, width)`, uint8; refuse wide ones."""
         if has_wide_pixels(image):
             raise ValueError(
-                f"an image of mode {image.mode!r} has more than 8 bits a channel and would be clipped: convert the "
+                f"An image of mode {image.mode!r} has more than 8 bits a channel and would be clipped: convert the "
                 "images to 8-bit greyscale or RGB first."
             )
         return F.pil_to_tensor(image if image.mode == self.mode else image.convert(self.mode))
@@ -172,7 +172,7 @@ class Preprocessing:
 
 
 def image_processor_of(model: torch.nn.Module) -> BaseImageProcessor:
-    """Finds the image processor of a timm, transformers or ExRep model.
+    """Find the image processor of a timm, transformers or ExRep model.
 
     A processor saved beside the weights wins over what the architecture says.
 
@@ -206,7 +206,7 @@ def _unknown(model: torch.nn.Module, reason: str) -> str:
 
 
 def _with_channels_of(model: torch.nn.Module, settings: dict[str, Any]) -> dict[str, Any]:
-    """Corrects timm's settings, which stay at three channels for a model made with `in_chans=1`."""
+    """Correct timm's settings, which stay at three channels for a model made with `in_chans=1`."""
     first_conv = settings.get("first_conv")
     resolved = resolve_data_config(settings)
     if not isinstance(first_conv, str):
@@ -219,7 +219,7 @@ def _with_channels_of(model: torch.nn.Module, settings: dict[str, Any]) -> dict[
 
 
 def processor_settings(processor: BaseImageProcessor) -> dict[str, Any]:
-    """Returns the fields of `Preprocessing` that a processor describes.
+    """Return the fields of `Preprocessing` that a processor describes.
 
     Raises:
         ValueError: for an option that `Preprocessing` cannot express.
@@ -262,7 +262,7 @@ def processor_settings(processor: BaseImageProcessor) -> dict[str, Any]:
 
 
 def _geometry(processor: BaseImageProcessor, crop_pct: float | None) -> dict[str, Any]:
-    """Returns height, width and resize of a processor."""
+    """Return height, width and resize of a processor."""
     size = {key: value for key, value in dict(getattr(processor, "size", None) or {}).items() if value is not None}
     if set(size) == {"shortest_edge"}:
         edge = size["shortest_edge"]
@@ -289,7 +289,7 @@ def _geometry(processor: BaseImageProcessor, crop_pct: float | None) -> dict[str
 
 
 def _timm_settings(data_config: Mapping[str, Any]) -> dict[str, Any]:
-    """Translates timm's data config (see `timm.data.transforms_factory.transforms_imagenet_eval`)."""
+    """Translate timm's data config (see `timm.data.transforms_factory.transforms_imagenet_eval`)."""
     _, height, width = data_config["input_size"]
     scaled = (int(height / data_config["crop_pct"]), int(width / data_config["crop_pct"]))
     resize: int | tuple[int, int] | None
@@ -299,7 +299,7 @@ def _timm_settings(data_config: Mapping[str, Any]) -> dict[str, Any]:
         resize = scaled[0]
     else:
         raise ValueError(
-            f"timm's crop_mode={data_config['crop_mode']!r} with input_size={data_config['input_size']} is not "
+            f"timm has crop_mode={data_config['crop_mode']!r} with input_size={data_config['input_size']} is not "
             f"supported: expected 'squash', or 'center' with a square input. {REMEDY}"
         )
     interpolation = "nearest-exact" if data_config["interpolation"] == "nearest" else data_config["interpolation"]

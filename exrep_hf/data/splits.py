@@ -8,7 +8,7 @@ from sklearn.model_selection import train_test_split
 def split_public_private(
     train: Dataset, private: float | int, seed: int, label_column: str | None
 ) -> tuple[Dataset, Dataset]:
-    """Splits a training set into what everybody may use and what only the teacher has seen.
+    """Split a training set into what everybody may use and what only the teacher has seen.
 
     Args:
         train: the training set.
@@ -29,7 +29,7 @@ def split_public_private(
 def train_val_split(
     dataset: Dataset, validation_fraction: float, seed: int, label_column: str | None
 ) -> tuple[Dataset, Dataset]:
-    """Holds out a part of a training set to choose settings on; arguments and errors as in `split_public_private`.
+    """Hold out a part of a training set to choose settings on; arguments and errors as in `split_public_private`.
 
     Returns:
         (train, validation), rows in their old order.
@@ -42,13 +42,13 @@ def _stratified(
 ) -> tuple[Dataset, Dataset]:
     limit = len(dataset) if isinstance(part, int) else 1
     if not 0 < part < limit:
-        raise ValueError(f"{option} is {part}, expected a part between 0 and {limit}, both excluded.")
+        raise ValueError(f"`{option}` is {part}; expected a part between 0 and {limit}, both excluded.")
     labels = None if label_column is None else np.asarray(dataset[label_column][:])
     try:
         kept, held_out = train_test_split(np.arange(len(dataset)), test_size=part, random_state=seed, stratify=labels)
     except ValueError as error:
         raise ValueError(
-            f"{option}={part} cannot split {len(dataset)} rows by class ({error}); use another fraction, or more "
-            "images in the smallest class."
+            f"`{option}` is {part} and cannot split {len(dataset)} rows by class ({error}); use another fraction, or "
+            "more images in the smallest class."
         ) from error
     return dataset.select(np.sort(kept)), dataset.select(np.sort(held_out))

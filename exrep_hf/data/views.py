@@ -37,7 +37,7 @@ class ViewPolicy:
             raise ValueError(f"`views` is {self.views}; expected at least 1.")
 
     def as_dict(self) -> dict[str, Any]:
-        """The policy in JSON's types, without `reference`: it stands beside, as how the teacher wants its images."""
+        """Return the policy in JSON's types, without `reference`, which stands beside it as the teacher's own."""
         return {name: value for name, value in dataclasses.asdict(self).items() if name != "reference"}
 
     def seen_by(self, models: Sequence[Preprocessing | None]) -> "ViewPolicy":
@@ -53,7 +53,7 @@ class ViewPolicy:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "ViewPolicy":
-        """The policy that `as_dict` wrote, also after it has been JSON."""
+        """Return the policy that `as_dict` wrote, also after it has been JSON."""
         augmentation = content["augmentation"]
         if augmentation is not None:
             pairs = {name: tuple(augmentation[name]) for name in ("scale", "ratio")}

@@ -1,4 +1,4 @@
-"""How much of the distance to the teacher was made good."""
+"""How much of the distance to the teacher was recovered."""
 
 from collections.abc import Sequence
 from statistics import mean, stdev
@@ -21,7 +21,7 @@ def gap_recovered(before: float, after: float, teacher: float) -> float | None:
 
 
 def data_gap_recovered(before: float, after: float, oracle: float) -> float | None:
-    """Share of what the missing data would have brought that was made good, in percent.
+    """Share of what the missing data would have brought that was recovered, in percent.
 
     `100 · (after − before) / (oracle − before)`: 100 means that the missing data no longer matter. A small student is
     bounded by its capacity, which this measure allows for and `gap_recovered` does not.

@@ -52,7 +52,7 @@ def predict(
 
 
 def classification_report(logits: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Any]:
-    """What is said about a classifier's answers.
+    """Return what is said about a classifier's answers.
 
     Args:
         logits: `(n, num_labels)`.

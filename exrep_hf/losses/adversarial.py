@@ -31,7 +31,7 @@ class Critic(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Score features `(batch, dim)`: logits `(batch,)` of being the teacher's."""
-        return self.layers(features).squeeze(-1)
+        return self.layers(features).squeeze(-1)  # (batch, 1) to (batch,)
 
 
 class AdversarialLoss(nn.Module):
@@ -58,7 +58,7 @@ class AdversarialLoss(nn.Module):
         self.critic = Critic(teacher_dim, hidden_dim)
 
     def forward(self, student_features: Tensor, teacher_features: Tensor) -> tuple[Tensor, Tensor]:
-        """Both terms for a batch.
+        """Return both terms for a batch.
 
         Args:
             student_features: `(batch, student_dim)`.
@@ -72,12 +72,14 @@ class AdversarialLoss(nn.Module):
         # Features may come in half precision out of autocast; the weights' own dtype decides here.
         dtype = next(self.critic.parameters()).dtype
         with torch.autocast(student_features.device.type, enabled=False):
-            fake = self.projection(student_features.to(dtype))
-            real = teacher_features.detach().to(dtype)
-            scores = self.critic(torch.cat([real, fake.detach(), fake]))
+            fake = self.projection(student_features.to(dtype))  # (batch, teacher_dim)
+            real = teacher_features.detach().to(dtype)  # (batch, teacher_dim)
+            scores = self.critic(torch.cat([real, fake.detach(), fake]))  # (3 · batch,)
             scores = scores.to(torch.promote_types(scores.dtype, torch.float32))
             real_score, detached_score, fake_score = scores.split([len(real), len(fake), len(fake)])
+            # softplus(-score) is the cross-entropy of "real", softplus(score) that of "fake".
             adversarial = F.softplus(-fake_score).mean()
             on_critic = F.softplus(-detached_score).mean()
             critic = F.softplus(-real_score).mean() + F.softplus(detached_score).mean()
+            # Zero in value; its gradient takes from the critic what `adversarial` would teach it.
             return adversarial - (on_critic - on_critic.detach()), critic

@@ -31,8 +31,8 @@ class CRDLoss(nn.Module):
         num_negatives: negatives per image (K), drawn with replacement, ≥ 1.
         temperature: divides the cosine of two embeddings, > 0.
         momentum: share of the old row that the bank keeps at an update, in [0, 1).
-        queue_length: contrast with this many latest embeddings in the place of one row an image: for training sets
-            whose bank does not fit. The positive of each side is then the other side's embedding of the same image,
+        queue_length: contrast with this many latest embeddings instead of one row an image: for training sets whose
+            bank does not fit. The positive of each side is then the other side's embedding of the same image,
             and `momentum` is of no consequence; at least one step's images of all processes.
 
     Attributes:
@@ -80,6 +80,7 @@ class CRDLoss(nn.Module):
             if queue_length is None
             else EmbeddingQueue(queue_length, embedding_dim)
         )
+        # As many as the bank has rows, which for a queue is not the number of images.
         self.negatives = NegativeSampler(len(self.bank.student))
 
     @property
@@ -111,7 +112,7 @@ class CRDLoss(nn.Module):
             labels: `(batch,)` classes to draw no negatives from. Without them, training uses the classes of
                 `set_labels`; if there are none either, negatives are all other images. Labels that were never
                 registered are learned as batches pass, which sorts all rows at every step: for small data sets.
-            negative_index: `(batch, K)` rows to use as negatives in the place of drawn ones.
+            negative_index: `(batch, K)` rows to use as negatives instead of drawn ones.
 
         Returns:
             Scalar ≥ 0, float32: the sum of both sides, averaged over the batch.
@@ -125,7 +126,7 @@ class CRDLoss(nn.Module):
                 f"CRD needs pooled features (batch, dim) of one batch, got {tuple(student_features.shape)} of the "
                 f"student and {tuple(teacher_features.shape)} of the teacher; pool both and pass the same images."
             )
-        rows = self._rows(sample_index, len(student_features)) if self.training else None
+        rows = self._rows(sample_index, len(student_features)) if self.training else None  # (batch,)
         # Rows that hold an earlier embedding of the same image; a queue's hold those of others.
         own_rows = None if isinstance(self.bank, EmbeddingQueue) else rows
         if negative_index is None:
@@ -133,24 +134,30 @@ class CRDLoss(nn.Module):
         else:
             self._check_negatives(negative_index, len(student_features))
 
+        # Divided by 0.07, a score in bfloat16 is wrong by a tenth.
         with torch.autocast(student_features.device.type, enabled=False):
-            student = self._embed(self.student_embedding, student_features)
-            teacher = self._embed(self.teacher_embedding, teacher_features.detach())
+            student = self._embed(self.student_embedding, student_features)  # (batch, embedding_dim)
+            teacher = self._embed(self.teacher_embedding, teacher_features.detach())  # (batch, embedding_dim)
             bank, temperature = self.bank, self.temperature
+            # Each side looks for its image among the other side's embeddings; (batch, embedding_dim).
             student_positive = teacher.detach() if own_rows is None else bank.teacher[own_rows]
             teacher_positive = student.detach() if own_rows is None else bank.student[own_rows]
+            # (batch, 1 + K), the positive first.
             student_scores = similarities(student, student_positive, bank.teacher, negative_index) / temperature
             teacher_scores = similarities(teacher, teacher_positive, bank.student, negative_index) / temperature
             estimates = [log_normalizer(scores, len(bank.student)) for scores in (student_scores, teacher_scores)]
             if rows is not None:
                 bank.set_normalizers(estimates[0], estimates[1], len(student))
+            # Before the first training step Z is that of the batch at hand.
             student_odds = student_scores - bank.normalizer_or(bank.log_normalizer_student, estimates[0])
             teacher_odds = teacher_scores - bank.normalizer_or(bank.log_normalizer_teacher, estimates[1])
             loss = contrastive_loss(
                 student, student_positive, bank.teacher, negative_index, student_odds, temperature
             ) + contrastive_loss(teacher, teacher_positive, bank.student, negative_index, teacher_odds, temperature)
+            # Last: the loss is of the bank as it was before this batch.
             if rows is not None:
                 bank.update(rows, student.detach(), teacher.detach())
+            # A queue's row changes its class with its image; before the draw, rows still hold earlier images.
             if rows is not None and own_rows is None and labels is not None:
                 self.negatives.remember(rows, labels)
             return loss
@@ -177,7 +184,7 @@ class CRDLoss(nn.Module):
         return self.bank.log_normalizer_teacher.exp()
 
     def bank_state(self) -> dict[str, Tensor]:
-        """Tables and normalisers for a checkpoint, by name: the tensors themselves, not copies.
+        """Return tables and normalisers for a checkpoint, by name: the tensors themselves, not copies.
 
         Classes are not in it: register them again when a run is resumed.
         """
@@ -192,9 +199,11 @@ class CRDLoss(nn.Module):
         self.bank.load(state)
 
     def _embed(self, embedding: nn.Linear, features: Tensor) -> Tensor:
+        # The weights may be in half precision; the bank, and all that is compared with it, is not.
         return F.normalize(embedding(features.to(embedding.weight.dtype)).float(), dim=1)
 
     def _rows(self, sample_index: Tensor | None, batch: int) -> Tensor:
+        # A queue has no row of an image's own, so its number in the data set is of no consequence.
         if isinstance(self.bank, EmbeddingQueue):
             return self.bank.take_rows(batch)
         return self._checked_rows(sample_index, batch)

@@ -25,21 +25,25 @@ class EmbeddingQueue(MemoryBank):
     position: Tensor
 
     def __init__(self, length: int, embedding_dim: int) -> None:
+        # What a row holds is of another image: nothing of it is kept.
         super().__init__(length, embedding_dim, momentum=0.0)
+        # A tensor, so that a step does not wait for the device.
         self.position = torch.zeros((), dtype=torch.int64, device="cpu")
 
     @torch.no_grad()
     def take_rows(self, batch: int) -> Tensor:
-        """The rows of a batch of this process: the oldest ones, which are others on each process.
+        """Take the rows of a batch of this process: the oldest ones, which are others on each process.
 
         Returns:
             `(batch,)`, int64.
         """
+        # Each process owns as many rows a step as any may have images: without a word to the others, all processes
+        # agree on where the queue is. A smaller batch leaves the rest of its rows as they were.
         size = max(self.largest_batch, batch)
-        rows = torch.arange(batch, device=self.position.device) + process_rank() * size + self.position
+        rows = torch.arange(batch, device=self.position.device) + process_rank() * size + self.position  # (batch,)
         self.position.add_(process_count() * size).remainder_(len(self.student))
         return rows % len(self.student)
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint needs, by flat name; the tensors themselves, not copies."""
+        """Return all that a checkpoint needs, by flat name; the tensors themselves, not copies."""
         return super().tensors() | {"queue.position": self.position}

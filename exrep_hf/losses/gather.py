@@ -6,12 +6,12 @@ from torch import Tensor
 
 
 def process_count() -> int:
-    """Processes of the default group; 1 without one."""
+    """Count the processes of the default group; 1 without one."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def process_rank() -> int:
-    """Place of this process among them."""
+    """Return the place of this process among them."""
     return dist.get_rank() if process_count() > 1 else 0
 
 
@@ -32,8 +32,10 @@ def gather_batches(tensor: Tensor, largest_batch: int) -> Tensor:
     if processes == 1:
         return tensor
     if len(tensor) < largest_batch:
-        filled = torch.arange(largest_batch, device=tensor.device).clamp(max=len(tensor) - 1)
-        tensor = tensor[filled]
+        # The last row and no other: of equal indices the last one counts, which is then still the same image.
+        filled = torch.arange(largest_batch, device=tensor.device).clamp(max=len(tensor) - 1)  # 0, 1, … n-1, n-1, …
+        tensor = tensor[filled]  # (largest_batch, ...)
+    # Into one tensor: `all_gather` fills a list, which would have to be copied together.
     gathered = tensor.new_empty((processes * len(tensor), *tensor.shape[1:]))
     dist.all_gather_into_tensor(gathered, tensor.contiguous())
     return gathered

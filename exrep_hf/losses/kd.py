@@ -46,6 +46,6 @@ class KDLoss(nn.Module):
                 f"and {tuple(teacher_logits.shape)}; use a teacher and a student with the same classes."
             )
         # In bfloat16 the rounded probabilities can make the divergence negative.
-        student = F.log_softmax(student_logits.float() / self.temperature, dim=-1)
-        teacher = F.log_softmax(teacher_logits.detach().float() / self.temperature, dim=-1)
+        student = F.log_softmax(student_logits.float() / self.temperature, dim=-1)  # (batch, num_labels)
+        teacher = F.log_softmax(teacher_logits.detach().float() / self.temperature, dim=-1)  # (batch, num_labels)
         return F.kl_div(student, teacher, reduction="batchmean", log_target=True) * self.temperature**2

@@ -7,12 +7,13 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from exrep_hf.losses.gather import gather_batches
-from exrep_hf.losses.unregistered_tensors import PlainTensorModule
+from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
 
+# Of the initial tables, whatever the run's own seed.
 _INITIAL_SEED = 0
 
 
-class MemoryBank(PlainTensorModule):
+class MemoryBank(UnregisteredTensorModule):
     """Running embeddings of all training images, and the normalisers of the scores against them.
 
     In a run of several processes (`torch.distributed`, default group) every process holds the whole bank. The tables
@@ -44,7 +45,9 @@ class MemoryBank(PlainTensorModule):
         self.largest_batch = 0
         # All processes must start from the same tables, whatever their global seeds are.
         generator = torch.Generator("cpu").manual_seed(_INITIAL_SEED)
+        # A row then has the norm 1 on average, like the unit embeddings that replace it.
         bound = 1 / math.sqrt(embedding_dim / 3)
+        # On the CPU also under `torch.device("meta")` or "cuda": other devices draw other numbers from a seed.
         tables = torch.empty(2, num_samples, embedding_dim, dtype=torch.float32, device="cpu")
         tables.uniform_(-bound, bound, generator=generator)
         self.student, self.teacher = tables[0].clone(), tables[1].clone()
@@ -53,7 +56,7 @@ class MemoryBank(PlainTensorModule):
 
     @staticmethod
     def bytes_sent(batch: int, embedding_dim: int) -> int:
-        """Bytes of the indices (int64) and of both embeddings (float32) of a batch: what a process sends a step."""
+        """Count the bytes that a process sends a step: a batch's indices (int64) and both embeddings (float32)."""
         return batch * (8 + 2 * 4 * embedding_dim)
 
     @torch.no_grad()
@@ -67,7 +70,8 @@ class MemoryBank(PlainTensorModule):
         """
         size = torch.full_like(student_estimate, math.log(batch))
         estimates = gather_batches(torch.stack([student_estimate, teacher_estimate, size]).unsqueeze(0), 1)
-        sizes = estimates[:, 2]
+        sizes = estimates[:, 2]  # (processes,) of (processes, 3)
+        # The log of a mean over images, which is a mean over processes weighted by their images.
         student, teacher = (
             torch.logsumexp(side + sizes, dim=0) - torch.logsumexp(sizes, dim=0) for side in estimates[:, :2].T
         )
@@ -76,7 +80,7 @@ class MemoryBank(PlainTensorModule):
 
     @staticmethod
     def normalizer_or(log_normalizer: Tensor, estimate: Tensor) -> Tensor:
-        """The stored log Z, or `estimate` while none is stored; both scalars."""
+        """Return the stored log Z, or `estimate` while none is stored; both scalars."""
         # A branch in Python would wait for the device.
         return torch.where(log_normalizer.isnan(), estimate, log_normalizer)
 
@@ -91,17 +95,17 @@ class MemoryBank(PlainTensorModule):
             student: `(batch, embedding_dim)` unit embeddings of the student.
             teacher: the same of the teacher.
         """
-        index = gather_batches(sample_index, self.largest_batch)
-        embeddings = gather_batches(torch.stack([student, teacher], dim=1), self.largest_batch)
+        index = gather_batches(sample_index, self.largest_batch)  # (n,), n images of all processes
+        embeddings = gather_batches(torch.stack([student, teacher], dim=1), self.largest_batch)  # (n, 2, dim)
         # Duplicates all write the value of the last one, so the order of the writes is of no consequence.
         ordered, order = torch.sort(index, stable=True)
-        last = order[torch.searchsorted(ordered, index, right=True) - 1]
+        last = order[torch.searchsorted(ordered, index, right=True) - 1]  # (n,), place of each image's last occurrence
         for table, new in zip((self.student, self.teacher), embeddings[last].unbind(1), strict=True):
-            moved = torch.lerp(new, table[index], self.momentum)
+            moved = torch.lerp(new, table[index], self.momentum)  # (n, dim)
             table.index_copy_(0, index, F.normalize(moved, dim=1))
 
     def tensors(self) -> dict[str, Tensor]:
-        """All that a checkpoint needs, by flat name; the tensors themselves, not copies."""
+        """Return all that a checkpoint needs, by flat name; the tensors themselves, not copies."""
         return {
             "bank.student": self.student,
             "bank.teacher": self.teacher,
@@ -119,6 +123,7 @@ class MemoryBank(PlainTensorModule):
         own = self.tensors()
         if state.keys() != own.keys():
             raise ValueError(f"A CRD bank holds {sorted(own)}, got {sorted(state)}; load what bank_state() gave.")
+        # All are looked at before the first is copied.
         for name, tensor in own.items():
             if state[name].shape != tensor.shape:
                 raise ValueError(

@@ -4,14 +4,14 @@ import torch
 from torch import Tensor
 
 from exrep_hf.losses.gather import gather_batches
-from exrep_hf.losses.unregistered_tensors import PlainTensorModule
+from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
 
 # A random integer below this, modulo m, is uniform up to a relative error of m / 2^62.
 _RANDOM_BOUND = 2**62
 
 
-class NegativeSampler(PlainTensorModule):
-    """Draws rows of other classes, with replacement, in O(1) memory and time per draw.
+class NegativeSampler(UnregisteredTensorModule):
+    """Draw rows of other classes, with replacement, in O(1) memory and time per draw.
 
     Rows sorted by class put each class in one block; a draw `u` among the `n - n_c` other rows skips its own block.
 
@@ -33,6 +33,7 @@ class NegativeSampler(PlainTensorModule):
         self.labels = torch.full((num_samples,), -1, device="cpu")
         self.registered = False
         self.largest_batch = 0
+        # Rows in the order of their classes, and their classes in that order; (num_samples,) both.
         self._order, self._sorted_labels = None, None
 
     def register(self, labels: Tensor) -> None:
@@ -78,16 +79,18 @@ class NegativeSampler(PlainTensorModule):
             labels = self.labels[rows]
         elif labels is not None and rows is not None and not self.registered:
             self.remember(rows, labels)
-        random = torch.randint(_RANDOM_BOUND, (batch, num_negatives), device=self.labels.device)
+        # `randint` takes one bound for all images, and each has its own.
+        random = torch.randint(_RANDOM_BOUND, (batch, num_negatives), device=self.labels.device)  # (batch, K)
         if labels is not None and self._order is not None and self._sorted_labels is not None:
             labels = labels.long()
-            start = torch.searchsorted(self._sorted_labels, labels).unsqueeze(1)
-            size = torch.searchsorted(self._sorted_labels, labels, right=True).unsqueeze(1) - start
-            others = len(self._order) - size
+            start = torch.searchsorted(self._sorted_labels, labels).unsqueeze(1)  # (batch, 1), of the class's block
+            size = torch.searchsorted(self._sorted_labels, labels, right=True).unsqueeze(1) - start  # (batch, 1)
+            others = len(self._order) - size  # (batch, 1)
             # While all known images are of one class there is nothing else to draw from: take any row.
             draw = random % torch.where(others > 0, others, len(self._order))
-            return self._order[draw + size * ((draw >= start) & (others > 0))]
+            return self._order[draw + size * ((draw >= start) & (others > 0))]  # (batch, K)
         if rows is not None:
+            # Without classes the own row is a block of one.
             draw = random % (len(self.labels) - 1)
             return draw + (draw >= rows.unsqueeze(1))
         return random % len(self.labels)
@@ -100,6 +103,7 @@ class NegativeSampler(PlainTensorModule):
             rows: `(batch,)`.
             labels: `(batch,)`.
         """
+        # In one message: a collective operation costs more than its few bytes.
         rows, labels = gather_batches(torch.stack([rows, labels.long()], dim=1), self.largest_batch).unbind(1)
         self.labels.index_copy_(0, rows, labels)
         self._sort()
@@ -111,4 +115,5 @@ class NegativeSampler(PlainTensorModule):
         self._sort()
 
     def _sort(self) -> None:
+        # Stable: a run that is resumed has to draw the same rows.
         self._sorted_labels, self._order = torch.sort(self.labels, stable=True)

@@ -6,10 +6,10 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-_Module = TypeVar("_Module", bound="PlainTensorModule")
+_Module = TypeVar("_Module", bound="UnregisteredTensorModule")
 
 
-class PlainTensorModule(nn.Module):
+class UnregisteredTensorModule(nn.Module):
     """Module whose plain tensor attributes follow its device and keep their dtype.
 
     Buffers would be broadcast by DistributedDataParallel at every forward and cast by `.half()`; a memory bank must

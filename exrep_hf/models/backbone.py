@@ -1,4 +1,4 @@
-"""Ordinary image classifiers: found, loaded, built anew, and saved so that their own libraries read them."""
+"""Ordinary image classifiers: found, loaded, built untrained, and saved so that their own libraries read them."""
 
 import copy
 import os
@@ -54,10 +54,12 @@ def load_classifier(
     if num_labels is None and id2label is not None:
         num_labels = len(id2label)
     try:
+        # A teacher is asked on each process by itself: it has to stand there in one piece.
         with whole_parameters():
             model, untrained = _load(name, revision) if pretrained else (_build(name, num_labels, revision), [])
     except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
         raise ValueError(_not_loaded(name, pretrained)) from error
+    # transformers would draw them at random, and only log it.
     if untrained:
         raise ValueError(
             f"The checkpoint {name!r} has no weights for {', '.join(untrained)}; expected all weights of a "
@@ -67,8 +69,8 @@ def load_classifier(
         _replace_head(model, num_labels)
     if num_labels is not None and model.config.num_labels != num_labels:
         raise ValueError(
-            f"{name!r} has weights for {model.config.num_labels} classes and {num_labels} were asked for. Use a "
-            "checkpoint for these classes, or `pretrained=False` for a new head on an untrained network."
+            f"The checkpoint {name!r} has weights for {model.config.num_labels} classes and {num_labels} were asked "
+            "for. Use a checkpoint for these classes, or `pretrained=False` for a new head on an untrained network."
         )
     if id2label is not None:
         set_labels(model.config, id2label)
@@ -94,8 +96,10 @@ def set_input_size(config: PreTrainedConfig, size: int) -> None:
     if isinstance(config, TimmWrapperConfig):
         known = timm.get_pretrained_cfg(config.architecture)
         cfg = getattr(config, "pretrained_cfg", None) or (known.to_dict() if known else {})
+        # crop_pct 1.0: no margin is resized only to be cropped away, as the default 0.875 has it.
         config.pretrained_cfg = cfg
         cfg.update(input_size=[cfg.get("input_size", (3,))[0], size, size], crop_pct=1.0, crop_mode="center")
+        # At these timm would evaluate, or refuse any other size.
         for name in ("test_input_size", "test_crop_pct", "fixed_input_size"):
             cfg.pop(name, None)
 
@@ -109,11 +113,12 @@ def set_labels(config: PreTrainedConfig, id2label: dict[int, str]) -> None:
 
 
 def image_shape(config: PreTrainedConfig) -> tuple[int, int | None]:
-    """Channels, and the side in pixels where the configuration names one, of the images a classifier is made for."""
+    """Return channels, and the side in pixels where the configuration names one, of a classifier's images."""
     if isinstance(config, TimmWrapperConfig):
         channels, _, size = getattr(config, "pretrained_cfg", {}).get("input_size", (3, None, None))
         return (config.model_args or {}).get("in_chans", channels), size
     size = getattr(config, "image_size", None)
+    # Of an oblong image the longer side: the paper's distiller takes its width from it.
     if isinstance(size, list | tuple):
         size = max(size)
     return getattr(config, "num_channels", 3), size if isinstance(size, int) else None
@@ -130,6 +135,7 @@ class TimmWrapperForImageClassification(TimmClassifier):
         **kwargs: Any,
     ) -> None:
         """Save as transformers does, without the prefix of its wrapper in the names of the weights."""
+        # The wrapper reads both forms, timm the one without the prefix alone.
         weights = self.state_dict() if state_dict is None else state_dict
         weights = {name.removeprefix("timm_model."): tensor for name, tensor in weights.items()}
         super().save_pretrained(save_directory, is_main_process, state_dict=weights, **kwargs)
@@ -144,16 +150,18 @@ def make_plain(classifier: PreTrainedModel) -> PreTrainedModel:
     # These describe files in other formats than the one that will be written.
     cfg = getattr(config, "pretrained_cfg", None) or _pretrained_cfg(config.architecture)
     config.pretrained_cfg = {key: value for key, value in cfg.items() if key not in ("label_offset", "num_classes")}
+    # Some architectures load their published weights by code of their own, which reads other files than this.
     config.pretrained_cfg["custom_load"] = False
     classifier.__class__ = TimmWrapperForImageClassification
     return classifier
 
 
 def _load(name: str, revision: str | None) -> tuple[PreTrainedModel, list[str]]:
-    """The model, and the names of those parameters that the checkpoint doesn't hold."""
+    """Return the model, and the names of those parameters that the checkpoint doesn't hold."""
     model, report = AutoModelForImageClassification.from_pretrained(
         name, config=_load_config(name, revision), revision=revision, output_loading_info=True
     )
+    # Buffers that are missing are made by the model itself, such as indices of positions.
     return model, sorted(set(report["missing_keys"]) & {key for key, _ in model.named_parameters()})
 
 
@@ -186,10 +194,10 @@ def _timm_config(name: str) -> TimmWrapperConfig:
 
 
 def _pretrained_cfg(name: str) -> dict[str, Any]:
-    """What timm knows of an architecture's input and classes; the source of weights isn't part of it."""
+    """Look up what timm knows of an architecture's input and classes; the source of weights isn't part of it."""
     cfg = timm.get_pretrained_cfg(name)
     if cfg is None:
-        raise ValueError(f"timm {timm.__version__} has no architecture {name!r}.")
+        raise ValueError(f"Architecture {name!r} is unknown to timm {timm.__version__}.")
     return cfg.to_dict(remove_source=True)
 
 

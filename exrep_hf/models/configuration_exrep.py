@@ -61,8 +61,10 @@ class ExRepConfig(PreTrainedConfig):
                 "Resize the images, or use another distiller."
             )
         num_labels = kwargs.pop("num_labels", None)
+        # It follows from the names; a saved file holds it all the same.
         kwargs.pop("label2id", None)
         if backbone_config is not None:
+            # A dict as this class saves it has none: the labels are then this configuration's alone.
             has_labels = isinstance(backbone_config, PreTrainedConfig) or not _LABELS.isdisjoint(backbone_config)
             backbone = _as_config(backbone_config, None if has_labels else num_labels or len(id2label or ()) or 2)
             own_labels = backbone.id2label or {index: f"LABEL_{index}" for index in range(backbone.num_labels or 0)}
@@ -80,13 +82,14 @@ class ExRepConfig(PreTrainedConfig):
         self.num_channels = num_channels
 
     def build_backbone_config(self) -> PreTrainedConfig:
-        """The classifier's configuration as an object of its own class, with this configuration's labels."""
+        """Return the classifier's configuration as an object of its own class, with this configuration's labels."""
         if self.backbone_config is None:
             raise ValueError(
                 "This ExRepConfig has no `backbone_config`, so there is no classifier to build; give it the "
                 "configuration of an image classifier, or use `ExRepForImageClassification.from_backbone`."
             )
         config = _as_config(self.backbone_config, num_labels=self.num_labels)
+        # A copy: what is done to the classifier's names must not reach this configuration.
         config.id2label = _agreed_labels(self.id2label, None, None)
         config.label2id = invert_labels(config.id2label)
         return config
@@ -108,7 +111,7 @@ def _as_config(backbone_config: PreTrainedConfig | dict[str, Any], num_labels: i
 
 
 def _agreed_labels(own: _Labels | None, given: _Labels | None, num_labels: int | None) -> dict[int, str] | None:
-    """The given names or else the classifier's own, where all that say how many classes there are agree."""
+    """Return the given names or else the classifier's own, if all that say how many classes there are agree."""
     counts = {"num_labels": num_labels}
     counts |= {name: len(labels) for name, labels in (("backbone", own), ("id2label", given)) if labels is not None}
     if len({count for count in counts.values() if count is not None}) > 1:
@@ -119,11 +122,12 @@ def _agreed_labels(own: _Labels | None, given: _Labels | None, num_labels: int |
     labels = own if given is None else given
     if labels is None and num_labels is not None:
         labels = {index: f"LABEL_{index}" for index in range(num_labels)}
+    # json turns the numbers of classes into text.
     return None if labels is None else {int(index): name for index, name in labels.items()}
 
 
 def invert_labels(id2label: dict[int, str] | None) -> dict[str, int] | None:
-    """`label2id`, or None where a name stands for two classes (ImageNet: "crane")."""
+    """Return `label2id`, or None where a name stands for two classes (ImageNet: "crane")."""
     if id2label is None or len(set(id2label.values())) < len(id2label):
         return None
     return {name: index for index, name in id2label.items()}

@@ -43,11 +43,12 @@ class FeatureReader:
         if weight.numel() == 0:
             raise ValueError(
                 f"The weights of {type(model).__name__} were split by DeepSpeed ZeRO-3 when it was loaded, and none "
-                "are left here. Load it before the training arguments are made, or give its name in its place."
+                "are left here. Load it before the training arguments are made, or give its name instead."
             )
         # Both kinds of layer store `(outputs, inputs, ...)`.
         self.feature_dim = weight.shape[1]
         setattr(layer, _SEEN, None)
+        # Several readers of one model share its hook.
         if _keep_input not in layer._forward_pre_hooks.values():
             layer.register_forward_pre_hook(_keep_input)
 
@@ -75,7 +76,7 @@ class FeatureReader:
         logits = getattr(output, "logits", output)
         # A distilled timm transformer gives both heads' logits in training mode.
         logits = logits[0] if isinstance(logits, tuple) else logits
-        return logits, _pool(seen[0], isinstance(layer, nn.Conv2d))
+        return logits, _pool(seen[0], isinstance(layer, nn.Conv2d))  # (batch, num_labels), (batch, feature_dim)
 
     def detach_from(self, model: nn.Module) -> None:
         """Leave `model` as it was before a reader was made for it."""
@@ -90,6 +91,7 @@ def _pool(features: Tensor, channels_first: bool) -> Tensor:
     """Average over space or tokens: `(batch, dim, ...)` or `(batch, ..., dim)` to `(batch, dim)`."""
     if channels_first:
         return features.flatten(2).mean(2)
+    # Where the head is applied to each position, its mean is the head of the mean: both are linear.
     return features.flatten(1, -2).mean(1) if features.ndim > 2 else features
 
 
@@ -112,6 +114,7 @@ def _final_layer_name(model: nn.Module, num_labels: int) -> str:
             "`get_classifier()`. Use a name such as 'timm/resnet18.a1_in1k', or a `*ForImageClassification` model."
         )
     names = {module: name for name, module in model.named_modules()}
+    # A head may hold more layers of that width, such as a hidden one; the last makes the logits.
     found = [module for module in head.modules() if _is_classifier(module, num_labels)]
     if not found:
         raise ValueError(

@@ -12,11 +12,12 @@ class ZeroConv2d(nn.Conv2d):
 
 
 def initialize_layer(module: nn.Module) -> None:
-    """Draw the weights of one layer anew: He-normal convolutions, identity norms, zeros in `ZeroConv2d`."""
+    """Draw the weights of one layer again: He-normal convolutions, identity norms, zeros in `ZeroConv2d`."""
     if isinstance(module, ZeroConv2d):
         nn.init.zeros_(module.weight)
     elif isinstance(module, nn.Conv2d):
         nn.init.kaiming_normal_(module.weight)
+    # transformers calls this for weights that a checkpoint lacks, which hold whatever was in memory.
     elif isinstance(module, nn.GroupNorm | nn.InstanceNorm2d) and module.affine:
         nn.init.ones_(module.weight)
     bias = getattr(module, "bias", None)
@@ -35,7 +36,7 @@ class LightBlock(nn.Module):
         self.project = nn.Conv2d(2 * channels, channels, 1)
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """`(batch, channels, height, width)` to the same shape."""
+        """Map `(batch, channels, height, width)` to the same shape."""
         return hidden + self.project(F.gelu(self.expand(self.norm(self.mix_space(hidden)))))
 
 
@@ -60,17 +61,19 @@ class LightDistiller(nn.Module):
         self.apply(initialize_layer)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Residual of the image.
+        """Return the residual of each image.
 
         Args:
-            pixel_values: normalised image, `(batch, num_channels, height, width)`.
+            pixel_values: normalised images, `(batch, num_channels, height, width)`.
 
         Returns:
             residual in (-1, 1), of the same shape.
         """
         height, width = pixel_values.shape[-2:]
+        # To whole patches, at the right and at the bottom: what is cut off again below.
         padded = F.pad(pixel_values, (0, -width % self.patch, 0, -height % self.patch))
-        patches = self.to_residual(self.blocks(self.embed(padded)))
+        hidden = self.blocks(self.embed(padded))  # (batch, channels, ⌈height / 4⌉, ⌈width / 4⌉)
+        patches = self.to_residual(hidden)  # (batch, num_channels · 4 · 4, ⌈height / 4⌉, ⌈width / 4⌉)
         return F.pixel_shuffle(patches, self.patch)[..., :height, :width].tanh()
 
 
@@ -99,14 +102,17 @@ class PaperBlock(nn.Module):
         )
 
     def forward(self, hidden: Tensor, size: torch.Size | None = None) -> Tensor:
-        """`(batch, in_channels, height, width)` to `(batch, out_channels, ...)`, upsampled to `size` where given."""
+        """Map `(batch, in_channels, height, width)` to `(batch, out_channels, ...)`, upsampled to a given `size`."""
+        # Activations come before convolutions, and the shortcut gets none: pre-activation (He et al., ECCV 2016).
         shortcut, hidden = hidden, F.leaky_relu(self.norm1(hidden), 0.2)
         if size is not None:
             shortcut, hidden = F.interpolate(shortcut, size=size), F.interpolate(hidden, size=size)
-        shortcut, hidden = self.shortcut(shortcut), self.conv1(hidden)
+        shortcut, hidden = self.shortcut(shortcut), self.conv1(hidden)  # out_channels, middle
         if self.halve:
+            # An odd last row or column is dropped; the decoder grows back to the size that it is told.
             shortcut, hidden = F.avg_pool2d(shortcut, 2), F.avg_pool2d(hidden, 2)
         hidden = self.conv2(F.leaky_relu(self.norm2(hidden), 0.2))
+        # Two terms of the same variance: their sum keeps it.
         return (shortcut + hidden) / math.sqrt(2)
 
 
@@ -126,6 +132,7 @@ class PaperDistiller(nn.Module):
 
     def __init__(self, num_channels: int, image_size: int):
         super().__init__()
+        # The first width is rounded down, and then doubled.
         widths = [min(2**14 // image_size * 2**level, self.max_channels) for level in range(4)]
         steps = list(zip(widths[:-1], widths[1:], strict=True))
         bottom = widths[-1]
@@ -141,25 +148,27 @@ class PaperDistiller(nn.Module):
         self.apply(initialize_layer)
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Residual of the image.
+        """Return the residual of each image.
 
         Args:
-            pixel_values: normalised image, `(batch, num_channels, height, width)`, at least 16 px a side.
+            pixel_values: normalised images, `(batch, num_channels, height, width)`, at least 16 px a side.
 
         Returns:
             residual in (-1, 1), of the same shape.
         """
+        # Three halvings would leave one pixel, which an instance norm makes zero, or none.
         if min(pixel_values.shape[-2:]) < 16:
             raise ValueError(
                 f"The `paper` distiller halves images three times and got {tuple(pixel_values.shape[-2:])} px; "
                 "expected at least 16 px a side. Use distiller='light', or larger images."
             )
-        hidden = self.embed(pixel_values)
+        hidden = self.embed(pixel_values)  # (batch, widths[0], height, width)
         sizes = []
         for block in self.encoder:
             sizes.append(hidden.shape[-2:])
-            hidden = block(hidden)
-        hidden = self.bottleneck(hidden)
+            hidden = block(hidden)  # twice the channels, half the size
+        hidden = self.bottleneck(hidden)  # (batch, widths[3], height // 8, width // 8)
+        # By the encoder's own sizes: doubling would turn 33 px into 32.
         for block, size in zip(self.decoder, reversed(sizes), strict=True):
             hidden = block(hidden, size)
         return self.to_residual(F.leaky_relu(self.norm(hidden), 0.2)).tanh()

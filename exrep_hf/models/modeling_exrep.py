@@ -1,6 +1,7 @@
 """An image classifier with an Input Distiller before it."""
 
 import copy
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +43,9 @@ class ExRepForImageClassification(PreTrainedModel):
     Attributes:
         classifier: an ordinary Hugging Face image classifier, timm's by `TimmWrapperForImageClassification`.
         input_distiller: the network that emits the residual, or None.
+        preset: the one that `from_backbone` took its settings from, if any.
+        starts_from_nothing: whether no weights of the classifier were loaded: what training starts from decides its
+            learning rate.
     """
 
     config: ExRepConfig
@@ -56,6 +60,8 @@ class ExRepForImageClassification(PreTrainedModel):
         self.classifier = AutoModelForImageClassification.from_config(config.build_backbone_config())
         self.supports_gradient_checkpointing = self.classifier.supports_gradient_checkpointing
         self._reader = FeatureReader(self.classifier)
+        self.preset: str | None = None
+        self.starts_from_nothing = not config.name_or_path
         self.post_init()
         # A classifier may list block names that it doesn't hold, and FSDP's wrapping policy fails on those.
         present = {type(module).__name__ for module in self.modules()}
@@ -92,15 +98,16 @@ class ExRepForImageClassification(PreTrainedModel):
         # Here, so that weights in bfloat16 take images in float32, whatever the classifier's own habits.
         pixel_values = pixel_values.to(self.dtype)
         if self.input_distiller is not None:
-            residual = self.input_distiller(pixel_values)
+            residual = self.input_distiller(pixel_values)  # (batch, channels, height, width)
             if with_residual is not None:
                 residual = residual * with_residual[:, None, None, None]
             pixel_values = pixel_values + residual
         features = None
         if output_features:
-            logits, features = self._reader(self.classifier, pixel_values)
+            logits, features = self._reader(self.classifier, pixel_values)  # (batch, num_labels), (batch, feature_dim)
         else:
-            logits = self.classifier(pixel_values).logits
+            logits = self.classifier(pixel_values).logits  # (batch, num_labels)
+        # In float32 also under autocast: bfloat16 has three digits.
         loss = F.cross_entropy(logits.float(), labels) if labels is not None else None
         output = StudentOutput(loss=loss, logits=logits, features=features)
         return output if return_dict is None or return_dict else output.to_tuple()
@@ -109,9 +116,10 @@ class ExRepForImageClassification(PreTrainedModel):
     def from_backbone(
         cls,
         backbone: str | PreTrainedModel,
-        distiller: Distiller | None = "light",
+        distiller: Distiller | None = None,
         *,
-        distiller_channels: int = 24,
+        preset: str | None = None,
+        distiller_channels: int | None = None,
         image_size: int | None = None,
         num_labels: int | None = None,
         id2label: dict[int, str] | None = None,
@@ -123,8 +131,10 @@ class ExRepForImageClassification(PreTrainedModel):
         Args:
             backbone: a Hub name ("timm/tf_efficientnet_b1.aa_in1k", "microsoft/resnet-50"), a local folder, or a
                 Hugging Face image classifier, which is wrapped and not copied.
-            distiller: "light", "paper", or None.
-            distiller_channels: width of the "light" distiller.
+            distiller: "light", "paper", or None for no distiller.
+            preset: take those of `distiller`, `distiller_channels` and `image_size` that are not given from a preset,
+                such as "exrep-paper".
+            distiller_channels: width of the "light" distiller; 24 where nothing else is said.
             image_size: side in pixels; by default the classifier's own, or 224 where it names none.
             num_labels: number of classes; checked against the weights, or the new head's with `pretrained=False`.
             id2label: names of the classes, from 0 on.
@@ -132,8 +142,15 @@ class ExRepForImageClassification(PreTrainedModel):
             revision: branch, tag or commit on the Hub.
 
         Raises:
-            ValueError: not found, not a classifier, or a number of classes that isn't the classifier's.
+            ValueError: not found, not a classifier, or a number of classes that isn't the classifier's; or an unknown
+                preset.
         """
+        chosen = {} if preset is None else _settings_of_preset(preset)
+        if distiller is None and chosen.get("distiller") != "none":
+            distiller = chosen.get("distiller")
+        distiller_channels = distiller_channels or chosen.get("distiller_channels", 24)
+        image_size = image_size or chosen.get("image_size")
+        untrained = not pretrained if isinstance(backbone, str) else not getattr(backbone, "name_or_path", "")
         if isinstance(backbone, str):
             backbone = load_classifier(backbone, num_labels, id2label, pretrained, revision)
         elif not isinstance(backbone, PreTrainedModel):
@@ -162,10 +179,12 @@ class ExRepForImageClassification(PreTrainedModel):
         )
         with whole_parameters():
             model = cls(config)
+        # The untrained classifier that came with the configuration goes.
         model.classifier = backbone
         model._reader = FeatureReader(backbone)
         if model.input_distiller is not None:
             model.input_distiller.to(device=backbone.device, dtype=backbone.dtype)
+        model.preset, model.starts_from_nothing = preset, untrained
         return model.train(backbone.training)
 
     def without_distiller(self) -> PreTrainedModel:
@@ -175,7 +194,9 @@ class ExRepForImageClassification(PreTrainedModel):
         `timm.create_model("local-dir:…", pretrained=True)` as well.
         """
         classifier = copy.deepcopy(self.classifier)
+        # The copy has to load without this package, so it must not refer to anything of it.
         self._reader.detach_from(classifier)
+        # Classes may have been renamed since; their one home is this model's configuration.
         labels = self.config.build_backbone_config()
         classifier.config.id2label, classifier.config.label2id = labels.id2label, labels.label2id
         return make_plain(classifier)
@@ -194,6 +215,11 @@ class ExRepForImageClassification(PreTrainedModel):
 
     def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
         self.classifier._set_gradient_checkpointing(enable, *args, **kwargs)
+
+
+def _settings_of_preset(name: str) -> dict[str, Any]:
+    # No import at the top: this file is published beside weights, without the rest of the package.
+    return importlib.import_module("exrep_hf.arguments.preset").read_preset(name).settings
 
 
 def _build_distiller(config: ExRepConfig) -> LightDistiller | PaperDistiller | None:

@@ -14,6 +14,7 @@ def whole_parameters() -> Iterator[None]:
     a process are parameters without elements: a teacher that is never handed to DeepSpeed answers nothing with those.
     DeepSpeed splits a student by itself when training starts.
     """
+    # A weak reference: the config goes with the training arguments that hold it.
     reference = deepspeed._hf_deepspeed_config_weak_ref
     config = None if reference is None else reference()
     deepspeed.unset_hf_deepspeed_config()

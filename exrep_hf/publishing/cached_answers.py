@@ -16,7 +16,7 @@ CARD_NAME = "README.md"
 
 
 def make_cache_card(cache: CachedTeacher, repo_id: str) -> DatasetCard:
-    """The card of stored answers, made from their manifest alone."""
+    """Return the card of stored answers, made from their manifest alone."""
     plan = cache.manifest.plan
     licences = {plan.teacher["license"], plan.dataset["license"]} - {None}
     data = DatasetCardData(
@@ -72,7 +72,7 @@ def _in_words(views: ViewPolicy) -> str:
 
 
 def _flags(views: ViewPolicy) -> str:
-    """The settings of `recipes/train.py` that give these views."""
+    """Return the settings of `recipes/train.py` that give these views."""
     flags: dict[str, Any] = {"mixup": views.mixing.mixup, "cutmix": views.mixing.cutmix}
     if views.augmentation is None:
         return "--no_aug " + " ".join(f"--{name} {value}" for name, value in flags.items())

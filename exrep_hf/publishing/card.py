@@ -6,7 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
-from exrep_hf.publishing.card_entries import model_index
+from exrep_hf.publishing.card_figures import model_index
 from exrep_hf.publishing.claims import TOLERANCES
 from exrep_hf.report import cost_rows, summary_head, summary_rows, weak_classes
 
@@ -63,6 +63,9 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         weak=weak_classes(results["published"]),
         tolerances=TOLERANCES,
         command=results["command"],
+        controls=[name for name in results["arms"] if name != results["published"]["arm"]],
+        controls_left_out=results.get("controls_left_out", {}),
+        commit=results.get("commit"),
         configuration=json.dumps(results["configuration"], indent=2),
         versions=results["versions"],
     )

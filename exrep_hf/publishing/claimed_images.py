@@ -28,12 +28,12 @@ def check_names(results: dict[str, Any]) -> None:
 
 
 def own_name(results: dict[str, Any]) -> str:
-    """What cards call the data set of `results.json`."""
+    """Return what cards call the data set of `results.json`."""
     return results["dataset"]["hub_name"] or results["dataset"]["name"]
 
 
 def images_of(claim: Claim, results: dict[str, Any]) -> tuple[str | None, ...]:
-    """What tells the images of a claim from others: data set, configuration, split, revision."""
+    """Return what tells the images of a claim from others: data set, configuration, split, revision."""
     facts, config = results["dataset"], results["configuration"]["data"].get("dataset_config_name")
     # Without a split it is about whole ones, as its readers will think.
     same_part = claim.split == facts["part"] or (claim.split is None and facts["split"] is not None)
@@ -43,7 +43,7 @@ def images_of(claim: Claim, results: dict[str, Any]) -> tuple[str | None, ...]:
 
 
 def _located(name: str, place: str | None, data_dir: str | None) -> tuple[str, str | None, bool]:
-    """What to load for a data set that a card names, from which folder, and whether that may be local."""
+    """Return what to load for a data set that a card names, from which folder, and whether that may be local."""
     short = short_name(name)
     if place is None:
         return short, data_dir, False
@@ -55,7 +55,7 @@ def _located(name: str, place: str | None, data_dir: str | None) -> tuple[str, s
 def other_images(
     claim: Claim, network: PreTrainedModel, place: str | None, data_dir: str | None
 ) -> tuple[Dataset, tuple[str, str]]:
-    """The images of a data set, or split, that `evaluate.py` was run on."""
+    """Return the images of a data set, or split, that `evaluate_student.py` was run on."""
     if claim.revision is not None:
         raise ValueError(f"it is about revision {claim.revision!r} of the data set, and the newest would be measured.")
     source, folder, may_be_path = _located(claim.dataset, place, data_dir)
@@ -67,7 +67,7 @@ def other_images(
 def own_images(
     results: dict[str, Any], network: PreTrainedModel, dataset: str | None, data_dir: str | None
 ) -> Dataset:
-    """The images that `results.json` speaks of, labelled as the network numbers its classes."""
+    """Return the images that `results.json` speaks of, labelled as the network numbers its classes."""
     settings, facts = dict(results["configuration"]["data"]), results["dataset"]
     name, inside = settings["dataset"], settings.pop("data_dir", None)
     # What settings name is a place on the machine that trained, or a folder inside a data set on the Hub.
@@ -77,7 +77,7 @@ def own_images(
         data = load_partition(DataArguments(**settings), may_be_path=may_be_path)
     except ValueError as error:
         raise ValueError(
-            f"The data set of `{RESULTS_NAME}`: {error} Where it lies can be told (`--dataset`)."
+            f"The data set of `{RESULTS_NAME}`: {error} Where it lies can be given (`--dataset`)."
         ) from error
     _, images = data.parts(results["published"]["seed"])
     found = (len(images), data.evaluated_split, data.evaluated_part)

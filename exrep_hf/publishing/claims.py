@@ -8,6 +8,8 @@ from typing import Any
 import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
+from exrep_hf.data.loading import HUB_NAMES
+
 EVAL_RESULTS = ".eval_results"
 # What evaluating again may differ by, on another machine with other versions.
 TOLERANCES = {"accuracy": 0.002, "top5_accuracy": 0.002, "expected_calibration_error": 0.005}
@@ -16,8 +18,6 @@ METRIC_NAMES = {
     "top5_accuracy": "Top-5 accuracy",
     "expected_calibration_error": "Expected calibration error",
 }
-# Data sets that we call by shorter names.
-_HUB_NAMES = {"fashion_mnist": "zalando-datasets/fashion_mnist"}
 _TOLERANCE = re.compile(r"tolerance (\d+(?:\.\d+)?)")
 _SPLIT = re.compile(r"split ([\w.]*\w)")
 
@@ -48,23 +48,23 @@ class Claim:
 
 
 def short_name(dataset: str) -> str:
-    """What we call a data set of the Hub."""
-    return next((short for short, name in _HUB_NAMES.items() if name == dataset), dataset)
+    """Return what we call a data set of the Hub."""
+    return next((short for short, name in HUB_NAMES.items() if name == dataset), dataset)
 
 
 def hub_name(dataset: str) -> str | None:
-    """A data set's name on the Hub; None if it has none that is known."""
-    return dataset if "/" in dataset else _HUB_NAMES.get(dataset)
+    """Return a data set's name on the Hub; None if it has none that is known."""
+    return dataset if "/" in dataset else HUB_NAMES.get(dataset)
 
 
 def _bounded(metric: str, stated: Any) -> float:
-    """A stated tolerance: a card must not excuse itself."""
+    """Return a stated tolerance: a card must not excuse itself."""
     most = TOLERANCES.get(metric, 0.0)
     return most if stated is None else min(max(float(stated), 0.0), most)
 
 
 def read_claims(folder: Path) -> list[Claim]:
-    """All figures that a model's folder claims.
+    """Return all figures that a model's folder claims.
 
     Raises:
         ValueError: if a card or file of results can't be read, or a figure is no number.

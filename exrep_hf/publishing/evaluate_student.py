@@ -21,12 +21,13 @@ from exrep_hf.data import (
     find_columns,
     label_names,
     load_images,
+    names_or_numbers,
 )
 from exrep_hf.evaluation import images_per_second
 from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.models import load_classifier
 from exrep_hf.publishing.access import check_write_access
-from exrep_hf.publishing.card_entries import merge_into_card, model_index, write_eval_results
+from exrep_hf.publishing.card_figures import merge_into_card, model_index, write_eval_results
 from exrep_hf.publishing.claims import EVAL_RESULTS, hub_name
 from exrep_hf.publishing.student import fetch_student
 from exrep_hf.publishing.upload import upload_files
@@ -49,7 +50,7 @@ def load_published(folder: Path, device: torch.device) -> tuple[PreTrainedModel,
 
 
 def evaluation_device(use_cpu: bool) -> torch.device:
-    """A GPU where there is one, and it is wanted."""
+    """Return a GPU where there is one, and it is wanted."""
     accelerator = None if use_cpu else torch.accelerator.current_accelerator(check_available=True)
     return torch.device("cpu") if accelerator is None else accelerator
 
@@ -88,7 +89,7 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
     model, preprocessing = load_published(fetch_student(args.model, commit), device)
     images, columns = labelled_images(args, model)
     logits, labels = predict(model, preprocessing, images, columns, args.per_device_eval_batch_size)
-    names = class_names(model.config) or [str(label) for label in range(logits.shape[1])]
+    names = names_or_numbers(class_names(model.config), logits.shape[1])
     shape = (len(preprocessing.mean), preprocessing.height, preprocessing.width)
     report = classification_report(logits, labels, names)
     report |= {"num_images": len(labels), "images_per_second": images_per_second(model, shape)}
@@ -181,5 +182,5 @@ def push_figures(args: EvaluationArguments, figures: dict[str, Any]) -> str:
         if identity is not None and args.dataset_config_name is None:
             write_eval_results(folder, identity, split, figures)
         files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
-        again = f"python recipes/evaluate.py --model {model} --dataset {dataset} --split {split} --push_to_hub"
+        again = f"python recipes/evaluate_student.py --model {model} --dataset {dataset} --split {split} --push_to_hub"
         return upload_files(folder, files, model, "model", f"Evaluation on {dataset}", None, again, figures["commit"])

@@ -2,16 +2,18 @@
 
 import json
 import logging
-import os
+import re
+from importlib.resources import files
 from pathlib import Path
 
 import yaml
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
 
+from exrep_hf.files import replacing
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card import make_model_card
-from exrep_hf.publishing.card_entries import are_all_ours, keep_entries, keep_eval_results
+from exrep_hf.publishing.card_figures import are_all_ours, keep_entries, keep_eval_results
 from exrep_hf.publishing.claims import EVAL_RESULTS
 from exrep_hf.publishing.upload import differing_files, upload_files
 
@@ -22,22 +24,22 @@ NEEDED = ("README.md", "config.json", "model.safetensors", "preprocessor_config.
 _STUDENT = ("config.json", "model.safetensors", "preprocessor_config.json")
 # Beside what is needed: pictures, the code of models, the variant with its distiller. Named one by one: other files in
 # the folder are the user's.
-_CODE = (
-    *("backbone.py", "configuration_exrep.py", "feature_reader.py", "input_distiller.py", "modeling_exrep.py"),
-    "whole_parameters.py",
+MODEL_CODE = tuple(
+    sorted(path.name for path in files("exrep_hf.models").iterdir() if re.fullmatch(r"[a-z]\w*\.py", path.name))
 )
-_WITH_DISTILLER = (*_STUDENT, *_CODE)
+"""The code of models: what `push_code` puts beside the weights, and what one has to delete."""
+_WITH_DISTILLER = (*_STUDENT, *MODEL_CODE)
 _OPTIONAL = (
-    *("loss.png", "residual.png", "reliability.png", *_CODE),
+    *("loss.png", "residual.png", "reliability.png", *MODEL_CODE),
     *(f"with_distiller/{name}" for name in _WITH_DISTILLER),
 )
 
 
 def student_files(folder: Path) -> list[str]:
-    """What of a student's folder is published, as paths within it: no checkpoints, controls, or settings of the run.
+    """Return what of a student's folder is published, as paths within it: no checkpoints, controls or settings.
 
     Raises:
-        ValueError: if something is missing without which nobody can load or judge it.
+        ValueError: if something is missing without which nobody can load or assess it.
     """
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
@@ -50,16 +52,15 @@ def student_files(folder: Path) -> list[str]:
 
 
 def write_card(folder: Path, repo_id: str) -> None:
-    """Write a student's card anew from its `results.json`, for the name that it is published by.
+    """Write a student's card again from its `results.json`, for the name that it is published by.
 
     Raises:
         ValueError: if the folder is no student.
     """
     student_files(folder)
     results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
-    temporary = folder / "README.md.tmp"
-    make_model_card(results, repo_id).save(temporary)
-    os.replace(temporary, folder / "README.md")
+    with replacing(folder / "README.md") as temporary:
+        make_model_card(results, repo_id).save(temporary)
 
 
 def push_student(folder: Path, repo_id: str, private: bool | None = None, token: str | None = None) -> str:
@@ -92,10 +93,10 @@ def push_student(folder: Path, repo_id: str, private: bool | None = None, token:
             f"What the model {repo_id!r} holds can't be read ({error!r}). Push again with `{again}`."
         ) from error
     if f'model="{repo_id}"' not in (folder / "README.md").read_text(encoding="utf-8"):
-        told = "The card's lines to load the model don't name %r: `%s --write_card` writes it anew from results.json."
+        told = "The card's lines to load the model don't name %r: `%s --write_card` writes it again from results.json."
         logger.warning(told, repo_id, again)
-    files, obsolete = student_files(folder), [*_OPTIONAL, *stale]
-    return upload_files(folder, files, repo_id, "model", "Publish student", token, again, parent, obsolete)
+    published, obsolete = student_files(folder), [*_OPTIONAL, *stale]
+    return upload_files(folder, published, repo_id, "model", "Publish student", token, again, parent, obsolete)
 
 
 def _take_over_figures(folder: Path, repo_id: str, commit: str, token: str | None) -> list[str]:
@@ -121,7 +122,7 @@ def _take_over_figures(folder: Path, repo_id: str, commit: str, token: str | Non
 
 
 def fetch_student(name_or_path: str, revision: str | None = None) -> Path:
-    """The folder of a student: the one named, or a download of all that its repository holds.
+    """Return the folder of a student: the one named, or a download of all that its repository holds.
 
     Raises:
         ValueError: if there is none.
@@ -134,6 +135,6 @@ def fetch_student(name_or_path: str, revision: str | None = None) -> Path:
     except (HTTPError, OSError, RuntimeError, ValueError) as error:
         at = f" at revision {revision!r}" if revision else ""
         raise ValueError(
-            f"{name_or_path!r} is no folder here, and as a model on the Hub{at} it can't be had ({error}). Check the "
-            "name and the connection; a download that was cut goes on when it is tried again."
+            f"{name_or_path!r} is no folder here, and as a model on the Hub{at} it is not available ({error}). Check "
+            "the name and the connection; a download that was cut goes on when it is tried again."
         ) from error

@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from exrep_hf.data import Preprocessing
+from exrep_hf.data import Preprocessing, names_or_numbers
 from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification
 from exrep_hf.report import plot_losses, plot_residuals
@@ -24,7 +24,7 @@ PICTURED_IMAGES = 8
 
 
 def published_variant(arm: str, distiller: str, is_plain: bool, variant: str) -> str:
-    """What is published of an arm: `plain`, `distiller`, or `both`, the latter in a sub-folder.
+    """Return what is published of an arm: `plain`, `distiller`, or `both`, the latter in a sub-folder.
 
     Args:
         arm: its name, for messages.
@@ -99,11 +99,11 @@ def publish_student(
 
 
 def describe_published(folder: Path, images: Dataset, names: Sequence[str] | None) -> dict[str, Any]:
-    """What the card says about the student in a folder, as anybody will load it: `classification_report`'s figures."""
+    """Return `classification_report`'s figures of the student in a folder, as anybody will load it."""
     model = AutoModelForImageClassification.from_pretrained(folder)
     preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
     logits, labels = predict(model, preprocessing, images, ("image", "label"))
-    return classification_report(logits, labels, names or [str(label) for label in range(logits.shape[1])])
+    return classification_report(logits, labels, names_or_numbers(names, logits.shape[1]))
 
 
 @contextlib.contextmanager

@@ -86,7 +86,7 @@ def upload_files(
 
 
 def differing_files(api: HfApi, folder: Path, files: Sequence[str], repo_id: str, repo_type: str) -> list[str]:
-    """Which local files the repository's main branch lacks, or holds otherwise: by their hashes."""
+    """Return which local files the repository's main branch lacks, or holds otherwise: by their hashes."""
     tree = api.list_repo_tree(repo_id, repo_type=repo_type, recursive=True)
     there = {entry.path: entry for entry in tree if isinstance(entry, RepoFile)}
     different = []

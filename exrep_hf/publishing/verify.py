@@ -10,7 +10,7 @@ import torch
 from datasets import Dataset
 from transformers import PreTrainedModel
 
-from exrep_hf.data import Preprocessing, class_names
+from exrep_hf.data import Preprocessing, class_names, names_or_numbers
 from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.publishing.claimed_images import OWN, check_names, images_of, other_images, own_images, own_name
 from exrep_hf.publishing.claims import METRIC_NAMES, TOLERANCES, Claim, read_claims
@@ -122,7 +122,7 @@ def _results(folder: Path) -> dict[str, Any]:
 
 
 def _own_claims(results: dict[str, Any], own: str) -> list[Claim]:
-    """The figures from which the card was made."""
+    """Return the figures from which the card was made."""
     config, part = results["configuration"]["data"].get("dataset_config_name"), results["dataset"]["part"]
     return [
         Claim(RESULTS_NAME, own, config, part, metric, float(results["published"][metric]), TOLERANCES[metric])
@@ -134,5 +134,5 @@ def _figures(
     network: PreTrainedModel, preprocessing: Preprocessing, images: Dataset, columns: tuple[str, str]
 ) -> dict[str, Any]:
     logits, labels = predict(network, preprocessing, images, columns)
-    names = class_names(network.config) or [str(label) for label in range(logits.shape[1])]
+    names = names_or_numbers(class_names(network.config), logits.shape[1])
     return classification_report(logits, labels, names)

@@ -9,7 +9,6 @@ from exrep_hf.report.results import (
     public_settings,
     software_versions,
     without_places,
-    write_json,
 )
 from exrep_hf.report.sizes import plot_sizes, sizes_table
 from exrep_hf.report.table import align, cost_rows, summary_head, summary_rows, summary_table, weak_classes
@@ -32,5 +31,4 @@ __all__ = [
     "summary_rows",
     "summary_table",
     "without_places",
-    "write_json",
 ]

@@ -2,10 +2,8 @@
 
 import dataclasses
 import functools
-import json
 import os
 import platform
-from collections.abc import Mapping
 from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +36,7 @@ def public_name(name_or_path: str | None) -> str | None:
 
 
 def without_places(value: Any) -> Any:
-    """A setting, or several, with paths of this machine by their last part."""
+    """Return a setting, or several, with paths of this machine by their last part."""
     if isinstance(value, dict):
         return {key: without_places(part) for key, part in value.items()}
     if isinstance(value, list | tuple):
@@ -89,11 +87,3 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type} ({os.cpu_count()} cores)" if device.type == "cpu" else device.type
-
-
-def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)

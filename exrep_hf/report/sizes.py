@@ -12,12 +12,12 @@ Results = Mapping[str, Any]
 
 
 def _published(arm: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What an arm's student reaches as it is published: with a distiller only where it never learnt to do without."""
+    """Return what an arm reaches as published: with a distiller only where it never learnt to do without."""
     return arm["without_distiller"] if arm["plain"] and arm["without_distiller"] else arm
 
 
 def _arm_names(by_size: Mapping[int, Results]) -> list[str]:
-    """All arms, in the order of the size with the most of them."""
+    """Return all arms, in the order of the size with the most of them."""
     fullest = sorted((list(results["arms"]) for results in by_size.values()), key=len, reverse=True)
     return list(dict.fromkeys(name for names in fullest for name in names))
 

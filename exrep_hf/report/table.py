@@ -20,7 +20,7 @@ def _count(value: float) -> str:
 
 
 def _gaps(results: dict[str, Any]) -> dict[str, str]:
-    """Which shares of gaps there are, and their titles: the data gap needs an oracle."""
+    """Return which shares of gaps there are, and their titles: the data gap needs an oracle."""
     gaps = {"gap_recovered": "gap recovered %"}
     if any(arm.get("data_gap_recovered") for arm in results["arms"].values()):
         gaps["data_gap_recovered"] = "data gap recovered %"
@@ -72,7 +72,7 @@ def align(rows: Sequence[Sequence[str]]) -> str:
 
 
 def summary_table(results: dict[str, Any]) -> str:
-    """The whole comparison as text."""
+    """Return the whole comparison as text."""
     data = results["dataset"]
     seeds = len(results["seeds"])
     title = (
@@ -83,7 +83,7 @@ def summary_table(results: dict[str, Any]) -> str:
 
 
 def cost_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
-    """What inference costs: teacher, plain student, and the student with its distiller where it has one.
+    """Return what inference costs: teacher, plain student, and the student with its distiller where it has one.
 
     Returns:
         Rows of name, parameters, MACs an image, and images a second, as text.
@@ -105,6 +105,6 @@ def _speed(cost: Mapping[str, float]) -> str:
 
 
 def weak_classes(published: Mapping[str, Any], count: int = 5) -> list[tuple[str, ...]]:
-    """The classes with the lowest accuracy: name, top-1 in percent, and number of images, as text."""
+    """Return the classes with the lowest accuracy: name, top-1 in percent, and number of images, as text."""
     classes = sorted(published.get("per_class", {}).items(), key=lambda each: each[1]["accuracy"])
     return [(name, f"{100 * facts['accuracy']:.1f}", str(facts["count"])) for name, facts in classes[:count]]

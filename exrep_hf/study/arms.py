@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 from transformers import HfArgumentParser
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments.ranges import require
 
 # What makes the arms comparable, or places them; an arm may not change it.
 SHARED_SETTINGS = frozenset(
@@ -36,10 +37,10 @@ SHARED_SETTINGS = frozenset(
     }
 )
 
-# Settings of the images that an arm may have of its own: what it is trained on, and how that is varied.
+# ArgumentsT of the images that an arm may have of its own: what it is trained on, and how that is varied.
 IMAGE_SETTINGS = frozenset({"train_on", "no_aug", "scale", "ratio", "hflip", "auto_augment"})
 
-Settings = TypeVar("Settings", ModelArguments, DataArguments, DistillationArguments)
+ArgumentsT = TypeVar("ArgumentsT", ModelArguments, DataArguments, DistillationArguments)
 
 
 @dataclass
@@ -79,7 +80,7 @@ def as_flags(settings: dict[str, Any]) -> list[str]:
     return flags
 
 
-def with_changes(settings: Settings, changes: dict[str, Any]) -> Settings:
+def with_changes(settings: ArgumentsT, changes: dict[str, Any]) -> ArgumentsT:
     """Copy settings with some of them changed, read as flags are, and check the result.
 
     Raises:
@@ -100,7 +101,9 @@ def with_changes(settings: Settings, changes: dict[str, Any]) -> Settings:
 def make_arms(
     model_args: ModelArguments, data_args: DataArguments, study_args: StudyArguments, args: DistillationArguments
 ) -> list[Arm]:
-    """The controls, then the method itself.
+    """Return the controls, then the method itself.
+
+    Where no controls are given they are `ce` and `kd`, but for the one that the arm is called by.
 
     Raises:
         ValueError: if a control changes a setting that does not exist, or one that all arms have to share.
@@ -109,8 +112,15 @@ def make_arms(
     of_training = {field.name for field in dataclasses.fields(DistillationArguments) if field.init}
     of_images = {field.name for field in dataclasses.fields(DataArguments)}
     arms = []
-    assert isinstance(study_args.controls, dict)  # read in its __post_init__
-    for name, changes in study_args.controls.items():
+    main = study_args.arm or args.preset
+    named = _named_controls(model_args)
+    assert not isinstance(study_args.controls, str)  # read in its __post_init__
+    controls = dict.fromkeys(named) if study_args.controls is None else study_args.controls
+    for name, given in controls.items():
+        changes = named[name] if given is None else given
+        if name == main and study_args.controls is None:
+            continue
+        require(name != main, "controls", name, "other names than the arm's own: name that with `arm`")
         unknown = sorted(changes.keys() - of_model - of_training - of_images)
         shared = sorted(changes.keys() & (SHARED_SETTINGS | (of_images - IMAGE_SETTINGS)))
         if unknown or shared:
@@ -128,7 +138,23 @@ def make_arms(
             )
         )
     _check_oracle(arms, data_args, args)
-    return [*arms, Arm(study_args.arm, {}, model_args, data_args, args)]
+    return [*arms, Arm(main, {}, model_args, data_args, args)]
+
+
+def _named_controls(model_args: ModelArguments) -> dict[str, dict[str, Any]]:
+    """Return labels alone and plain distillation as changes of any arm, with its optimizer, images and length."""
+    logits_and_labels = {"ce_weight": 1.0, "kd_weight": 1.0, "crd_weight": 0.0, "adversarial_weight": 0.0}
+    # Stored answers are for the views that the arm trains on, mixtures included.
+    views = {} if model_args.teacher_cache is not None else {"mixup": 0.0, "cutmix": 0.0}
+    kd = logits_and_labels | {"distiller": "none"} | views
+    return {"ce": kd | {"kd_weight": 0.0}, "kd": kd}
+
+
+def equal_arms(first: Arm, second: Arm) -> bool:
+    """Return whether two arms would train the same student."""
+    return (first.model_args, first.data_args) == (second.model_args, second.data_args) and (
+        first.args.to_dict() == second.args.to_dict()
+    )
 
 
 def _check_oracle(controls: list[Arm], data_args: DataArguments, args: DistillationArguments) -> None:
@@ -140,10 +166,10 @@ def _check_oracle(controls: list[Arm], data_args: DataArguments, args: Distillat
         )
     if len(oracles) > 1:
         raise ValueError(f"`controls` has the oracles {oracles}; expected at most one arm with `train_on: all`.")
-    if oracles and args.max_steps <= 0:
+    if oracles and args.num_train_epochs is not None and args.max_steps <= 0:
         raise ValueError(
-            f"`controls.{oracles[0]}` trains on all images, whose epochs are longer, and `max_steps` is "
-            f"{args.max_steps}; expected a number of steps, the same for all arms. Give `--max_steps`."
+            f"`controls.{oracles[0]}` trains on all images, whose epochs are longer, and `num_train_epochs` is "
+            f"{args.num_train_epochs}; expected a number of steps, the same for all arms. Give `--max_steps`."
         )
     if oracles and not (data_args.private_fraction or data_args.num_public):
         raise ValueError(

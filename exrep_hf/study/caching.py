@@ -14,11 +14,11 @@ from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.cached_answers import push_answers
-from exrep_hf.publishing.card_facts import PublishedFacts, published_facts
+from exrep_hf.publishing.teacher_card import PublishedFacts, published_facts
 from exrep_hf.report import public_name
 from exrep_hf.study.records import network_cost
-from exrep_hf.study.run import judge
-from exrep_hf.study.stages import Student, load_teacher
+from exrep_hf.study.run import evaluate
+from exrep_hf.study.stages import Classifier, load_teacher
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher
 from exrep_hf.teacher.cache import Provenance, Storage
 from exrep_hf.teacher.cache.shard_writer import warn_of_top1
@@ -62,7 +62,7 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     expected_top1 = facts.top1 if args.expect_top1 is None else args.expect_top1
     images = data.training_images(args.seed, data_args)
     plural = "s" if views.views > 1 else ""
-    _tell(f"{model_args.teacher}: {views.views} view{plural} of each of {len(images)} images of {data_args.dataset}")
+    _print(f"{model_args.teacher}: {views.views} view{plural} of each of {len(images)} images of {data_args.dataset}")
     cache = CachedTeacher.write(
         OnlineTeacher(teacher.classifier, teacher.processor),
         images,
@@ -77,10 +77,10 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
         expected_top1,
         lambda: _measure(teacher, data, settings, expected_top1),
     )
-    _tell(_in_words(cache, folder))
+    _print(_in_words(cache, folder))
     if repo_id is not None and PartialState().is_main_process:
         commit = push_answers(cache, folder, repo_id, args.hub_token)
-        _tell(f"pushed to the data set {repo_id}, commit {commit}")
+        _print(f"pushed to the data set {repo_id}, commit {commit}")
     return cache
 
 
@@ -119,23 +119,23 @@ def _provenance(
 
 
 def _measure(
-    teacher: Student, data: DataPartition, settings: CachingSettings, expected_top1: float | None
+    teacher: Classifier, data: DataPartition, settings: CachingSettings, expected_top1: float | None
 ) -> dict[str, Any]:
-    """What a study needs to know about its teacher without having it: its metrics on the test images, and its cost."""
+    """Return what a study needs to know of a teacher that it doesn't have: metrics on test images, and cost."""
     _, images = data.parts(settings.caching.seed)
     args = copy.copy(settings.caching)
     # It would cast the very network that is asked afterwards.
     args.bf16_full_eval = args.fp16_full_eval = False
-    judged = judge(teacher, images, None, args)
+    evaluated = evaluate(teacher, images, None, args)
     # Not the loss, whose last bits depend on the number of processes.
-    metrics = {name: judged[name] for name in ("accuracy", "top5_accuracy")}
+    metrics = {name: evaluated[name] for name in ("accuracy", "top5_accuracy")}
     if expected_top1 is not None and PartialState().is_main_process:
         warn_of_top1(metrics["accuracy"], len(images), expected_top1)
     cost = network_cost(teacher)
     # A figure of the machine, which would differ from call to call.
     cost.pop("images_per_second")
     evaluation = {"evaluated_on": settings.data.evaluate_on, "num_evaluated": len(images), "metrics": metrics}
-    _tell(f"top-1 {metrics['accuracy']:.3f} on {len(images)} images of the {settings.data.evaluate_on} split")
+    _print(f"top-1 {metrics['accuracy']:.3f} on {len(images)} images of the {settings.data.evaluate_on} split")
     return {"evaluation": evaluation, "cost": cost}
 
 
@@ -151,6 +151,6 @@ def _in_words(cache: CachedTeacher, folder: Path) -> str:
     return f"{told}; the teacher's top-1 on these views: {summary['top1']:.3f} of {summary['labelled']}"
 
 
-def _tell(message: str) -> None:
+def _print(message: str) -> None:
     if PartialState().is_main_process:
         print(message, flush=True)

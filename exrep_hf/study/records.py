@@ -11,7 +11,7 @@ from exrep_hf.evaluation import inference_cost, mean_and_deviation
 from exrep_hf.publishing.claims import hub_name
 from exrep_hf.report import public_name, public_settings, without_places
 from exrep_hf.study.arms import Arm
-from exrep_hf.study.stages import Student, with_distiller
+from exrep_hf.study.stages import Classifier, with_distiller
 
 Record = dict[str, Any]
 
@@ -39,17 +39,17 @@ def describe_data(data: DataPartition, seed: int) -> dict[str, Any]:
     }
 
 
-def _cost(model: nn.Module, student: Student) -> dict[str, float]:
+def _cost(model: nn.Module, student: Classifier) -> dict[str, float]:
     images = student.preprocessing
     return inference_cost(model, (len(images.mean), images.height, images.width))
 
 
-def network_cost(student: Student) -> dict[str, float]:
-    """What a plain classifier costs at inference."""
+def network_cost(student: Classifier) -> dict[str, float]:
+    """Return what a plain classifier costs at inference."""
     return _cost(student.classifier, student)
 
 
-def summarise_arm(arm: Arm, runs: list[Record], start: Student) -> dict[str, Any]:
+def summarise_arm(arm: Arm, runs: list[Record], start: Classifier) -> dict[str, Any]:
     """Means over seeds, cost at inference as trained, and the runs themselves."""
     removed = [run["without_distiller"] for run in runs if run["without_distiller"] is not None]
     return {
@@ -64,7 +64,7 @@ def summarise_arm(arm: Arm, runs: list[Record], start: Student) -> dict[str, Any
 
 
 def arm_settings(arm: Arm) -> dict[str, dict[str, Any]]:
-    """What an arm was run with, apart from seed and places: what has to agree between runs that one table compares."""
+    """Return what an arm was run with, apart from seed and places: what has to agree between runs of a table."""
     settings = {
         "model": public_settings(arm.model_args),
         "data": public_settings(arm.data_args),
@@ -83,13 +83,13 @@ def _over_seeds(outcomes: list[Record]) -> dict[str, Any]:
 
 
 def summarise_teacher(name: str | None, from_scratch: bool, runs: list[Record], cost: dict[str, float]) -> Record:
-    """The teacher: what it reaches on the images of the runs (the same for all seeds on a test split)."""
+    """Return the teacher: what it reaches on the images of the runs (the same for all seeds on a test split)."""
     measured = {metric: mean(run["teacher"][metric] for run in runs) for metric in runs[0]["teacher"]}
     return {"name": public_name(name), "from_scratch": from_scratch, **measured, "cost": cost}
 
 
-def summarise_student(name: str | None, from_scratch: bool, runs: list[Record], start: Student) -> Record:
-    """The student before distillation."""
+def summarise_student(name: str | None, from_scratch: bool, runs: list[Record], start: Classifier) -> Record:
+    """Return the student before distillation."""
     accuracy = mean_and_deviation([run["before"]["accuracy"] for run in runs])
     return {
         "name": public_name(name),

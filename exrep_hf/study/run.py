@@ -1,4 +1,4 @@
-"""One arm under one seed: trained and judged."""
+"""One arm under one seed: trained and evaluated."""
 
 import copy
 import dataclasses
@@ -14,14 +14,16 @@ from exrep_hf.data.partition import DataPartition
 from exrep_hf.evaluation import data_gap_recovered, gap_recovered
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.folder import checkpoint_to_resume
-from exrep_hf.study.stages import Student, labels_only, with_distiller
+from exrep_hf.study.stages import Classifier, labels_only, with_distiller
 from exrep_hf.teacher import TeacherSource
 from exrep_hf.training.trainer import DistillationTrainer
 
 Metrics = dict[str, float]
 
 
-def judge(student: Student, images: Dataset, teacher: TeacherSource | None, args: DistillationArguments) -> Metrics:
+def evaluate(
+    student: Classifier, images: Dataset, teacher: TeacherSource | None, args: DistillationArguments
+) -> Metrics:
     """Evaluate a plain classifier: accuracy, loss with the labels, and agreement with the teacher."""
     trainer = DistillationTrainer(
         student.classifier,
@@ -41,9 +43,9 @@ def short_names(metrics: Metrics) -> Metrics:
 
 
 def make_trainer(
-    arm: Arm, start: Student, images: Dataset, data: DataPartition, seed: int, teacher: TeacherSource | None
+    arm: Arm, start: Classifier, images: Dataset, data: DataPartition, seed: int, teacher: TeacherSource | None
 ) -> DistillationTrainer:
-    """The trainer of an arm, for a copy of the starting student.
+    """Return the trainer of an arm, for a copy of the starting student.
 
     Raises:
         ValueError: for data and models that don't fit the arm.
@@ -60,9 +62,9 @@ def make_trainer(
 
 
 def distil(
-    arm: Arm, start: Student, images: Dataset, data: DataPartition, teacher: TeacherSource | None
+    arm: Arm, start: Classifier, images: Dataset, data: DataPartition, teacher: TeacherSource | None
 ) -> tuple[dict[str, Any], DistillationTrainer]:
-    """Train one arm from a copy of the starting student and judge what comes out.
+    """Train one arm from a copy of the starting student and evaluate what comes out.
 
     Returns:
         What happened, and the trainer with the trained student.
@@ -77,18 +79,19 @@ def distil(
         "after": short_names(trainer.evaluate()),
         "without_distiller": None,
         "steps": trainer.state.global_step,
+        "chosen": {name: getattr(trainer.args, name) for name in ("learning_rate", "freeze_batch_norm", "max_steps")},
         "seconds": seconds,
         "train_images_per_second": trained["train_samples_per_second"],
         "history": [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
     }
     if trainer.student.input_distiller is not None:
-        plain = Student(trainer.whole_student().without_distiller(), start.processor)
-        record["without_distiller"] = {"after": judge(plain, images, teacher, arm.args)}
+        plain = Classifier(trainer.whole_student().without_distiller(), start.processor)
+        record["without_distiller"] = {"after": evaluate(plain, images, teacher, arm.args)}
     return record, trainer
 
 
 def add_gaps(record: dict[str, Any], oracle: Metrics | None) -> None:
-    """Put into the record of a run the shares that it made good of the gaps to the teacher and to an oracle."""
+    """Put into the record of a run the shares that it recovered of the gaps to the teacher and to an oracle."""
     before, teacher = record["before"]["accuracy"], record["teacher"]
     for outcome in filter(None, (record, record["without_distiller"])):
         after = outcome["after"]["accuracy"]
@@ -96,8 +99,8 @@ def add_gaps(record: dict[str, Any], oracle: Metrics | None) -> None:
         outcome["data_gap_recovered"] = oracle and data_gap_recovered(before, after, oracle["accuracy"])
 
 
-def placed(arm: Arm, folder: Path, seed: int) -> Arm:
-    """The arm with a folder for its checkpoints, and a seed."""
+def with_folder(arm: Arm, folder: Path, seed: int) -> Arm:
+    """Return the arm with a folder for its checkpoints, and a seed."""
     args = copy.deepcopy(arm.args)
     args.output_dir, args.seed = str(folder), seed
     return dataclasses.replace(arm, args=args)

@@ -15,12 +15,13 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 from exrep_hf.arguments import DistillationArguments, ModelArguments
 from exrep_hf.data import Augmentation, Preprocessing, check_class_order, class_names
 from exrep_hf.data.partition import DataPartition
+from exrep_hf.files import replacing
 from exrep_hf.models import ExRepForImageClassification, load_classifier, set_input_size, set_labels
 from exrep_hf.training.trainer import DistillationTrainer
 
 
 @dataclasses.dataclass
-class Student:
+class Classifier:
     """A starting student: the plain classifier and how it wants its images."""
 
     classifier: PreTrainedModel
@@ -45,14 +46,15 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
     return changed
 
 
-def with_distiller(start: Student, model_args: ModelArguments) -> ExRepForImageClassification:
-    """A copy of a starting student with an arm's Input Distiller before it."""
+def with_distiller(start: Classifier, model_args: ModelArguments) -> ExRepForImageClassification:
+    """Return a copy of a starting student with an arm's Input Distiller before it."""
     student = ExRepForImageClassification.from_backbone(
         copy.deepcopy(start.classifier),
         distiller=None if model_args.distiller == "none" else model_args.distiller,
         distiller_channels=model_args.distiller_channels,
         image_size=model_args.image_size,
     )
+    student.starts_from_nothing = model_args.student_from_scratch
     _lay_out(student, model_args)
     return student
 
@@ -63,7 +65,7 @@ def _lay_out(model: nn.Module, model_args: ModelArguments) -> None:
 
 
 def train_with_labels(
-    student: Student,
+    student: Classifier,
     dataset: Dataset,
     data: DataPartition,
     args: DistillationArguments,
@@ -97,7 +99,7 @@ def load_network(
     trained_here: bool,
     data: DataPartition,
     model_args: ModelArguments,
-) -> Student:
+) -> Classifier:
     """Load a classifier for the classes of the data set.
 
     Raises:
@@ -128,10 +130,10 @@ def load_network(
         set_input_size(classifier.config, image_size)
         preprocessing = dataclasses.replace(preprocessing, height=image_size, width=image_size, resize=image_size)
     _lay_out(classifier, model_args)
-    return Student(classifier, preprocessing.to_image_processor())
+    return Classifier(classifier, preprocessing.to_image_processor())
 
 
-def load_teacher(model_args: ModelArguments, data: DataPartition, kept: Path | None) -> Student | None:
+def load_teacher(model_args: ModelArguments, data: DataPartition, kept: Path | None) -> Classifier | None:
     """Load the teacher, or the one that this study trained before and kept in a folder."""
     if kept is not None:
         return load_network(str(kept), None, False, True, data, model_args)
@@ -147,7 +149,7 @@ def load_teacher(model_args: ModelArguments, data: DataPartition, kept: Path | N
     )
 
 
-def load_student(model_args: ModelArguments, data: DataPartition, kept: Path | None = None) -> Student:
+def load_student(model_args: ModelArguments, data: DataPartition, kept: Path | None = None) -> Classifier:
     """Load the student as it is before `student_steps`, or the one that this study trained before and kept."""
     if kept is not None:
         return load_network(str(kept), None, False, True, data, model_args)
@@ -162,11 +164,9 @@ def load_student(model_args: ModelArguments, data: DataPartition, kept: Path | N
     )
 
 
-def save_network(student: Student, folder: Path) -> None:
+def save_network(student: Classifier, folder: Path) -> None:
     """Write a classifier and its image processor, on the main process: whole or not at all."""
     if PartialState().is_main_process:
-        temporary = folder.with_name(folder.name + ".tmp")
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        student.classifier.save_pretrained(temporary)
-        student.processor.save_pretrained(temporary)
-        temporary.rename(folder)
+        with replacing(folder) as temporary:
+            student.classifier.save_pretrained(temporary)
+            student.processor.save_pretrained(temporary)

@@ -35,7 +35,7 @@ def open_cache(model_args: ModelArguments) -> CachedTeacher | None:
 
 
 def stored_metrics(cache: CachedTeacher, evaluated_on: str, num_evaluated: int) -> dict[str, float] | None:
-    """What the teacher reached on the images a study evaluates on; None if it is not known for as many."""
+    """Return what the teacher reached on the images a study evaluates on; None if it is not known for as many."""
     evaluation = cache.manifest.summary.get("evaluation")
     if evaluation is None:
         return None
@@ -44,7 +44,7 @@ def stored_metrics(cache: CachedTeacher, evaluated_on: str, num_evaluated: int) 
 
 
 def summarise_stored_teacher(cache: CachedTeacher, runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """The teacher as results hold it; `accuracy` is None where it is not known for these images."""
+    """Return the teacher as results hold it; `accuracy` is None where it is not known for these images."""
     measured = runs[0]["teacher"] or {"accuracy": None}
     facts = {"name": cache.manifest.plan.teacher["name"], "from_scratch": False, "answers": cache.fingerprint}
     return facts | measured | {"cost": cache.manifest.summary.get("cost")}

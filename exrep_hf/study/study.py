@@ -1,6 +1,5 @@
 """All arms under all seeds, and what comes out of them."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +11,11 @@ from transformers import set_seed
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.data.partition import DataPartition, load_partition
+from exrep_hf.files import read_json, write_json
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.publishing import make_model_card
 from exrep_hf.publishing.access import ensure_repository
-from exrep_hf.publishing.card_entries import write_eval_results
+from exrep_hf.publishing.card_figures import write_eval_results
 from exrep_hf.publishing.student import push_student
 from exrep_hf.publishing.student_folder import (
     RELIABILITY_PICTURE,
@@ -30,18 +30,21 @@ from exrep_hf.report import (
     public_settings,
     software_versions,
     summary_table,
-    write_json,
 )
 from exrep_hf.study.arms import Arm, make_arms
+from exrep_hf.study.controls import controls_left_out, remedy, seconds_of_a_run, share_length, too_long
 from exrep_hf.study.folder import (
     ARMS_NAME,
+    LEFT_OUT_NAME,
     RUN_NAME,
     SETTINGS_NAME,
     STUDENTS_NAME,
     TEACHER_NAME,
     check_output_dir,
+    check_settings,
     checkpoint_to_resume,
     clear_output_dir,
+    read_run,
     wants_resume,
 )
 from exrep_hf.study.records import (
@@ -52,10 +55,11 @@ from exrep_hf.study.records import (
     summarise_student,
     summarise_teacher,
 )
-from exrep_hf.study.run import Metrics, add_gaps, distil, judge, make_trainer, placed
-from exrep_hf.study.stages import Student, load_student, load_teacher, save_network, train_with_labels
+from exrep_hf.study.run import Metrics, add_gaps, distil, evaluate, with_folder
+from exrep_hf.study.stages import Classifier, load_student, load_teacher, save_network, train_with_labels
 from exrep_hf.study.stored_teacher import open_cache, stored_metrics, summarise_stored_teacher
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
+from exrep_hf.training.notices import in_words
 
 
 @dataclass
@@ -88,12 +92,13 @@ class Study:
         self.arms = make_arms(settings.model, settings.data, settings.study, settings.training)
         # Here, because arguments that are made later would reset accelerate's state under a trainer.
         self.arm_settings = {arm.name: arm_settings(arm) for arm in self.arms}
-        # Refused here, in the place of after the training.
+        # Refused here, instead of after the training.
         self._published_variant()
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
         asked = settings.training.resume_from_checkpoint
         self.resuming = wants_resume(asked)
         self.cache: CachedTeacher | None = None
+        self.left_out: dict[str, str] = {}
         if self._several and self.resuming and str(asked).lower() != "true":
             raise ValueError(
                 f"`resume_from_checkpoint` is {asked!r}; expected `true`: a study of several runs goes on where each "
@@ -108,7 +113,7 @@ class Study:
         PartialState().wait_for_everyone()
         if self.pushes:
             training = settings.training
-            # Now, in the place of after hours of training.
+            # Now, instead of after hours of training.
             self.model_id = decided_by_main(
                 lambda: ensure_repository(self.model_id, "model", training.hub_private_repo, training.hub_token)
             )
@@ -124,7 +129,7 @@ class Study:
         """
         settings = self.settings
         data = load_partition(settings.data, settings.training.dataloader_num_workers or None)
-        self._tell(f"{settings.data.dataset}: {len(data.train)} training images, {len(data.test)} test images")
+        self._print(f"{settings.data.dataset}: {len(data.train)} training images, {len(data.test)} test images")
         set_seed(settings.training.seed)
         self.cache = open_cache(settings.model)
         teacher = self._prepare_teacher(data)
@@ -142,39 +147,34 @@ class Study:
             identity, split = results["dataset"]["hub_name"], results["dataset"]["split"]
             if identity is not None and split is not None and settings.data.dataset_config_name is None:
                 write_eval_results(self.folder, identity, split, results["published"])
-        self._tell(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
+        self._print(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
         if self.pushes and PartialState().is_main_process:
             training = settings.training
             commit = push_student(self.folder, self.model_id, training.hub_private_repo, training.hub_token)
-            self._tell(f"pushed to {self.model_id}, commit {commit}")
+            self._print(f"pushed to {self.model_id}, commit {commit}")
         return results
 
-    def _prepare_teacher(self, data: DataPartition) -> Student | None:
+    def _prepare_teacher(self, data: DataPartition) -> Classifier | None:
         """Check everything that can be checked, then train the teacher if that is asked for."""
         settings, kept = self.settings, self.folder / TEACHER_NAME
         was_trained = self.resuming and kept.is_dir()
         teacher = load_teacher(settings.model, data, kept if was_trained else None)
         start = load_student(settings.model, data)
-        # Stored answers are for some images: each seed may draw other public ones.
-        for seed in self.seeds if self.cache is not None else self.seeds[:1]:
-            _, images = data.parts(seed)
-            for arm in self.arms:
-                try:
-                    make_trainer(arm, start, images, data, seed, self._source(teacher))
-                except ValueError as error:
-                    raise ValueError(f"The arm `{arm.name}` can't be run with seed {seed}. {error}") from error
+        public, _ = data.parts(self.seeds[0])
+        share_length(self.arms, len(public), settings.model.student_from_scratch)
+        self._leave_out_controls(data, start, self._source(teacher))
         if PartialState().is_main_process:
             if not self.resuming:
                 clear_output_dir(self.folder)
             # Also where a run that is to be resumed had not begun: it proves whose folder this is.
             settings_file = self.folder / SETTINGS_NAME
             if settings_file.is_file():
-                _check_settings(settings_file, self._configuration())
+                check_settings(settings_file, self._configuration())
             else:
-                write_json(self._configuration(), settings_file)
+                write_json(self._configuration() | {LEFT_OUT_NAME: self.left_out}, settings_file)
         PartialState().wait_for_everyone()
         named = settings.model.teacher if self.cache is None else f"by its answers in {settings.model.teacher_cache}"
-        self._tell(f"teacher {named}{_steps(0 if was_trained else settings.model.teacher_steps)}")
+        self._print(f"teacher {named}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if teacher is not None and settings.model.teacher_steps and not was_trained:
             train_with_labels(
                 teacher, data.train, data, settings.training, settings.model, settings.model.teacher_steps
@@ -182,14 +182,35 @@ class Study:
             save_network(teacher, kept)
         return teacher
 
+    def _leave_out_controls(self, data: DataPartition, start: Classifier, source: TeacherSource | None) -> None:
+        """Check every arm, and leave out those default controls that can't be run, or only in hours."""
+        settings_file, are_default = self.folder / SETTINGS_NAME, self.settings.study.controls is None
+        # Stored answers are for some images: each seed may draw other public ones.
+        seeds = self.seeds if self.cache is not None else self.seeds[:1]
+        self.left_out = controls_left_out(self.arms, start, data, seeds, source, are_default)
+        has_begun = decided_by_main(lambda: self.resuming and settings_file.is_file())
+        begun: dict[str, Any] = decided_by_main(lambda: read_json(settings_file)) if has_begun else {}
+        if LEFT_OUT_NAME in begun:
+            self.left_out = begun[LEFT_OUT_NAME]
+        elif len(self.arms) - len(self.left_out) > 1 and are_default:
+            _, images = data.parts(self.seeds[0])
+            seconds = seconds_of_a_run(self.arms[-1], start, images, data, self.seeds[0], source)
+            if seconds is not None:
+                self._print(f"a run of {self.arms[-1].name} takes {in_words(seconds)}")
+                kept = [arm for arm in self.arms if arm.name not in self.left_out]
+                self.left_out |= too_long(kept, len(self.seeds), seconds)
+        for name, reason in self.left_out.items():
+            self._print(f"the control {name} is left out: {reason}")
+        self.arms = [arm for arm in self.arms if arm.name not in self.left_out]
+
     def _run_seed(
-        self, seed: int, data: DataPartition, teacher: Student | None, records: dict[str, list[dict[str, Any]]]
-    ) -> Student:
+        self, seed: int, data: DataPartition, teacher: Classifier | None, records: dict[str, list[dict[str, Any]]]
+    ) -> Classifier:
         """Prepare the student of a seed and run every arm from it."""
         public, images = data.parts(seed)
         model_args = self.settings.model
         set_seed(seed)
-        self._tell(
+        self._print(
             f"seed {seed}: student {model_args.student}, {len(public)} public images{_steps(model_args.student_steps)}"
         )
         kept = self.folder / STUDENTS_NAME / f"seed{seed}"
@@ -201,40 +222,58 @@ class Study:
             train_with_labels(start, public, data, self.settings.training, model_args, model_args.student_steps)
             save_network(start, kept)
         source = self._source(teacher)
-        before: Metrics | None = None
-        of_teacher: Metrics | None = None
+        shared: dict[str, Metrics | None] = {}
         for arm in self.arms:
             folder = folders[arm.name]
             if arm.name in finished:
-                self._tell(f"seed {seed}: {arm.name} is finished already")
-                records[arm.name].append(_read_run(folder / RUN_NAME, self.arm_settings[arm.name]))
+                self._print(f"seed {seed}: {arm.name} is finished already")
+                records[arm.name].append(read_run(folder / RUN_NAME, self.arm_settings[arm.name]))
                 continue
-            if before is None:
-                before = judge(start, images, source, arm.args)
-                of_teacher = self._judge_teacher(teacher, images, arm)
-            self._tell(f"seed {seed}: {arm.name}")
-            set_seed(seed)
-            record, trainer = distil(placed(arm, folder, seed), start, images, data, source)
-            record["before"], record["teacher"] = before, of_teacher
-            record["settings"] = self.arm_settings[arm.name]
-            self._tell(f"seed {seed}: {arm.name}: top-1 {before['accuracy']:.3f} → {record['after']['accuracy']:.3f}")
-            if arm is self.arms[-1] and seed == self.seeds[0]:
-                publish_student(
-                    trainer,
-                    f"{arm.name}, seed {seed}",
-                    record["history"],
-                    start.preprocessing,
-                    self.folder,
-                    self._published_variant(),
-                    self.settings.study.push_code,
-                )
-            if PartialState().is_main_process:
-                write_json(record, folder / RUN_NAME)
-            records[arm.name].append(record)
+            if not shared:
+                shared["before"] = evaluate(start, images, source, arm.args)
+                shared["teacher"] = self._evaluate_teacher(teacher, images, arm)
+            records[arm.name].append(self._run_arm(with_folder(arm, folder, seed), start, data, source, shared))
         return start
 
+    def _run_arm(
+        self,
+        arm: Arm,
+        start: Classifier,
+        data: DataPartition,
+        source: TeacherSource | None,
+        shared: dict[str, Metrics | None],
+    ) -> dict[str, Any]:
+        """Run an arm in its folder, publish its student where it is the one, and return its record."""
+        seed = arm.args.seed
+        self._print(f"seed {seed}: {arm.name}")
+        set_seed(seed)
+        _, images = data.parts(seed)
+        record, trainer = distil(arm, start, images, data, source)
+        record |= shared | {"settings": self.arm_settings[arm.name]}
+        before, after = record["before"]["accuracy"], record["after"]["accuracy"]
+        self._print(f"seed {seed}: {arm.name}: top-1 {before:.3f} → {after:.3f}")
+        if (advice := remedy(record, arm)) is not None:
+            self._print(advice)
+        if arm.name == self.arms[-1].name and seed == self.seeds[0]:
+            publish_student(
+                trainer,
+                f"{arm.name}, seed {seed}",
+                record["history"],
+                start.preprocessing,
+                self.folder,
+                self._published_variant(),
+                self.settings.study.push_code,
+            )
+        if PartialState().is_main_process:
+            write_json(record, Path(str(arm.args.output_dir)) / RUN_NAME)
+        return record
+
     def _results(
-        self, data: DataPartition, teacher: Student | None, start: Student, records: dict[str, list[dict[str, Any]]]
+        self,
+        data: DataPartition,
+        teacher: Classifier | None,
+        start: Classifier,
+        records: dict[str, list[dict[str, Any]]],
     ) -> dict[str, Any]:
         settings, main = self.settings, self.arms[-1]
         runs = records[main.name]
@@ -254,6 +293,7 @@ class Study:
             "dataset": describe_data(data, self.seeds[0]),
             "teacher": self._summarise_teacher(teacher, runs),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
+            "controls_left_out": self.left_out,
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
             "published": {"arm": main.name, "seed": self.seeds[0], "variant": variant, **published["after"]},
             "command": settings.command,
@@ -264,15 +304,15 @@ class Study:
         main = self.arms[-1]
         return published_variant(main.name, main.model_args.distiller, main.is_plain, self.settings.study.variant)
 
-    def _source(self, teacher: Student | None) -> TeacherSource | None:
+    def _source(self, teacher: Classifier | None) -> TeacherSource | None:
         return self.cache if teacher is None else OnlineTeacher(teacher.classifier, teacher.processor)
 
-    def _judge_teacher(self, teacher: Student | None, images: Dataset, arm: Arm) -> Metrics | None:
+    def _evaluate_teacher(self, teacher: Classifier | None, images: Dataset, arm: Arm) -> Metrics | None:
         if self.cache is not None:
             return stored_metrics(self.cache, self.settings.data.evaluate_on, len(images))
-        return None if teacher is None else judge(teacher, images, None, arm.args)
+        return None if teacher is None else evaluate(teacher, images, None, arm.args)
 
-    def _summarise_teacher(self, teacher: Student | None, runs: list[dict[str, Any]]) -> dict[str, Any] | None:
+    def _summarise_teacher(self, teacher: Classifier | None, runs: list[dict[str, Any]]) -> dict[str, Any] | None:
         if self.cache is not None:
             return summarise_stored_teacher(self.cache, runs)
         model_args = self.settings.model
@@ -299,53 +339,9 @@ class Study:
     def _written(self) -> list[str]:
         return sorted(path.name + "/" * path.is_dir() for path in self.folder.iterdir())
 
-    def _tell(self, message: str) -> None:
+    def _print(self, message: str) -> None:
         if PartialState().is_main_process:
             print(f"[{time.perf_counter() - self.began:4.0f} s] {message}", flush=True)
-
-
-def _check_settings(path: Path, now: dict[str, Any]) -> None:
-    """Make sure that a study is continued as it was begun; other arms and more seeds may be added.
-
-    Raises:
-        ValueError: if it was begun with other settings.
-    """
-    then = json.loads(path.read_text(encoding="utf-8"))
-    _refuse_differences("study", path.parent, {name: then[name] for name in then if name != "study"}, now)
-
-
-def _read_run(path: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """The record of a finished run.
-
-    Raises:
-        ValueError: if it was run with other settings than the arm has now.
-    """
-    record = json.loads(path.read_text(encoding="utf-8"))
-    _refuse_differences("finished run", path.parent, record["settings"], settings)
-    return record
-
-
-# What may differ between a run and its continuation, because no weight depends on it.
-_OF_NO_EFFECT = frozenset(
-    {"logging_steps", "logging_first_step", "save_strategy", "save_steps", "save_total_limit", "eval_strategy"}
-    | {"eval_steps", "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_persistent_workers"}
-    | {"dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_backend", "ddp_timeout", "log_level"}
-)
-
-
-def _refuse_differences(what: str, folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
-    now = json.loads(json.dumps(now))
-    differing = [
-        f"`{name}` {then[part].get(name, 'by default')} then, {now[part].get(name, 'by default')} now"
-        for part in then
-        for name in sorted((then[part].keys() | now[part].keys()) - _OF_NO_EFFECT)
-        if then[part].get(name) != now[part].get(name)
-    ]
-    if differing:
-        raise ValueError(
-            f"The {what} in {str(folder)!r} had other settings: {'; '.join(differing)}. Continue with the settings it "
-            "had, remove that folder, or give another `output_dir`."
-        )
 
 
 def _steps(steps: int) -> str:

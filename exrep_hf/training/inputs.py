@@ -2,7 +2,8 @@
 
 import dataclasses
 import logging
-from typing import Any
+from collections.abc import Sized
+from typing import Any, Literal
 
 import datasets
 import torch
@@ -27,6 +28,7 @@ from exrep_hf.data import (
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
+from exrep_hf.data.pixels import teacher_pixels
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
 
 logger = logging.getLogger(__name__)
@@ -50,7 +52,7 @@ class DataPreparation:
         self.num_labels = classes.num_labels or 0
 
     def for_training(
-        self, dataset: Any, args: DistillationArguments, augmentation: Augmentation | None
+        self, dataset: Any, args: DistillationArguments, augmentation: Augmentation | Literal["preset"] | None
     ) -> tuple[Any, Mixing]:
         """Return the finished training data set, and how its batches are still to be mixed.
 
@@ -60,12 +62,15 @@ class DataPreparation:
         Args:
             dataset: as `DistillationTrainer` takes it.
             args: which terms are active, views, mixtures and seeds.
-            augmentation: how single images are varied.
+            augmentation: how single images are varied; `preset`: as the preset of `args` does, or as stored answers
+                are for.
 
         Raises:
             ValueError: for data that don't fit the models, the settings or the teacher's stored answers.
         """
         seed, mixing = args.seed if args.data_seed is None else args.data_seed, Mixing(args.mixup, args.cutmix)
+        if isinstance(augmentation, str):
+            augmentation = self._usual_augmentation(args)
         views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)
         needed = self._needed_keys(args)
         dataset = self._with_transform(dataset, views.augmentation, views.reference)
@@ -76,8 +81,16 @@ class DataPreparation:
             dataset = _replayed(dataset, views, self.num_labels if "labels" in needed else None)
         if args.needs_teacher and self.teacher is not None and dataset is not None:
             self.teacher.check_images(dataset)
+            if isinstance(dataset, SeededDataset):
+                teacher_pixels(dataset[0], len(self.teacher.preprocessing))
         _check_batches(args, dataset)
         return dataset, Mixing() if replayed else mixing
+
+    def _usual_augmentation(self, args: DistillationArguments) -> Augmentation | None:
+        """Return how images are varied where nobody says so."""
+        if args.needs_teacher and self.teacher is not None and self.teacher.views is not None:
+            return self.teacher.views.augmentation
+        return Augmentation.from_preset(args.preset)
 
     def _views(self, wanted: ViewPolicy, args: DistillationArguments) -> tuple[ViewPolicy, bool]:
         """The views to train on, and whether these are all there are; if not, each epoch has new ones."""
@@ -145,6 +158,11 @@ def _check_batches(args: DistillationArguments, dataset: Any) -> None:
             f"`train_dataset` has {len(dataset)} images, fewer than one batch of {images}, and `dataloader_drop_last` "
             "leaves incomplete batches out. Lower `per_device_train_batch_size`, or let incomplete batches in."
         )
+
+
+def number_of(dataset: Any) -> int | None:
+    """Return how many images a data set has; None where that is not known."""
+    return len(dataset) if isinstance(dataset, Sized) else None
 
 
 def training_labels(dataset: Any) -> Tensor | None:

@@ -15,7 +15,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.losses.unregistered_tensors import PlainTensorModule
+from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
 from exrep_hf.training.objective import STUDENT_PREFIX, DistillationObjective
 from exrep_hf.training.resuming import ResumableTrainer
@@ -43,7 +43,7 @@ class StudentTrainer(ResumableTrainer):
         """Put the memory bank on the device too: FSDP moves parameters and buffers alone."""
         super().prepare_training()
         for module in self.distillation_objective.modules():
-            if isinstance(module, PlainTensorModule):
+            if isinstance(module, UnregisteredTensorModule):
                 module.to(self.args.device)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:

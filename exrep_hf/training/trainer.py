@@ -9,7 +9,7 @@ import logging
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sized
-from typing import Any
+from typing import Any, Literal
 
 import datasets
 import torch
@@ -28,9 +28,11 @@ from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, as_teacher
-from exrep_hf.training.inputs import DataPreparation, student_preprocessing, training_labels
+from exrep_hf.training.default_settings import complete, preset_notes
+from exrep_hf.training.inputs import DataPreparation, number_of, student_preprocessing, training_labels
 from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes, tell_processes
 from exrep_hf.training.metrics import classification_metrics
+from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.roles import as_student, check_roles
 from exrep_hf.training.saving import StudentTrainer
@@ -48,14 +50,16 @@ class DistillationTrainer(StudentTrainer):
         model: the student. Any other `*ForImageClassification` is taken as a student without a distiller.
         teacher: a classifier (transformers or timm), a `TeacherSource`, or a name or path. None where no active term
             needs one.
-        args: `TrainingArguments` with the weights of the loss.
+        args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
+            printed when training starts.
         train_dataset: an HF `Dataset` with an image column, or any data set whose items are dicts with
             `pixel_values` (and `labels`, `sample_index`, `teacher_pixel_values` where a term needs them). If it has
             an attribute `labels`, that is the class of every image by `sample_index`, and lets CRD draw negatives of
             other classes from the first step on. Items of a row and epoch are the same in every run of a seed.
         eval_dataset: the same; labels may be missing. A dict of data sets is evaluated one by one.
-        augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student; None trains
-            on the evaluation transform. Where the teacher's answers are stored, it has to be what they are for.
+        augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student: as the preset
+            of `args` does where not given, or as the teacher's stored answers are for; None trains on the evaluation
+            transform.
         processing_class: the student's image processor; found from the model where not given. Data sets of tensors
             do without.
         data_collator: `collate_distillation` where not given.
@@ -80,7 +84,7 @@ class DistillationTrainer(StudentTrainer):
         args: DistillationArguments | None = None,
         train_dataset: Dataset | datasets.Dataset | None = None,
         eval_dataset: Dataset | datasets.Dataset | dict[str, Any] | None = None,
-        augmentation: Augmentation | None = None,
+        augmentation: Augmentation | Literal["preset"] | None = "preset",
         processing_class: BaseImageProcessor | None = None,
         data_collator: Callable[[list[dict[str, Any]]], dict[str, Any]] | None = None,
         compute_metrics: Callable[[EvalPrediction], dict[str, float]] | None = None,
@@ -96,7 +100,10 @@ class DistillationTrainer(StudentTrainer):
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()
         self._data = DataPreparation(preprocessing, self.teacher, student.config)
+        notes = preset_notes(student, augmentation, args)
         train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation)
+        chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
+        args = chosen.args
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
         objective = _objective(student, args, self.teacher, train_dataset)
@@ -109,7 +116,7 @@ class DistillationTrainer(StudentTrainer):
             processing_class=processing_class,
             data_collator=data_collator or collate_distillation,
             compute_metrics=compute_metrics or classification_metrics,
-            callbacks=[*(callbacks or ()), *_epoch_callbacks(train_dataset)],
+            callbacks=[*(callbacks or ()), *_epoch_callbacks(train_dataset), NoticeCallback([*notes, *chosen.told])],
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )

@@ -1,11 +1,11 @@
 r"""A trained Input Distiller as an augmentation for other data and another student, against doing without it.
 
-    accelerate launch recipes/train.py --config recipes/fashion_mnist.yaml --controls '{}' --num_seeds 1 \
+    accelerate launch recipes/train.py --config recipes/fashion_mnist.yaml --controls none --num_seeds 1 \
         --distiller light --distiller_channels 7 --distiller_share 0.5 --output_dir out/removable
     python recipes/benchmarks/distiller_transfer.py --distiller out/removable/with_distiller
 
 Trains a small network with labels on a few of scikit-learn's digits, with `DistillerAugment` at several probabilities
-(0: without), each from the same weights and with the same steps, and judges on the test digits. Writes JSON.
+(0: without), each from the same weights and with the same steps, and evaluates on the test digits. Writes JSON.
 """
 
 import argparse
@@ -20,8 +20,9 @@ from transformers import set_seed
 from exrep_hf import DistillationArguments, DistillationTrainer, DistillerAugment, ExRepForImageClassification
 from exrep_hf.data import Preprocessing, load_digits, split_public_private
 from exrep_hf.evaluation import mean_and_deviation
+from exrep_hf.files import write_json
 from exrep_hf.models import load_classifier, set_input_size
-from exrep_hf.report import device_name, software_versions, write_json
+from exrep_hf.report import device_name, software_versions
 from exrep_hf.report.table import align
 
 SIZE = 32

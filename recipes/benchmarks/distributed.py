@@ -26,9 +26,10 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification
+from exrep_hf.files import write_json
 from exrep_hf.losses.memory_bank import MemoryBank
 from exrep_hf.models import load_classifier
-from exrep_hf.report import device_name, software_versions, write_json
+from exrep_hf.report import device_name, software_versions
 
 CLASSES = 10
 
@@ -142,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--images", type=int, default=100_000, help="Rows of the memory bank.")
     parser.add_argument("--num_negatives", type=int, default=1024)
     parser.add_argument("--embedding_dim", type=int, default=128)
-    parser.add_argument("--gpu", action="store_true", help="On GPUs, in the place of one CPU core a process.")
+    parser.add_argument("--gpu", action="store_true", help="On GPUs, instead of one CPU core a process.")
     parser.add_argument("--output", type=Path, default=Path(__file__).parents[1] / "results" / "distributed.json")
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--started", type=float, help=argparse.SUPPRESS)

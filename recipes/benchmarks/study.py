@@ -1,11 +1,11 @@
-"""Every arm at every number of public images, for two students: how much of the missing data is made good.
+"""Every arm at every number of public images, for two students: how much of the missing data is recovered.
 
     python recipes/benchmarks/study.py                                # the whole table of recipes/fashion_mnist.yaml
     python recipes/benchmarks/study.py --sizes 500 --arms kd exrep    # a part of it
 
-What is finished is not run again, and stays in the table: start it anew after an interruption. Other sizes or students
-may be run side by side, once the teacher is trained where the config asks for that. Flags that are not listed here
-are settings, as in `recipes/train.py`. Writes JSON and a picture into `recipes/results/`.
+What is finished is not run again, and stays in the table: start it again after an interruption. Other sizes or
+students may be run side by side, once the teacher is trained where the config asks for that. Flags that are not listed
+here are settings, as in `recipes/train.py`. Writes JSON and a picture into `recipes/results/`.
 """
 
 import argparse
@@ -18,7 +18,8 @@ from transformers import set_seed
 
 from exrep_hf.cli import parse_settings
 from exrep_hf.data.partition import load_partition
-from exrep_hf.report import RESULTS_NAME, plot_sizes, sizes_table, write_json
+from exrep_hf.files import write_json
+from exrep_hf.report import RESULTS_NAME, plot_sizes, sizes_table
 from exrep_hf.study import Study
 from exrep_hf.study.folder import ARMS_NAME, RUN_NAME, TEACHER_NAME
 from exrep_hf.study.stages import load_teacher, save_network, train_with_labels
@@ -70,7 +71,7 @@ def prepare_teacher(config: Path, folder: Path, settings: list[str]) -> list[str
 
 
 def run_part(args: argparse.Namespace, settings: list[str], student: str, size: int) -> dict[str, Any]:
-    """All arms of one student at one number of public images; what is finished is only read."""
+    """Return all arms of one student at one number of public images; what is finished is only read."""
     folder = args.output_dir / f"{Path(student).name}-{size}"
     flags = ["--config", str(args.config), "--student", student, "--num_public", str(size)]
     flags += ["--output_dir", str(folder), "--resume_from_checkpoint", "true", *settings]
@@ -88,7 +89,7 @@ def run_part(args: argparse.Namespace, settings: list[str], student: str, size: 
 
 
 def without_histories(results: dict[str, Any]) -> dict[str, Any]:
-    """What tables and pictures need: the curves of each run stay in its own folder."""
+    """Return what tables and pictures need: the curves of each run stay in its own folder."""
     for arm in results["arms"].values():
         arm["runs"] = [{key: value for key, value in run.items() if key != "history"} for run in arm["runs"]]
     return results

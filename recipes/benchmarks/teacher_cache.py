@@ -28,9 +28,10 @@ from torch.utils.data import Dataset
 from exrep_hf import CachedTeacher, DistillationArguments, DistillationTrainer, OnlineTeacher
 from exrep_hf.data import Preprocessing, ViewPolicy
 from exrep_hf.evaluation import count_macs
+from exrep_hf.files import write_json
 from exrep_hf.models import load_classifier
 from exrep_hf.outputs import TeacherOutput
-from exrep_hf.report import device_name, software_versions, write_json
+from exrep_hf.report import device_name, software_versions
 from exrep_hf.teacher.cache import Storage
 
 CLASSES, FEATURES = 1000, 1280
@@ -81,7 +82,7 @@ class RandomTeacher:
 
 
 def in_turn(*measured: Callable[[], float]) -> list[float]:
-    """The median of each, measured in turn, so that a busy moment of the machine meets all of them."""
+    """Return the median of each, measured in turn, so that a busy moment of the machine meets all of them."""
     rounds = [[measure() for measure in measured] for _ in range(REPEATS)]
     return [statistics.median(column) for column in zip(*rounds, strict=True)]
 
@@ -92,7 +93,7 @@ def resident_bytes() -> int:
 
 
 def seconds(work: Callable[[], object]) -> float:
-    """How long it takes."""
+    """Return how long it takes."""
     began = time.perf_counter()
     work()
     if torch.cuda.is_available():
@@ -178,7 +179,7 @@ def reading(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
 
 
 def training(args: argparse.Namespace, folder: Path) -> dict[str, float]:
-    """A step with stored answers against one with the teacher."""
+    """Return a step with stored answers against one with the teacher."""
     teacher_model, student = (load_classifier(name, 10, pretrained=False) for name in (args.teacher, args.student))
     teacher = OnlineTeacher(teacher_model)
     images = RandomImages(args.images, args.image_size)
@@ -234,7 +235,7 @@ def memory_of_reader(folder: str) -> None:
 
 
 def memory(args: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """The memory of reading processes, with few rows and with ten times as many."""
+    """Return the memory of reading processes, with few rows and with ten times as many."""
     found = {}
     for rows in (args.memory_rows, 10 * args.memory_rows):
         storage = Storage(batch_size=1024, rows_per_shard=8192)

@@ -1,11 +1,13 @@
 """Settings that can't work are refused when they are read."""
 
+import copy
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments.preset import DEFAULT_PRESET, preset_names, read_preset
 
 
 @pytest.mark.parametrize(
@@ -20,7 +22,7 @@ from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArgume
         ("num_negatives", 0, r"`num_negatives` is 0; expected a whole number ≥ 1"),
         ("mixup", -1.0, r"`mixup` is -1.0; expected an α ≥ 0"),
         ("cutmix", float("inf"), r"`cutmix` is inf"),
-        ("mixup", 0.5, r"`crd_weight` is 0.8 with `mixup` 0.5, `cutmix` 0.0; expected one or the other"),
+        ("crd_weight", 0.8, r"`crd_weight` is 0.8 with `mixup` 1.0, `cutmix` 1.0; expected one or the other"),
         ("distiller_share", 0.0, r"`distiller_share` is 0.0; expected a share in \(0, 1\]"),
         ("num_negatives", 2.5, r"`num_negatives` is 2.5; expected a whole number"),
         ("kd_weight", float("inf"), r"`kd_weight` is inf"),
@@ -44,35 +46,61 @@ def test_nothing_to_train(tmp_path: Path) -> None:
         )
 
 
-def test_published_defaults(tmp_path: Path) -> None:
-    """The defaults are the paper's weights and CRD's settings."""
-    args = DistillationArguments(output_dir=str(tmp_path))
-    assert (args.ce_weight, args.kd_weight, args.crd_weight, args.adversarial_weight, args.critic_weight) == (
-        1.0,
-        1.0,
-        0.8,
-        0.1,
-        0.1,
-    )
-    assert (args.temperature, args.num_negatives, args.crd_temperature, args.momentum) == (4.0, 4096, 0.07, 0.5)
-    assert args.label_smoothing_factor == 0.1
+def test_defaults_are_the_preset_that_pays(tmp_path: Path) -> None:
+    """Classes, command line and preset of one name must not differ in a single number."""
+    args, preset = DistillationArguments(output_dir=str(tmp_path)), read_preset(DEFAULT_PRESET)
+    named = DistillationArguments.from_preset(DEFAULT_PRESET, output_dir=str(tmp_path))
+    assert args.to_dict() == named.to_dict()
+    for cls, values in ((ModelArguments, vars(ModelArguments())), (DataArguments, vars(DataArguments()))):
+        settings = preset.settings_of(cls)
+        assert settings == {name: values[name] for name in settings}
+    assert (args.kd_weight, args.ce_weight, args.crd_weight, args.adversarial_weight) == (1.0, 0.0, 0.0, 0.0)
+    assert (args.mixup, args.cutmix, args.per_device_train_batch_size) == (1.0, 1.0, 128)
+    # What follows from the run is open until there is one.
+    assert (args.learning_rate, args.num_train_epochs, args.freeze_batch_norm) == (None, None, None)
     # A step must not wait for the device, and the Trainer must not drop `sample_index`.
     assert not args.logging_nan_inf_filter
     assert not args.remove_unused_columns
 
 
+def test_the_published_settings(tmp_path: Path) -> None:
+    """The paper's weights, optimizer and CRD settings, as a preset; what is given wins."""
+    args = DistillationArguments.from_preset("exrep-paper", output_dir=str(tmp_path), crd_weight=0.4)
+    weights = (args.ce_weight, args.kd_weight, args.crd_weight, args.adversarial_weight, args.critic_weight)
+    assert weights == (1.0, 1.0, 0.4, 0.1, 0.1)
+    assert (args.temperature, args.num_negatives, args.crd_temperature, args.momentum) == (4.0, 4096, 0.07, 0.5)
+    assert (args.label_smoothing_factor, args.learning_rate, args.optim, args.optim_args) == (
+        *(0.1, 0.003),
+        *("sgd", "momentum=0.9"),
+    )
+    assert (args.mixup, args.cutmix, args.freeze_batch_norm, args.num_train_epochs) == (0.0, 0.0, True, 200)
+    assert (args.preset, copy.deepcopy(args).preset) == ("exrep-paper", "exrep-paper")
+    with pytest.raises(ValueError, match=r"no preset 'exrep_paper' \(did you mean 'exrep-paper'\?\)"):
+        DistillationArguments.from_preset("exrep_paper")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_setting_of_a_preset_exists(name: str) -> None:
+    """A misspelt key in a preset would be passed over by `from_preset`."""
+    preset = read_preset(name)
+    parts = [preset.settings_of(cls) for cls in (ModelArguments, DataArguments, DistillationArguments)]
+    assert {key for part in parts for key in part} == preset.settings.keys()
+
+
 @pytest.mark.parametrize(
-    ("weights", "teacher", "features"),
+    ("preset", "changes", "teacher", "features"),
     [
-        ({}, True, True),
-        ({"crd_weight": 0, "adversarial_weight": 0}, True, False),
-        ({"kd_weight": 0, "crd_weight": 0}, True, True),
-        ({"kd_weight": 0, "crd_weight": 0, "adversarial_weight": 0}, False, False),
+        ("exrep-paper", {}, True, True),
+        ("exrep", {}, True, False),
+        ("exrep-paper", {"kd_weight": 0, "crd_weight": 0}, True, True),
+        ("exrep", {"ce_weight": 1, "kd_weight": 0}, False, False),
     ],
 )
-def test_what_the_terms_need(tmp_path: Path, weights: dict[str, Any], teacher: bool, features: bool) -> None:
-    """A teacher that no term needs must not be asked: it may cost hundreds of students."""
-    args = DistillationArguments(output_dir=str(tmp_path), **weights)
+def test_what_the_terms_need(
+    tmp_path: Path, preset: str, changes: dict[str, Any], teacher: bool, features: bool
+) -> None:
+    """A teacher that no term needs must not be queried: it may cost hundreds of students."""
+    args = DistillationArguments.from_preset(preset, output_dir=str(tmp_path), **changes)
     assert (args.needs_teacher, args.needs_features) == (teacher, features)
 
 
@@ -110,12 +138,19 @@ def test_bad_data_settings(settings: dict[str, Any], message: str) -> None:
         DataArguments(**settings)
 
 
-def test_controls_as_json() -> None:
-    """Flags give controls as JSON; a typo there must not lose the controls."""
+def test_controls_in_yaml() -> None:
+    """Flags give controls as YAML; a typo there must not lose the controls."""
+    assert StudyArguments(controls="{kd: {crd_weight: 0}}").controls == {"kd": {"crd_weight": 0}}
     assert StudyArguments(controls='{"kd": {"crd_weight": 0}}').controls == {"kd": {"crd_weight": 0}}
-    with pytest.raises(ValueError, match="expected a JSON mapping"):
-        StudyArguments(controls="{kd: }")
-    with pytest.raises(ValueError, match="controls.kd` is 0"):
+    assert StudyArguments().controls is None
+    assert StudyArguments(controls="none").controls == StudyArguments(controls={}).controls == {}
+    assert StudyArguments(controls="[ce, kd]").controls == {"ce": None, "kd": None}
+    assert StudyArguments(controls="ce").controls == {"ce": None}
+    with pytest.raises(ValueError, match=r"`controls` is '\{kd: '; expected YAML"):
+        StudyArguments(controls="{kd: ")
+    with pytest.raises(ValueError, match="`controls.kd` is 0; expected a mapping from setting to value"):
         StudyArguments(controls={"kd": 0})
-    with pytest.raises(ValueError, match="a name that `controls` does not use"):
-        StudyArguments(arm="kd", controls={"kd": {}})
+    with pytest.raises(ValueError, match=r"`controls.crd` is None; expected .* one of \('ce', 'kd'\)"):
+        StudyArguments(controls="[crd]")
+    with pytest.raises(ValueError, match=r"`controls` is 3; expected a mapping"):
+        StudyArguments(controls="3")

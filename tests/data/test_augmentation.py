@@ -1,6 +1,7 @@
 import pickle
 import random
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from exrep_hf.data.augmentation import Augmentation, ViewTransform
+from exrep_hf.data.augmentation import Augmentation, ViewTransform, policy_transform
 from exrep_hf.data.preprocessing import Preprocessing
 
 IMAGENET = Preprocessing(32, 32, 36, "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -60,6 +61,57 @@ def test_same_view_at_different_sizes(auto_augment: str | None) -> None:
             for pixels, preprocessing in ((views["pixel_values"], SMALL), (views["teacher_pixel_values"], IMAGENET))
         ]
         assert (low[0] - low[1]).abs().mean() < 4
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize("given", [None, SMALL])
+def test_policies_act_at_the_size_of_the_larger_input(
+    swapped: bool, given: Preprocessing | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the smaller size, the larger input would be made of enlarged pixels, and shifts would be half as far."""
+    built: list[tuple[int, tuple[float, ...]]] = []
+    seen: list[Image.Image] = []
+
+    def watch(image: Image.Image) -> Image.Image:
+        seen.append(image)
+        return image
+
+    def build(policy: str, size: int, mean: tuple[float, ...], resampling: Image.Resampling) -> Any:
+        built.append((size, mean))
+        return watch
+
+    monkeypatch.setattr("exrep_hf.data.augmentation.policy_transform", build)
+    wide = replace(IMAGENET, height=24, width=40, resize=None)
+    student, teacher = (wide, SMALL) if swapped else (SMALL, wide)
+    whole = Augmentation((1.0, 1.0), (4 / 3, 4 / 3), hflip=0.0, auto_augment="rand-m9")
+    views = ViewTransform(student, (teacher,), whole, reference=given)(gradient())
+    reference = given or wide
+    resampling = Image.Resampling.BICUBIC if given is None else Image.Resampling.BILINEAR
+    # The first is `Augmentation`'s own check of the policy's name.
+    assert built == [(224, (0.5, 0.5, 0.5)), (16 if given else 24, reference.mean)]
+    resized = gradient().resize((reference.width, reference.height), resampling)
+    assert len(seen) == 1 and seen[0].tobytes() == resized.tobytes()
+    assert torch.equal(views["pixel_values"], student.squeezed(resized))
+    assert torch.equal(views["teacher_pixel_values"], teacher.squeezed(resized))
+
+
+@pytest.mark.parametrize(
+    ("policy", "kind", "changes"),
+    [
+        ("rand-m9-mstd0.5", "rand_augment_transform", {}),
+        ("augmix-m3", "augment_and_mix_transform", {"translate_pct": 0.3}),
+        ("original", "auto_augment_transform", {}),
+    ],
+)
+def test_policies_get_the_options_of_timm(
+    policy: str, kind: str, changes: dict[str, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in `timm.data.create_transform`: shifts of at most 45 % of the input, filled with the mean colour."""
+    given: list[tuple[str, dict[str, Any]]] = []
+    monkeypatch.setattr(f"exrep_hf.data.augmentation.{kind}", lambda *arguments: given.append(arguments))
+    policy_transform(policy, 200, (0.485, 0.456, 1.0), Image.Resampling.BILINEAR)
+    options = {"translate_const": 90, "img_mean": (124, 116, 255), "interpolation": Image.Resampling.BILINEAR}
+    assert given == [(policy, options | changes)]
 
 
 def test_flips_agree_and_have_their_probability() -> None:
@@ -142,16 +194,16 @@ def test_transform_can_be_sent_to_workers() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"scale": (0.0, 1.0)}, "scale is"),
-        ({"scale": (0.5, 0.2)}, "scale is"),
-        ({"scale": (0.5, 1.2)}, "scale is"),
-        ({"ratio": (0.0, 1.0)}, "ratio is"),
-        ({"ratio": (2.0, 1.0)}, "ratio is"),
-        ({"hflip": 1.5}, "hflip is 1.5"),
-        ({"hflip": float("nan")}, "hflip is nan"),
-        ({"auto_augment": "magic-m9"}, "auto_augment is 'magic-m9', which timm cannot read"),
-        ({"auto_augment": "rand-zz9"}, "auto_augment is 'rand-zz9', which timm cannot read"),
-        ({"auto_augment": ""}, "auto_augment is ''"),
+        ({"scale": (0.0, 1.0)}, "`scale` is"),
+        ({"scale": (0.5, 0.2)}, "`scale` is"),
+        ({"scale": (0.5, 1.2)}, "`scale` is"),
+        ({"ratio": (0.0, 1.0)}, "`ratio` is"),
+        ({"ratio": (2.0, 1.0)}, "`ratio` is"),
+        ({"hflip": 1.5}, "`hflip` is 1.5"),
+        ({"hflip": float("nan")}, "`hflip` is nan"),
+        ({"auto_augment": "magic-m9"}, "`auto_augment` is 'magic-m9', which timm cannot read"),
+        ({"auto_augment": "rand-zz9"}, "`auto_augment` is 'rand-zz9', which timm cannot read"),
+        ({"auto_augment": ""}, "`auto_augment` is ''"),
     ],
 )
 def test_bad_augmentations_are_refused(changes: dict, message: str) -> None:

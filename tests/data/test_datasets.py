@@ -105,5 +105,5 @@ def test_position_outside_the_data(rows: Dataset) -> None:
 
 def test_empty_data_set(rows: Dataset) -> None:
     """Prevents a training that ends at once with a loss of 0."""
-    with pytest.raises(ValueError, match="the data set is empty"):
+    with pytest.raises(ValueError, match="The data set is empty"):
         DistillationDataset(rows.select([]), ViewTransform(STUDENT), "image")

@@ -17,9 +17,9 @@ from exrep_hf.data.fingerprint import fingerprint
 PREPROCESSING = Preprocessing(8, 8, None, "bilinear", (0.5,) * 3, (0.5,) * 3)
 
 
-def _images(count: int = 20, seed: int = 0, augmentation: Augmentation | None = None) -> SeededDataset:
+def _images(count: int = 20, seed: int = 0, augmentation: Augmentation | None = None, shift: int = 0) -> SeededDataset:
     pixels = np.random.default_rng(seed).integers(0, 256, (count, 9, 9, 3), dtype=np.uint8)
-    rows = {"image": [Image.fromarray(each) for each in pixels], "label": [row % 3 for row in range(count)]}
+    rows = {"image": [Image.fromarray(each) for each in pixels], "label": [(row + shift) % 3 for row in range(count)]}
     features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=3))
     dataset = datasets.Dataset.from_dict(rows, features=features)
     transform = ViewTransform(PREPROCESSING, (), augmentation)
@@ -50,6 +50,24 @@ def test_same_images_have_the_same_name() -> None:
 def test_other_images_have_another_name() -> None:
     names = {fingerprint(data) for data in (_images(), _images(19), _images(seed=1), Rows(), Rows(1))}
     assert len(names) == 5
+
+
+def test_other_classes_have_another_name() -> None:
+    """The same images with other labels: negatives of the resumed run would be images of the same class."""
+    assert fingerprint(_images(shift=1)) != fingerprint(_images())
+    labelled = Rows()
+    labelled.labels = torch.tensor([0, 1, 0, 1, 0])  # type: ignore[attr-defined]
+    other = Rows()
+    other.labels = torch.tensor([0, 1, 0, 1, 1])  # type: ignore[attr-defined]
+    assert len({fingerprint(labelled), fingerprint(other), fingerprint(Rows())}) == 3
+
+
+def test_another_length_has_another_name() -> None:
+    """A sample of 64 images is the same where a data set of one image, repeated, becomes longer."""
+    pictures = [Rows(), Rows()]
+    for rows, count in zip(pictures, (100, 101), strict=True):
+        rows.images = torch.ones(count, 3)
+    assert fingerprint(pictures[0]) != fingerprint(pictures[1])
 
 
 @pytest.mark.parametrize("steady", [True, False])

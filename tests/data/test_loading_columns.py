@@ -43,9 +43,9 @@ def test_missing_columns_are_listed() -> None:
     rows = table(left=Image(), right=Image(), text=Value("string"))
     with pytest.raises(ValueError, match=r"2 columns hold images.*left \(Image\), right \(Image\), text \(string\)"):
         find_columns(rows)
-    with pytest.raises(ValueError, match="image_column_name is 'photo', but the data set has the columns left"):
+    with pytest.raises(ValueError, match="`image_column_name` is 'photo', but the data set has the columns left"):
         find_columns(rows, "photo")
-    with pytest.raises(ValueError, match="label_column_name is 'class'"):
+    with pytest.raises(ValueError, match="`label_column_name` is 'class'"):
         find_columns(rows, "left", "class")
     with pytest.raises(ValueError, match="'text' does not hold images"):
         find_columns(rows, "text")

@@ -70,6 +70,37 @@ def test_cutmix_pastes_one_box() -> None:
     assert differing > COUNT // 4
 
 
+def test_area_of_a_box_is_the_other_share(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sides of 1 - λ instead of √(1 - λ) would make boxes of a quarter into boxes of a sixteenth."""
+    monkeypatch.setattr("exrep_hf.data.mixing._beta", lambda alpha, count: torch.full((count,), 0.75))
+    own_share, box = Mixing(cutmix=1.0).draw(2000)
+    assert torch.equal(own_share, torch.ones(2000))
+    sides = box[:, 2:] - box[:, :2]
+    whole = ((box > 0) & (box < 1)).all(1)
+    torch.testing.assert_close(sides[whole], torch.full((int(whole.sum()), 2), 0.5))
+    # A centre between 1/4 and 3/4 in both directions: a quarter of all boxes lies within the image.
+    assert abs(int(whole.sum()) - 500) < 80
+    assert sides.max() <= 0.5 + 1e-6 and sides.min() >= 0.25 - 1e-6
+
+
+@pytest.mark.parametrize("alpha", [0.2, 1.0])
+def test_shares_follow_the_beta_distribution(alpha: float) -> None:
+    """α on one side alone, or its reciprocal, still gives shares between 0 and 1."""
+    torch.manual_seed(0)
+    own_share, box = Mixing(mixup=alpha).draw(20_000)
+    assert not box.any()
+    assert own_share.mean().item() == pytest.approx(0.5, abs=0.01)
+    assert own_share.var().item() == pytest.approx(1 / (4 * (2 * alpha + 1)), rel=0.03)
+
+
+def test_both_are_as_frequent() -> None:
+    torch.manual_seed(0)
+    own_share, box = Mixing(mixup=1.0, cutmix=1.0).draw(4000)
+    cut = box.any(1)
+    assert abs(int(cut.sum()) - 2000) < 160
+    assert torch.equal(own_share == 1, cut), "an image is blended or pasted into, not both"
+
+
 def test_both_take_turns() -> None:
     """With both, some images are blended and some are pasted into."""
     before = batch()
@@ -132,5 +163,5 @@ def test_stored_answers_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_bad_alpha(name: str) -> None:
-    with pytest.raises(ValueError, match=f"{name} is -1.0, expected an α ≥ 0"):
+    with pytest.raises(ValueError, match=f"`{name}` is -1.0; expected an α ≥ 0"):
         Mixing(**{name: -1.0})

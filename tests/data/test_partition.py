@@ -68,6 +68,15 @@ def test_broken_images(folder: Path) -> None:
     assert (data.skipped, len(data.train)) == (1, 11)
 
 
+def test_limits_that_change_nothing(folder: Path) -> None:
+    """A limit as large as the data set must leave its order alone: stored answers and seeds go by rows."""
+    whole = load_partition(DataArguments(dataset=str(folder)))
+    limited = load_partition(DataArguments(dataset=str(folder), max_train_samples=12, max_eval_samples=999))
+    for part in ("train", "test"):
+        rows = [getattr(each, part) for each in (whole, limited)]
+        assert [image.tobytes() for image in rows[0]["image"]] == [image.tobytes() for image in rows[1]["image"]]
+
+
 def test_wide_pixels_are_found_before_training(folder: Path) -> None:
     """A 16-bit image can't be used, and would stop the training in its middle."""
     wide = np.full((20, 16), 40_000, dtype=np.uint16)
@@ -87,7 +96,7 @@ def test_missing_splits_and_columns(folder: Path) -> None:
     flat.remove_columns("label").save_to_disk(folder.parent / "unlabeled")
     with pytest.raises(ValueError, match=r"no label column, only \['image'\]"):
         load_partition(DataArguments(dataset=str(folder.parent / "unlabeled")))
-    with pytest.raises(ValueError, match="label_column_name is 'class', but the data set has the columns image"):
+    with pytest.raises(ValueError, match="`label_column_name` is 'class', but the data set has the columns image"):
         load_partition(DataArguments(dataset=str(folder), label_column_name="class"))
 
 

@@ -37,13 +37,13 @@ def test_without_labels(rows: Dataset) -> None:
 @pytest.mark.parametrize("fraction", [0.0, 1.0, -0.1, float("nan")])
 def test_fraction_outside_its_range(fraction: float, rows: Dataset) -> None:
     """Prevents an empty part."""
-    with pytest.raises(ValueError, match="private_fraction is"):
+    with pytest.raises(ValueError, match="`private_fraction` is"):
         split_public_private(rows, fraction, 0, "label")
-    with pytest.raises(ValueError, match="validation_fraction is"):
+    with pytest.raises(ValueError, match="`validation_fraction` is"):
         train_val_split(rows, fraction, 0, "label")
 
 
 def test_class_too_small_for_both_parts() -> None:
     """Prevents a part that lacks a class."""
-    with pytest.raises(ValueError, match="private_fraction=0.5 cannot split 3 rows by class"):
+    with pytest.raises(ValueError, match="`private_fraction` is 0.5 and cannot split 3 rows by class"):
         split_public_private(Dataset.from_dict({"label": [0, 0, 1]}), 0.5, 0, "label")

@@ -42,6 +42,37 @@ def test_calibration_against_a_plain_loop() -> None:
     assert [each["count"] == 0 for each in found["bins"]] == [each["accuracy"] is None for each in found["bins"]]
 
 
+def test_confidence_on_a_border_belongs_to_the_bin_below() -> None:
+    """Bins are open below and closed above (Guo et al., section 2); a share of sure predictions sits on borders."""
+    metric = evaluate.load(str(METRICS / "expected_calibration_error"))
+    # Exact in binary, so that only the rule decides.
+    probabilities = [[0.75, 0.25], [0.3125, 0.6875], [0.125, 0.875], [0.5, 0.5], [1.0, 0.0]]
+    found = metric.compute(predictions=probabilities, references=[1, 1, 1, 0, 0], num_bins=4)
+    assert found["bins"] == [
+        {"count": 0, "confidence": None, "accuracy": None},
+        {"count": 1, "confidence": 0.5, "accuracy": 1.0},
+        {"count": 2, "confidence": 0.71875, "accuracy": 0.5},
+        {"count": 2, "confidence": 0.9375, "accuracy": 1.0},
+    ]
+    # (1 · 0.5 + 2 · 0.21875 + 2 · 0.0625) / 5
+    assert found["expected_calibration_error"] == pytest.approx(0.2125)
+
+
+def test_five_guesses() -> None:
+    """With ten classes the first five of them count, and no sixth."""
+    logits = -torch.arange(10.0).repeat(10, 1)
+    report = classification_report(logits, torch.arange(10), [str(label) for label in range(10)])
+    assert (report["accuracy"], report["top5_accuracy"]) == (0.1, 0.5)
+
+
+@pytest.mark.parametrize("k", [1, 3, 40])
+def test_equal_scores_count_from_the_first_class(k: int) -> None:
+    """A sort that isn't stable would give another accuracy on another machine; few classes don't show it."""
+    metric = evaluate.load(str(METRICS / "top_k_accuracy"))
+    found = metric.compute(predictions=np.zeros((40, 40), np.float32), references=np.arange(40), k=k)
+    assert found == {"accuracy": k / 40}
+
+
 def test_certain_and_right_is_calibrated() -> None:
     metric = evaluate.load(str(METRICS / "expected_calibration_error"))
     found = metric.compute(predictions=[[1.0, 0.0], [0.0, 1.0]], references=[0, 1])

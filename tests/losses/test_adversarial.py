@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exrep_hf.losses import AdversarialLoss
+from exrep_hf.losses.adversarial import Critic
 
 
 def _features(student_dim: int, teacher_dim: int, dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
@@ -56,6 +57,7 @@ def test_each_term_moves_its_own_side_alone() -> None:
     """One side trained by the other's gradient plays against itself, and no loss curve shows it."""
     student, real = _features(4, 7)
     student.requires_grad_()
+    real.requires_grad_()
     loss = AdversarialLoss(4, 7, hidden_dim=8).double()
     adversarial, critic = loss(student, real)
 
@@ -72,6 +74,20 @@ def test_each_term_moves_its_own_side_alone() -> None:
     untouched = [student.grad, *(p.grad for p in loss.projection.parameters())]
     assert all(gradient is None or not gradient.any() for gradient in untouched)
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in loss.critic.parameters())
+    assert real.grad is None, "the teacher is not a player"
+
+
+def test_critic_against_a_plain_computation() -> None:
+    """Two hidden layers with the slope 0.2 of the paper's discriminators: another slope is another game."""
+    critic = Critic(4, hidden_dim=6).double()
+    features, _ = _features(4, 4)
+    hidden = features
+    weights = critic.state_dict()
+    for place in (0, 2):
+        hidden = hidden @ weights[f"layers.{place}.weight"].T + weights[f"layers.{place}.bias"]
+        hidden = torch.where(hidden > 0, hidden, 0.2 * hidden)
+    expected = (hidden @ weights["layers.4.weight"].T + weights["layers.4.bias"])[:, 0]
+    torch.testing.assert_close(critic(features), expected)
 
 
 def test_values() -> None:

@@ -105,6 +105,7 @@ def test_equals_plain_autograd(training: bool) -> None:
     student, teacher, rows = _batch()
     student.requires_grad_()
     drawn = torch.randint(20, (4, 50))
+    watched = teacher.clone().requires_grad_()
     if training:
         positives = (loss.bank.teacher[rows], loss.bank.student[rows])
     else:
@@ -113,7 +114,8 @@ def test_equals_plain_autograd(training: bool) -> None:
     inputs = [student, *loss.parameters()]
     slow = _slow_loss(loss, student, teacher, positives, drawn)
     expected = torch.autograd.grad(slow, inputs)
-    value = loss(student, teacher, rows, negative_index=drawn)
+    value = loss(student, watched, rows, negative_index=drawn)
+    assert torch.autograd.grad(value, watched, retain_graph=True, allow_unused=True) == (None,)
     torch.testing.assert_close(value.double(), slow, rtol=1e-6, atol=1e-6)
     for actual, gradient in zip(torch.autograd.grad(value, inputs), expected, strict=True):
         torch.testing.assert_close(actual, gradient, rtol=1e-4, atol=1e-6)

@@ -126,6 +126,36 @@ def test_queues_agree_with_each_other_and_with_one(tmp_path: Path) -> None:
         torch.testing.assert_close(first[name], tensor, rtol=1e-6, atol=1e-6)
 
 
+def _train_queue_unevenly(rank: int, folder: str) -> None:
+    _join(rank, folder)
+    loss = _loss(num_samples=20_000_000, queue_length=ROWS)
+    loss.largest_batch = 7
+    step = {name: tensor.split(SHARES[0])[rank] for name, tensor in _steps()[0].items()}
+    loss(**step, labels=step["sample_index"] % 3)
+    torch.save(loss.bank_state() | {"labels": loss.negatives.labels}, f"{folder}/written_{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_queues_with_batches_of_unequal_sizes(tmp_path: Path) -> None:
+    """Rows counted by each process's own batch overlap: images of one process would overwrite those of another."""
+    first, second = _run(_train_queue_unevenly, tmp_path)
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+    # Each process owns 7 rows of a step, of which the last ones stay as they were where it has fewer images.
+    assert first["queue.position"].item() == 14
+    loss, step = _loss(num_samples=20_000_000, queue_length=ROWS), _steps()[0]
+    rows = [0, 1, 2, 3, 4, 7, 8, 9]
+    labels = torch.full((ROWS,), -1)
+    labels[rows] = step["sample_index"] % 3
+    assert torch.equal(first["labels"], labels)
+    with torch.no_grad():
+        for side in ("student", "teacher"):
+            expected = loss.bank_state()[f"bank.{side}"].clone()
+            embedding = loss.get_submodule(f"{side}_embedding")
+            expected[rows] = torch.nn.functional.normalize(embedding(step[f"{side}_features"]), dim=1)
+            torch.testing.assert_close(first[f"bank.{side}"], expected, rtol=1e-6, atol=1e-6)
+
+
 def _learn_classes(rank: int, folder: str) -> None:
     _join(rank, folder)
     loss = _loss()

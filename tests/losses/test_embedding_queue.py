@@ -24,6 +24,20 @@ def test_rows_are_taken_in_turn() -> None:
     assert queue.take_rows(2).tolist() == [2, 3]
 
 
+def test_rows_of_unequal_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A smaller batch must not shift the rows of other processes, nor move the queue by less than theirs do."""
+    queues = [EmbeddingQueue(30, DIM) for _ in range(3)]
+    monkeypatch.setattr("exrep_hf.losses.embedding_queue.process_count", lambda: 3)
+    taken = []
+    for sizes in ((4, 2, 3), (1, 4, 4)):
+        for rank, (queue, size) in enumerate(zip(queues, sizes, strict=True)):
+            monkeypatch.setattr("exrep_hf.losses.embedding_queue.process_rank", lambda rank=rank: rank)
+            queue.largest_batch = 4
+            taken.append(queue.take_rows(size).tolist())
+    assert taken == [[0, 1, 2, 3], [4, 5], [8, 9, 10], [12], [16, 17, 18, 19], [20, 21, 22, 23]]
+    assert [queue.position.item() for queue in queues] == [24, 24, 24]
+
+
 def test_queue_holds_the_latest_embeddings() -> None:
     """The image's own place among 1000 is of no consequence: only its turn is."""
     loss = _loss()

@@ -120,6 +120,15 @@ def test_registered_labels_are_a_copy() -> None:
     assert torch.equal(sampler.labels, LABELS)
 
 
+def test_restored_classes_are_skipped() -> None:
+    """Classes that are restored but not sorted would be ignored until the next batch, or for good."""
+    sampler = NegativeSampler(len(LABELS))
+    sampler.load(LABELS)
+    drawn = sampler.draw(torch.arange(len(LABELS)), LABELS, len(LABELS), 200)
+    assert (LABELS[drawn] != LABELS.unsqueeze(1)).all()
+    assert (LABELS[sampler.draw(None, torch.tensor([5]), 1, 200)] != 5).all()
+
+
 def test_one_class_alone() -> None:
     """While all known rows are of one class, any of them is drawn, and not one alone."""
     sampler = NegativeSampler(6)

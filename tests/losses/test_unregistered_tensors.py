@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from exrep_hf.losses.unregistered_tensors import PlainTensorModule
+from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
 
 
-class _Holder(PlainTensorModule):
+class _Holder(UnregisteredTensorModule):
     table: Tensor
 
     def __init__(self) -> None:

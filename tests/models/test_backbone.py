@@ -183,9 +183,13 @@ def test_new_head_keeps_the_body(kind: str, resnet_folder: Path, tmp_path: Path,
 def test_input_size_is_what_timm_reads(tmp_path: Path) -> None:
     """Images at the old size would cost more, or be cropped where training used the whole image."""
     model = load_classifier("timm/test_resnet", num_labels=3, pretrained=False)
+    others: dict[str, Any] = {"test_input_size": [3, 96, 96], "test_crop_pct": 0.9, "fixed_input_size": True}
+    model.config.pretrained_cfg.update(others, crop_mode="squash")
     set_input_size(model.config, 48)
     model.save_pretrained(tmp_path)
     loaded = load_classifier(tmp_path).config
     assert image_shape(loaded) == (3, 48)
-    data = timm.data.resolve_data_config(loaded.pretrained_cfg)
-    assert (data["input_size"], data["crop_pct"]) == ((3, 48, 48), 1.0)
+    for at_test in (False, True):
+        data = timm.data.resolve_data_config(loaded.pretrained_cfg, use_test_size=at_test)
+        assert (data["input_size"], data["crop_pct"], data["crop_mode"]) == ((3, 48, 48), 1.0, "center")
+    assert loaded.pretrained_cfg.keys().isdisjoint(others), "a fixed size would refuse images of any other"

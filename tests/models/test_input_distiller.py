@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import timm
 import torch
@@ -6,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from exrep_hf.models import LightDistiller, PaperDistiller
-from exrep_hf.models.input_distiller import LightBlock
+from exrep_hf.models.input_distiller import LightBlock, PaperBlock
 
 
 def count_macs(model: nn.Module, size: int) -> float:
@@ -83,11 +85,11 @@ def test_start_is_trainable(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["light", "paper"])
 def test_no_batch_statistics(kind: str) -> None:
     """Images of one batch must not see each other, nor training differ from evaluation."""
-    distiller = trained(build(kind))
-    batch = torch.randn(3, 3, 16, 16)
+    distiller = trained(build(kind)).double()
+    batch = torch.randn(3, 3, 16, 16, dtype=torch.float64)
     whole = distiller.train()(batch)
     alone = torch.cat([distiller.eval()(image[None]) for image in batch])
-    torch.testing.assert_close(whole, alone, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(whole, alone, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["light", "paper"])
@@ -143,3 +145,89 @@ def test_paper_rejects_images_that_it_cannot_halve() -> None:
     """A 1x1 instance norm would give zeros, silently."""
     with pytest.raises(ValueError, match=r"got \(8, 20\) px; expected at least 16"):
         build("paper")(torch.zeros(1, 3, 8, 20))
+
+
+def test_paper_block_keeps_the_variance_of_what_it_adds() -> None:
+    """Without the division by √2 the hidden image would grow with each of the ten blocks."""
+    block = PaperBlock(5, 5, encoder=True)
+    nn.init.zeros_(block.conv2.weight)
+    assert block.conv2.bias is not None
+    nn.init.constant_(block.conv2.bias, 3.0)
+    hidden = torch.randn(2, 5, 6, 4)
+    torch.testing.assert_close(block(hidden), (hidden + 3) * math.sqrt(0.5))
+
+
+@pytest.mark.parametrize("image_size", [1000, 2**11])
+def test_paper_against_a_plain_computation(image_size: int) -> None:
+    """Another slope, norm, pooling or order of two layers still has the published size, cost and range.
+
+    At 1000 px ⌊2¹⁴ / 1000⌋ = 16 channels are doubled, which differs from 2¹⁴ · 2 / 1000 = 32.8.
+    """
+    distiller = trained(PaperDistiller(2, image_size)).double()
+    for parameter in distiller.parameters():
+        nn.init.normal_(parameter, std=0.3)
+    image = torch.randn(2, 2, 21, 18, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(distiller(image), plain_paper_distiller(distiller.state_dict(), image, image_size))
+
+
+def plain_paper_distiller(weights: dict[str, Tensor], image: Tensor, image_size: int) -> Tensor:
+    """Section 3.1 of the paper in additions, products and indices; `weights` as of `PaperDistiller.state_dict()`."""
+
+    def convolved(name: str, hidden: Tensor) -> Tensor:
+        weight = weights[f"{name}.weight"]
+        kernel, (height, width) = weight.shape[-1], hidden.shape[-2:]
+        padded = torch.zeros(*hidden.shape[:2], height + kernel - 1, width + kernel - 1, dtype=hidden.dtype)
+        start = kernel // 2
+        padded[..., start : start + height, start : start + width] = hidden
+        total = torch.zeros(len(hidden), len(weight), height, width, dtype=hidden.dtype)
+        for row in range(kernel):
+            for column in range(kernel):
+                part = padded[..., row : row + height, column : column + width]
+                total += torch.einsum("oi,bihw->bohw", weight[..., row, column], part)
+        return total + weights[f"{name}.bias"][:, None, None] if f"{name}.bias" in weights else total
+
+    def normed(name: str, hidden: Tensor, affine: bool) -> Tensor:
+        mean = hidden.mean((2, 3), keepdim=True)
+        variance = ((hidden - mean) ** 2).mean((2, 3), keepdim=True)
+        hidden = (hidden - mean) / (variance + 1e-5).sqrt()
+        assert affine is (f"{name}.weight" in weights)
+        if affine:
+            hidden = hidden * weights[f"{name}.weight"][:, None, None] + weights[f"{name}.bias"][:, None, None]
+        return torch.where(hidden > 0, hidden, 0.2 * hidden)
+
+    def halved(hidden: Tensor) -> Tensor:
+        height, width = (size // 2 * 2 for size in hidden.shape[-2:])
+        rows = hidden[..., 0:height:2, :] + hidden[..., 1:height:2, :]
+        return (rows[..., 0:width:2] + rows[..., 1:width:2]) / 4
+
+    def enlarged(hidden: Tensor, size: tuple[int, ...]) -> Tensor:
+        rows, columns = (
+            [place * old // new for place in range(new)] for old, new in zip(hidden.shape[-2:], size, strict=True)
+        )
+        return hidden[..., rows, :][..., columns]
+
+    def block(name: str, hidden: Tensor, encoder: bool, halve: bool, size: tuple[int, ...] | None) -> Tensor:
+        shortcut, hidden = hidden, normed(f"{name}.norm1", hidden, encoder)
+        if size is not None:
+            shortcut, hidden = enlarged(shortcut, size), enlarged(hidden, size)
+        hidden = convolved(f"{name}.conv1", hidden)
+        if f"{name}.shortcut.weight" in weights:
+            shortcut = convolved(f"{name}.shortcut", shortcut)
+        if halve:
+            shortcut, hidden = halved(shortcut), halved(hidden)
+        hidden = convolved(f"{name}.conv2", normed(f"{name}.norm2", hidden, encoder))
+        return (shortcut + hidden) / 2**0.5
+
+    width = int(2**14 / image_size)
+    hidden = convolved("embed", image)
+    sizes: list[tuple[int, ...]] = []
+    for level in range(3):
+        sizes.append(tuple(hidden.shape[-2:]))
+        hidden = block(f"encoder.{level}", hidden, True, True, None)
+        assert hidden.shape[1] == width * 2 ** (level + 1)
+    for number in range(4):
+        hidden = block(f"bottleneck.{number}", hidden, number < 2, False, None)
+    for level in range(3):
+        hidden = block(f"decoder.{level}", hidden, False, False, sizes[-1 - level])
+    return convolved("to_residual", normed("norm", hidden, True)).tanh()

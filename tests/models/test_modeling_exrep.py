@@ -117,6 +117,10 @@ def test_missing_distiller_weights_start_at_zero(images: Tensor, tmp_path: Path)
     assert torch.equal(model(images).logits, plain(images).logits)
     assert model.input_distiller is not None
     assert model.input_distiller.embed.weight.std() > 0.1
+    # transformers leaves weights that it doesn't find as memory happens to be: each kind of layer has to be set.
+    for name, parameter in model.input_distiller.named_parameters():
+        if "norm" in name or name.endswith("bias"):
+            assert torch.equal(parameter, torch.full_like(parameter, float(name.endswith("weight")))), name
 
 
 def test_forward_against_its_parts(images: Tensor) -> None:
@@ -131,6 +135,15 @@ def test_forward_against_its_parts(images: Tensor) -> None:
     torch.testing.assert_close(output.loss, F.cross_entropy(output.logits, labels))
     assert model(images).keys() == {"logits"}
     assert len(model(images, labels=labels, return_dict=False)) == 2
+
+
+def test_residual_of_chosen_images_alone(images: Tensor) -> None:
+    """With the choice turned round, a distiller that is to become removable would be trained to stay."""
+    model = student("resnet", "light", images)
+    output = model(images, with_residual=torch.tensor([True, False]))
+    expected = images.clone()
+    expected[0] += model.residual(images)[0]
+    torch.testing.assert_close(output.logits, model.classifier(expected).logits)
 
 
 def test_gradients_reach_both_parts(images: Tensor) -> None:
@@ -263,6 +276,15 @@ def test_plain_folders_load_without_this_package(images: Tensor, tmp_path: Path)
     assert tuple(cfg["mean"]) == timm.get_pretrained_cfg_value("test_efficientnet", "mean")
 
 
+def test_plain_folder_is_not_read_as_the_weights_it_started_from(images: Tensor) -> None:
+    """Google's vision transformers have a reader for their own `.npz` files, which timm would use on ours."""
+    model = student("test_efficientnet", "light", images)
+    model.classifier.config.pretrained_cfg |= {"custom_load": True, "label_offset": 1, "num_classes": 1001}
+    cfg = model.without_distiller().config.pretrained_cfg
+    assert cfg["custom_load"] is False
+    assert cfg.keys().isdisjoint({"label_offset", "num_classes"})
+
+
 def test_plain_timm_student_saved_by_a_trainer(images: Tensor, tmp_path: Path) -> None:
     """The Trainer hands over a state dict of its own, with the wrapper's prefix."""
     plain = student("test_efficientnet", "light", images).without_distiller()
@@ -282,6 +304,12 @@ def test_from_backbone_by_name() -> None:
     assert model.input_distiller is not None
     assert model.input_distiller.embed.out_channels == 8
     assert model.feature_dim == model.classifier.timm_model.head_hidden_size
+
+
+def test_a_given_image_size_wins() -> None:
+    """The paper's distiller takes its width from it, and the backbone's own size is a default only."""
+    model = ExRepForImageClassification.from_backbone("timm/test_resnet", "light", image_size=96, pretrained=False)
+    assert model.config.image_size == 96
 
 
 def test_image_size_where_the_backbone_names_none(images: Tensor) -> None:

@@ -7,7 +7,7 @@ import pytest
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
-from exrep_hf.publishing.card_entries import model_index, write_eval_results
+from exrep_hf.publishing.card_figures import model_index, write_eval_results
 from exrep_hf.publishing.claims import Claim, hub_name, read_claims
 
 FIGURES: dict[str, Any] = {"accuracy": 0.9, "top5_accuracy": 0.99, "expected_calibration_error": 0.02, "loss": 1.0}

@@ -54,7 +54,7 @@ def test_a_model_that_changes_while_it_is_evaluated(published: Finished, hub: Hu
     figures = evaluate_student(args)
     HfApi().upload_file(path_or_fileobj=b"later", path_in_repo="model.safetensors", repo_id="me/changing")
     with pytest.raises(
-        OSError, match=r"(?s)'me/changing' failed: .* is at .*python recipes/evaluate.py --model me/ch"
+        OSError, match=r"(?s)'me/changing' failed: .* is at .*python recipes/evaluate_student.py --model me/ch"
     ):
         push_figures(args, figures)
 

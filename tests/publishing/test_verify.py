@@ -2,8 +2,6 @@
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,7 @@ from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
 from exrep_hf.publishing.student import push_student
 from exrep_hf.publishing.verify import verdict_table, verify_card
 from tests.hub_server import Hub
+from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 Finished = tuple[Path, dict[str, Any]]
@@ -109,7 +108,7 @@ def test_claims_that_cant_be_checked_don_t_hold(published: Finished, tmp_path: P
 
 
 def test_figures_of_other_images_are_verified(published: Finished, hub: Hub, tmp_path: Path) -> None:
-    """What `evaluate.py` added, each on its own images: another split, a data set on the Hub, a local one."""
+    """What `evaluate_student.py` added, each on its own images: another split, a data set on the Hub, a local one."""
     folder, _ = published
     push_student(folder, "me/elsewhere")
     digits = load_images("digits")["test"].select(range(60))
@@ -185,22 +184,18 @@ def test_results_that_contradict_themselves(published: Finished, tmp_path: Path)
             verify_card(str(folder))
 
 
-def test_recipes(published: Finished, hub: Hub, tmp_path: Path) -> None:
+def test_recipes(published: Finished, hub: Hub, tmp_path: Path, processes: Processes) -> None:
     """The README's lines: evaluate, and verify, which ends with a code that scripts see."""
     folder, _ = published
-
-    def call(script: str, *flags: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([sys.executable, script, *flags], cwd=ROOT, capture_output=True, text=True, timeout=200)
-
     output = tmp_path / "figures.json"
     evaluate = ["--model", str(folder), "--dataset", "digits", "--split", "test", "--use_cpu", "--output", str(output)]
-    done = call("recipes/evaluate.py", *evaluate)
+    done = processes.call("recipes/evaluate_student.py", *evaluate)
     assert done.returncode == 0 and "worst classes:" in done.stdout, done.stderr[-2000:]
     assert json.loads(output.read_text())["num_images"] == 450
-    done = call("recipes/verify_card.py", str(folder), "--use_cpu")
+    done = processes.call("recipes/verify_card.py", str(folder), "--use_cpu")
     assert done.returncode == 0 and "6 of 6 figures reproduced" in done.stdout, done.stderr[-2000:]
     tampered = tmp_path / "tampered"
     shutil.copytree(folder, tampered)
     tamper(tampered, lambda data: setattr(data.eval_results[0], "metric_value", 0.99))
-    done = call("recipes/verify_card.py", str(tampered), "--use_cpu")
+    done = processes.call("recipes/verify_card.py", str(tampered), "--use_cpu")
     assert done.returncode == 1 and "differs by more than 0.002" in done.stdout

@@ -14,6 +14,7 @@ from exrep_hf.data.partition import load_partition
 from exrep_hf.study.caching import cache_teacher
 from exrep_hf.study.stages import load_teacher, save_network
 from tests.hub_server import Hub
+from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ["--config", "recipes/digits.yaml", "--use_cpu", "true", "--max_eval_samples", "40", "--disable_tqdm", "true"]
@@ -24,16 +25,17 @@ STORED = [*DIGITS, "--teacher_steps", "0", "--teacher_from_scratch", "false"]
 def teacher(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """An untrained network for the digits, in a folder."""
     monkeypatch.chdir(ROOT)
-    settings = parse_caching_settings([*DIGITS, "--output_dir", "-"], ROOT / "recipes" / "digits.yaml")
+    settings = parse_caching_settings([*DIGITS, "--output_dir", "-"])
     network = load_teacher(settings.model, load_partition(settings.data), None)
     assert network is not None
     save_network(network, tmp_path / "teacher")
     return str(tmp_path / "teacher")
 
 
-def launch(script: str, *flags: str, processes: int = 1) -> str:
-    several = ["--config_file", "recipes/accelerate/ddp.yaml", "--num_processes", str(processes)]
-    launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", *(several if processes > 1 else [])]
+def launch_two(script: str, *flags: str) -> str:
+    """Run a script on two processes as the README does, at a port of their own."""
+    several = "--config_file recipes/accelerate/ddp.yaml --num_processes 2 --main_process_port 0".split()
+    launcher = [str(Path(sys.executable).with_name("accelerate")), "launch", *several]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(
         [*launcher, script, *flags], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300
@@ -42,13 +44,11 @@ def launch(script: str, *flags: str, processes: int = 1) -> str:
     return done.stdout + done.stderr
 
 
-def test_store_push_and_train(teacher: str, tmp_path: Path, hub: Hub) -> None:
+def test_store_push_and_train(teacher: str, tmp_path: Path, hub: Hub, processes: Processes) -> None:
     """Two processes store and push; another machine trains from the Hub alone, all arms, and knows its teacher."""
     answers, out = str(tmp_path / "answers"), tmp_path / "out"
     flags = [*STORED, "--teacher", teacher, "--views", "2", "--rows_per_shard", "16", "--output_dir", answers]
-    told = launch(
-        "recipes/cache_teacher.py", *flags, "--push_to_hub", "me/digits-answers", "--expect_top1", "1", processes=2
-    )
+    told = launch_two("recipes/cache_teacher.py", *flags, "--push_to_hub", "me/digits-answers", "--expect_top1", "1")
     assert "2 views of each of 94 images of digits" in told
     assert "asking the teacher (process 0)" in told and "asking the teacher (process 1)" in told
     assert "188 answers" in told and "pushed to the data set me/digits-answers, commit" in told
@@ -58,9 +58,10 @@ def test_store_push_and_train(teacher: str, tmp_path: Path, hub: Hub) -> None:
     # As another machine: without the teacher.
     (tmp_path / "teacher").rename(tmp_path / "gone")
     steps = ["--student_steps", "2", "--max_steps", "3", "--num_seeds", "1", "--logging_steps", "1"]
-    told = launch(
-        "recipes/train.py", *DIGITS, *steps, "--teacher_cache", "me/digits-answers", "--output_dir", str(out)
-    )
+    flags = [*DIGITS, *steps, "--teacher_cache", "me/digits-answers", "--output_dir", str(out)]
+    done = processes.call("recipes/train.py", *flags)
+    assert done.returncode == 0, done.stderr[-3000:]
+    told = done.stdout
     assert "teacher by its answers in me/digits-answers" in told and "gap recovered" in told
     results = json.loads((out / "results.json").read_text())
     assert results["teacher"]["accuracy"] == manifest["summary"]["evaluation"]["metrics"]["accuracy"]
@@ -70,9 +71,7 @@ def test_store_push_and_train(teacher: str, tmp_path: Path, hub: Hub) -> None:
 
 def store(teacher: str, folder: Path, *flags: str) -> None:
     given = [*STORED, "--teacher", teacher, "--max_train_samples", "40", "--private_fraction", "0"]
-    cache_teacher(
-        parse_caching_settings([*given, "--output_dir", str(folder), *flags], ROOT / "recipes" / "digits.yaml")
-    )
+    cache_teacher(parse_caching_settings([*given, "--output_dir", str(folder), *flags]))
 
 
 def test_what_is_refused_early(teacher: str, tmp_path: Path, hub: Hub) -> None:
@@ -91,7 +90,7 @@ def test_what_is_refused_early(teacher: str, tmp_path: Path, hub: Hub) -> None:
     with pytest.raises(ValueError, match="Nothing can be pushed to the dataset 'other/answers'"):
         store(teacher, tmp_path / "a", "--push_to_hub", "other/answers")
     with pytest.raises(ValueError, match="`output_dir` is not given"):
-        parse_caching_settings(STORED, ROOT / "recipes" / "digits.yaml")
+        parse_caching_settings(STORED)
     assert not (tmp_path / "a").exists()
 
 
@@ -126,7 +125,7 @@ def test_what_a_config_says_of_training_s_output_is_left_out(tmp_path: Path) -> 
     config.write_text(
         yaml.safe_dump({"dataset": "digits", "teacher": "t", "output_dir": "students", "push_to_hub": False})
     )
-    settings = parse_caching_settings(["--config", str(config), "--output_dir", "answers"], config)
+    settings = parse_caching_settings(["--config", str(config), "--output_dir", "answers"])
     assert settings.caching.output_dir == "answers" and settings.caching.push_to_hub is None
 
 
@@ -136,9 +135,7 @@ def test_seeds_with_other_images_are_refused_before_the_first(teacher: str, tmp_
     from exrep_hf.study import Study
 
     folder = tmp_path / "a"
-    cache_teacher(
-        parse_caching_settings([*STORED, "--teacher", teacher, "--output_dir", str(folder)], ROOT / "recipes")
-    )
+    cache_teacher(parse_caching_settings([*STORED, "--teacher", teacher, "--output_dir", str(folder)]))
     flags = [*DIGITS, "--teacher_cache", str(folder), "--num_seeds", "2", "--output_dir", str(tmp_path / "out")]
     with pytest.raises(ValueError, match="The arm `kd` can't be run with seed 43. The teacher's answers are"):
         Study(parse_settings(flags, ROOT / "recipes" / "digits.yaml")).run()

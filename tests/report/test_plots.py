@@ -30,7 +30,12 @@ def test_residual_picture(tmp_path: Path) -> None:
     """A picture with the normalisation left in, or of the wrong row, misleads whoever looks at it."""
     torch.manual_seed(0)
     model = ExRepForImageClassification.from_backbone(
-        "timm/test_efficientnet", pretrained=False, num_labels=4, image_size=32, distiller_channels=8
+        "timm/test_efficientnet",
+        pretrained=False,
+        num_labels=4,
+        image_size=32,
+        distiller="light",
+        distiller_channels=8,
     ).train()
     preprocessing = Preprocessing(32, 32, None, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.3, 0.4))
     white = (torch.ones(2, 3, 32, 32) - torch.tensor([0.4, 0.5, 0.6])[:, None, None]) / torch.tensor([0.2, 0.3, 0.4])[

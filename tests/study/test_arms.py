@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
-from exrep_hf.study.arms import make_arms
+from exrep_hf.study.arms import equal_arms, make_arms
 
 CONTROLS = {
-    "ce": {"kd_weight": 0, "distiller": "none", "train_on": "all"},
+    "ce": {"ce_weight": 1.0, "kd_weight": 0, "distiller": "none", "train_on": "all"},
     "kd": {"learning_rate": "1e-2", "critic_learning_rate": "1e-3", "freeze_batch_norm": "false"},
 }
 
@@ -38,9 +38,9 @@ def test_controls_come_first_and_change_only_what_they_name(tmp_path: Path) -> N
 def test_an_oracle_has_to_be_one(tmp_path: Path) -> None:
     """An oracle with more steps, or without more images, or a method that sees private images, compares nothing."""
     oracle = {"train_on": "all"}
-    args = DistillationArguments(output_dir=str(tmp_path))
+    args = DistillationArguments(output_dir=str(tmp_path), num_train_epochs=3)
     study, private = StudyArguments(controls={"oracle": oracle}), DataArguments(num_public=10)
-    with pytest.raises(ValueError, match="`controls.oracle` trains on all images.*`max_steps` is -1"):
+    with pytest.raises(ValueError, match="`controls.oracle` trains on all images.*`num_train_epochs` is 3"):
         make_arms(ModelArguments(), private, study, args)
     args.max_steps = 5
     assert [arm.data_args.train_on for arm in make_arms(ModelArguments(), private, study, args)] == ["all", "public"]
@@ -51,6 +51,48 @@ def test_an_oracle_has_to_be_one(tmp_path: Path) -> None:
     two = StudyArguments(controls={"one": oracle, "two": oracle})
     with pytest.raises(ValueError, match=r"has the oracles \['one', 'two'\]; expected at most one"):
         make_arms(ModelArguments(), private, two, args)
+
+
+def default_arms(folder: Path, preset: str = "exrep", **changes: Any) -> list[Any]:
+    args = DistillationArguments.from_preset(preset, output_dir=str(folder), learning_rate=0.1)
+    study = StudyArguments(**{name: changes.pop(name) for name in ("arm", "controls") if name in changes})
+    return make_arms(ModelArguments(distiller="light", **changes), DataArguments(), study, args)
+
+
+def test_labels_and_plain_distillation_are_run_by_default(tmp_path: Path) -> None:
+    """The README's first paragraph promises them beside every result."""
+    ce, kd, exrep = default_arms(tmp_path)
+    assert [arm.name for arm in (ce, kd, exrep)] == ["ce", "kd", "exrep"]
+    weights = [(arm.args.ce_weight, arm.args.kd_weight, arm.args.mixup, arm.args.cutmix) for arm in (ce, kd, exrep)]
+    assert weights == [(1.0, 0.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0), (0.0, 1.0, 1.0, 1.0)]
+    assert [arm.model_args.distiller for arm in (ce, kd, exrep)] == ["none", "none", "light"]
+    assert all(arm.args.learning_rate == 0.1 for arm in (ce, kd, exrep))
+
+
+def test_an_arm_is_called_by_its_preset(tmp_path: Path) -> None:
+    """Plain distillation that stands as `exrep` in table and card is a false claim."""
+    assert [arm.name for arm in default_arms(tmp_path, "kd")] == ["ce", "kd"]
+    assert [arm.name for arm in default_arms(tmp_path, "kd", arm="mine")] == ["ce", "kd", "mine"]
+    assert [arm.name for arm in default_arms(tmp_path, controls="none")] == ["exrep"]
+    assert [arm.name for arm in default_arms(tmp_path, controls="kd")] == ["kd", "exrep"]
+    with pytest.raises(ValueError, match="`controls` is 'kd'; expected other names than the arm's own"):
+        default_arms(tmp_path, "kd", controls="[kd]")
+
+
+def test_controls_under_stored_answers_keep_the_views(tmp_path: Path) -> None:
+    """Answers for mixed images are not those for images as they are."""
+    ce, kd, exrep = default_arms(tmp_path, teacher_cache="answers")
+    assert {(arm.args.mixup, arm.args.cutmix) for arm in (ce, kd, exrep)} == {(1.0, 1.0)}
+
+
+def test_equal_arms(tmp_path: Path) -> None:
+    """The same student twice is no comparison, under whatever names."""
+    _, kd, other = default_arms(tmp_path, "kd", arm="mine")
+    assert not equal_arms(kd, other)
+    other.model_args.distiller = "none"
+    assert equal_arms(kd, other)
+    other.data_args.hflip = 0.1
+    assert not equal_arms(kd, other)
 
 
 @pytest.mark.parametrize(

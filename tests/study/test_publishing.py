@@ -17,15 +17,15 @@ from transformers import AutoModelForImageClassification, pipeline
 
 from exrep_hf.arguments import EvaluationArguments
 from exrep_hf.data import load_images
-from exrep_hf.publishing.card_entries import write_eval_results
+from exrep_hf.publishing.card_figures import write_eval_results
 from exrep_hf.publishing.claims import read_claims
 from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
 from exrep_hf.publishing.student import fetch_student, push_student, student_files, write_card
 from exrep_hf.publishing.verify import verify_card
 from tests.hub_server import Fault, Hub
+from tests.processes import Processes
 from tests.studies import run_study
 
-ROOT = Path(__file__).parents[2]
 Finished = tuple[Path, dict[str, Any]]
 
 
@@ -207,14 +207,13 @@ def test_no_right_to_push_is_found_before_training(tmp_path: Path, hub: Hub) -> 
     assert not (tmp_path / "refused" / "settings.json").exists()
 
 
-def test_a_push_that_fails_loses_nothing(tmp_path: Path, hub: Hub) -> None:
+def test_a_push_that_fails_loses_nothing(tmp_path: Path, hub: Hub, processes: Processes) -> None:
     """Hours of training lie in the folder, the message says how to push again, and that works."""
     folder = tmp_path / "failed"
     hub.faults.append(Fault(r"hub POST .*/commit/", 99, status=503))
     with pytest.raises(OSError, match=r"(?s)the model 'me/failed' failed.*python recipes/publish.py .*/failed"):
         run_study(folder, controls={}, num_seeds=1, push_to_hub=True, hub_model_id="me/failed")
     hub.faults.clear()
-    command = [sys.executable, "recipes/publish.py", str(folder), "--repo_id", "me/failed"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = processes.call("recipes/publish.py", str(folder), "--repo_id", "me/failed")
     assert done.returncode == 0, done.stderr[-2000:]
     assert "pushed" in done.stdout and all(verdict.holds for verdict in verify_card("me/failed"))

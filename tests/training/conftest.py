@@ -15,6 +15,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher
 from exrep_hf.data import Preprocessing
+from tests.settings import EVERY_TERM
 
 CLASSES = 4
 SIZE = 16
@@ -111,7 +112,7 @@ def make_args(tmp_path: Path) -> Callable[..., DistillationArguments]:
             "num_negatives": 8,
             "embedding_dim": 8,
             "critic_hidden_dim": 8,
-        }
+        } | EVERY_TERM
         return DistillationArguments(**settings | changes)
 
     return make
@@ -132,6 +133,7 @@ def make_trainer(
             "teacher": teacher,
             "train_dataset": TensorRows(12),
             "processing_class": PREPROCESSING.to_image_processor(),
+            "augmentation": None,
         }
         given |= {name: value for name, value in changes.items() if name in own}
         arguments = make_args(**{name: value for name, value in changes.items() if name not in own})

@@ -9,6 +9,7 @@ import torch
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher
 from exrep_hf.data import Augmentation
 from exrep_hf.training.checkpoints import last_whole_checkpoint
+from tests.settings import EVERY_TERM
 
 from .conftest import PREPROCESSING, image_rows, network
 
@@ -19,7 +20,9 @@ def run(rank: int, folder: str, processes: int) -> None:
     """Train, from the last whole checkpoint where there is one, and write the history and all that was trained."""
     out = Path(folder) / "out"
     torch.manual_seed(2)
-    student = ExRepForImageClassification.from_backbone(network(seed=3), distiller_channels=4, image_size=16)
+    student = ExRepForImageClassification.from_backbone(
+        network(seed=3), distiller="light", distiller_channels=4, image_size=16
+    )
     trainer = DistillationTrainer(
         student,
         OnlineTeacher(network(seed=1, width=12), PREPROCESSING.to_image_processor()),
@@ -41,6 +44,7 @@ def run(rank: int, folder: str, processes: int) -> None:
             embedding_dim=8,
             critic_hidden_dim=8,
             distiller_share=0.5,
+            **EVERY_TERM,
         ),
         # 22 images: the last batch of an epoch is not full.
         image_rows(22),

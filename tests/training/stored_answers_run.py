@@ -5,6 +5,7 @@ from pathlib import Path
 import torch
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher
+from tests.settings import EVERY_TERM
 
 from .conftest import PREPROCESSING, image_rows, network
 from .test_stored_answers import ALL_TERMS, AUGMENTATION, MIXED, history, store
@@ -27,7 +28,7 @@ def run(rank: int, folder: str, case: str) -> None:
         embedding_dim=8,
         critic_hidden_dim=8,
         views=2,
-        **changes,
+        **EVERY_TERM | changes,
     )
     assert args.world_size == 2
     images = image_rows(24)
@@ -36,7 +37,9 @@ def run(rank: int, folder: str, case: str) -> None:
     histories = []
     for source in (teacher, cached):
         torch.manual_seed(2)
-        student = ExRepForImageClassification.from_backbone(network(seed=3), distiller_channels=4, image_size=16)
+        student = ExRepForImageClassification.from_backbone(
+            network(seed=3), distiller="light", distiller_channels=4, image_size=16
+        )
         trainer = DistillationTrainer(
             student,
             source,

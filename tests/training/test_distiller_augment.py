@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as F
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from exrep_hf import DistillerAugment, ExRepForImageClassification
@@ -21,7 +23,9 @@ def model() -> ExRepForImageClassification:
     names = {0: "a", 1: "b", 2: "c"}
     config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic", id2label=names)
     backbone = ResNetForImageClassification(config)
-    student = ExRepForImageClassification.from_backbone(backbone, distiller_channels=4, image_size=SIZE)
+    student = ExRepForImageClassification.from_backbone(
+        backbone, distiller="light", distiller_channels=4, image_size=SIZE
+    )
     assert student.input_distiller is not None
     torch.nn.init.normal_(student.input_distiller.to_residual.weight, std=0.3)
     return student.eval()
@@ -51,6 +55,20 @@ def test_any_size_and_mode(model: ExRepForImageClassification, size: tuple[int, 
     out_tensor = DistillerAugment(model, 1.0, PREPROCESSING)(tensor)
     assert isinstance(out_tensor, torch.Tensor)
     assert (out_tensor.shape, out_tensor.dtype) == (tensor.shape, torch.uint8)
+
+
+def test_residuals_are_clamped_before_they_are_resized(model: ExRepForImageClassification) -> None:
+    """Values beyond white, mixed into their neighbours by the resize, would burn out edges."""
+    assert model.input_distiller is not None
+    torch.nn.init.normal_(model.input_distiller.to_residual.weight, std=3.0)
+    image = torch.rand(2, 3, 9, 30) * 0.2 + 0.8
+    mean, std = (torch.tensor(values)[:, None, None] for values in (PREPROCESSING.mean, PREPROCESSING.std))
+    resample = InterpolationMode.BICUBIC
+    with torch.no_grad():
+        resized = F.resize(image, [SIZE, SIZE], resample, antialias=True)
+        distilled = (resized + model.residual((resized - mean) / std) * std).clamp(0, 1)
+    expected = F.resize(distilled, [9, 30], resample, antialias=True).clamp(0, 1)
+    torch.testing.assert_close(DistillerAugment(model, 1.0, PREPROCESSING)(image), expected, atol=1e-5, rtol=0)
 
 
 def test_zero_residual_changes_nothing(model: ExRepForImageClassification) -> None:

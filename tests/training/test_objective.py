@@ -12,6 +12,7 @@ from transformers import ResNetConfig, ResNetForImageClassification
 
 from exrep_hf import DistillationArguments, ExRepForImageClassification
 from exrep_hf.training.objective import DistillationObjective
+from tests.settings import EVERY_TERM
 
 WEIGHTS = {"ce": 0.7, "kd": 1.3, "crd": 0.4, "adversarial": 0.3, "critic": 0.9}
 
@@ -34,7 +35,9 @@ def make_objective(tmp_path: Path, **changes: Any) -> Any:
     classifier = ResNetForImageClassification(
         ResNetConfig(embedding_size=4, hidden_sizes=[4, 8], depths=[1, 1], layer_type="basic", id2label=names)
     )
-    student = ExRepForImageClassification.from_backbone(classifier, distiller_channels=4, image_size=16)
+    student = ExRepForImageClassification.from_backbone(
+        classifier, distiller="light", distiller_channels=4, image_size=16
+    )
     settings = {f"{name}_weight": weight for name, weight in WEIGHTS.items()} | {
         "num_negatives": 6,
         "embedding_dim": 4,
@@ -42,7 +45,9 @@ def make_objective(tmp_path: Path, **changes: Any) -> Any:
         "temperature": 2.0,
         "label_smoothing_factor": 0.2,
     }
-    args = DistillationArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none", **settings | changes)
+    args = DistillationArguments(
+        output_dir=str(tmp_path), use_cpu=True, report_to="none", **EVERY_TERM | settings | changes
+    )
     return DistillationObjective(student, args, teacher_dim=7, num_samples=10)
 
 

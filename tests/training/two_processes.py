@@ -14,6 +14,7 @@ from torch import Tensor
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher
 from exrep_hf.losses.negatives import NegativeSampler
+from tests.settings import EVERY_TERM
 
 ROWS = 64
 
@@ -52,13 +53,15 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
         embedding_dim=8,
         critic_hidden_dim=8,
         critic_learning_rate=0.01,
-        **changes,
+        **EVERY_TERM | changes,
     )
     (folder / f"process-{args.process_index}").write_text(str(os.getpid()))
     if on_gpus:
         pretend_gpus()
     torch.manual_seed(2)
-    student = ExRepForImageClassification.from_backbone(network(seed=3), distiller_channels=4, image_size=16)
+    student = ExRepForImageClassification.from_backbone(
+        network(seed=3), distiller="light", distiller_channels=4, image_size=16
+    )
     trainer = DistillationTrainer(
         student,
         OnlineTeacher(network(seed=1, width=12)),

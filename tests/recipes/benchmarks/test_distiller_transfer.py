@@ -21,7 +21,10 @@ def test_with_and_without(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     student = ExRepForImageClassification.from_backbone(
-        load_classifier("timm/test_efficientnet", num_labels=3, pretrained=False), distiller_channels=4, image_size=16
+        load_classifier("timm/test_efficientnet", num_labels=3, pretrained=False),
+        distiller="light",
+        distiller_channels=4,
+        image_size=16,
     )
     assert student.input_distiller is not None
     torch.nn.init.normal_(student.input_distiller.to_residual.weight)

@@ -2,13 +2,12 @@
 
 import gzip
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+
+from tests.processes import Processes
 
 ROOT = Path(__file__).parents[3]
 SMALL = (
@@ -32,31 +31,23 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
-def run(images: Path, folder: Path, *flags: str) -> str:
-    command = [
-        sys.executable,
-        "recipes/benchmarks/study.py",
-        "--data_dir",
-        str(images),
-        "--output_dir",
-        str(folder / "out"),
-    ]
-    command += ["--results_dir", str(folder / "results"), *SMALL, *flags]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=400)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def test_parts_add_up(images: Path, tmp_path: Path) -> None:
+def test_parts_add_up(images: Path, tmp_path: Path, processes: Processes) -> None:
     """A part first, then more: what is finished stays as it is, and the table holds both."""
+
+    def run(*flags: str) -> str:
+        places = ["--data_dir", str(images), "--output_dir", str(tmp_path / "out")]
+        places += ["--results_dir", str(tmp_path / "results")]
+        done = processes.call("recipes/benchmarks/study.py", *places, *SMALL, *flags)
+        assert done.returncode == 0, done.stderr[-3000:]
+        return done.stdout
+
     small = str(ROOT / "recipes" / "fashion_mnist" / "small")
-    run(images, tmp_path, "--sizes", "40", "--students", small, "--arms", "oracle", "exrep")
+    run("--sizes", "40", "--students", small, "--arms", "oracle", "exrep")
     first = json.loads((tmp_path / "results" / "fashion_mnist.json").read_text())
     assert first.keys() == {"small"} and first["small"]["40"]["arms"].keys() == {"oracle", "exrep"}
     teacher = tmp_path / "out" / "teacher" / "model.safetensors"
     written = teacher.stat().st_mtime_ns
-    shown = run(images, tmp_path, "--sizes", "40", "60", "--students", small, "--arms", "kd-only", "oracle", "exrep")
+    shown = run("--sizes", "40", "60", "--students", small, "--arms", "kd-only", "oracle", "exrep")
     both = json.loads((tmp_path / "results" / "fashion_mnist.json").read_text())
     assert teacher.stat().st_mtime_ns == written
     assert both["small"].keys() == {"40", "60"}
@@ -65,5 +56,5 @@ def test_parts_add_up(images: Path, tmp_path: Path) -> None:
     assert "history" not in json.dumps(both)
     assert "60 public images | 40 public images" in shown and str(tmp_path) not in json.dumps(both)
     table = shown[shown.index("small student") :]
-    assert table in run(images, tmp_path, "--collect_only")
+    assert table in run("--collect_only")
     assert (tmp_path / "results" / "fashion_mnist.png").stat().st_size > 1000

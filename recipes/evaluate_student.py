@@ -1,36 +1,25 @@
 """Evaluate a published student: top-1, top-5, calibration, classes, agreement with a teacher, speed.
 
-    python recipes/evaluate.py --model me/student --dataset me/images --split test
-    python recipes/evaluate.py --model me/student --dataset me/images --split test --push_to_hub
+    python recipes/evaluate_student.py --model me/student --dataset me/images --split test
+    python recipes/evaluate_student.py --model me/student --dataset me/images --split test --push_to_hub
 
 The data set may have fewer classes than the student, in another order: they are matched by name. `--push_to_hub` puts
 the figures into the student's card, beside what others wrote there.
 """
 
-import importlib
 import json
 import sys
 from pathlib import Path
-from typing import Any, cast
 
-# The folder of a script stands first on its path, where `import evaluate` has to mean the library and not this file.
-sys.path[:] = [place for place in sys.path if Path(place).resolve() != Path(__file__).resolve().parent]
-if __name__ == "evaluate":
-    del sys.modules[__name__]
-    importlib.import_module(__name__)
+from exrep_hf.arguments import EvaluationArguments
+from exrep_hf.cli import parse_arguments
+from exrep_hf.files import write_json
+from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
 
 
 def main() -> None:
     """Read the flags, evaluate, and print."""
-    # Here, because they import the library of this file's name.
-    from transformers import HfArgumentParser
-
-    from exrep_hf.arguments import EvaluationArguments
-    from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
-    from exrep_hf.report import write_json
-
-    parser = HfArgumentParser([cast(Any, EvaluationArguments)], description=__doc__)
-    (args,) = parser.parse_args_into_dataclasses()
+    args = parse_arguments(EvaluationArguments, sys.argv[1:], __doc__)
     report = evaluate_student(args)
     if args.output is not None:
         write_json(report, Path(args.output))

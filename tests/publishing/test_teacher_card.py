@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from huggingface_hub import EvalResult, HfApi, ModelCard, ModelCardData
 
-from exrep_hf.publishing.card_facts import PublishedFacts, published_facts
+from exrep_hf.publishing.teacher_card import PublishedFacts, published_facts
 from tests.hub_server import Hub
 
 

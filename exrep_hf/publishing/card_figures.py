@@ -1,6 +1,5 @@
 """Figures put into cards: the model-index of their metadata, and `.eval_results`, beside what others wrote there."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import yaml
 from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml, metadata_load, metadata_save
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
+from exrep_hf.files import replacing, write_bytes
 from exrep_hf.publishing.claims import EVAL_RESULTS, METRIC_NAMES, TOLERANCES
 
 
@@ -72,7 +72,7 @@ def keep_eval_results(path: Path, there: Path) -> None:
 
 
 def are_all_ours(path: Path) -> bool:
-    """Whether a file of `.eval_results` holds nothing but what this package wrote."""
+    """Return whether a file of `.eval_results` holds nothing but what this package wrote."""
     return all("source" not in entry and "tolerance" in str(entry.get("notes")) for entry in _entries(path))
 
 
@@ -90,14 +90,11 @@ def _others(entries: list[dict[str, Any]], than: list[dict[str, Any]]) -> list[d
 
 
 def _save_entries(path: Path, entries: list[dict[str, Any]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(yaml.safe_dump(entries, sort_keys=False), encoding="utf-8")
-    os.replace(temporary, path)
+    write_bytes(yaml.safe_dump(entries, sort_keys=False).encode(), path)
 
 
 def merge_into_card(path: Path, name: str, results: Sequence[EvalResult]) -> None:
-    """Put figures into a card's model-index: in the place of older ones of ours, beside all others.
+    """Put figures into a card's model-index: instead of older ones of ours, beside all others.
 
     Works on the YAML itself: reading and writing entries would join those of different sources.
 
@@ -143,10 +140,9 @@ def keep_entries(path: Path, there: Path) -> bool:
     if added:
         results.extend(added)
         metadata["model-index"] = models
-        temporary = path.with_name(path.name + ".tmp")
-        shutil.copy(path, temporary)
-        metadata_save(temporary, metadata)
-        os.replace(temporary, path)
+        with replacing(path) as temporary:
+            shutil.copy(path, temporary)
+            metadata_save(temporary, metadata)
     return bool(added)
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from huggingface_hub import EvalResult, metadata_load
 
-from exrep_hf.publishing.card_entries import keep_entries, merge_into_card, model_index, write_eval_results
+from exrep_hf.publishing.card_figures import keep_entries, merge_into_card, model_index, write_eval_results
 from exrep_hf.publishing.claims import read_claims
 from tests.publishing.test_claims import FIGURES, card
 
