@@ -4,16 +4,15 @@ import dataclasses
 import functools
 import os
 import platform
+from enum import Enum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
-from accelerate import PartialState
-from accelerate.state import AcceleratorState
+from transformers.trainer_pt_utils import AcceleratorConfig
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
-from exrep_hf.models import whole_parameters
 
 RESULTS_NAME = "results.json"
 PACKAGES = ("exrep_hf", "torch", "transformers", "accelerate", "datasets", "timm", "evaluate", "huggingface-hub")
@@ -22,6 +21,11 @@ _UNPUBLISHED = frozenset(
     {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "hub_token", "run_name", "deepspeed"}
     | {"disable_tqdm", "report_to", "license"}
 )
+# What the Trainer's arguments make of settings that are left out, where it is not the default that they declare.
+_LEFT_OUT: dict[str, Any] = {"activation_checkpointing": False, "gradient_checkpointing": False, "debug": []}
+_LEFT_OUT["accelerator_config"] = {
+    name: value for name, value in AcceleratorConfig().to_dict().items() if name != "use_configured_state"
+}
 
 
 def public_name(name_or_path: str | None) -> str | None:
@@ -57,15 +61,16 @@ def public_settings(
 
 @functools.cache
 def _training_defaults() -> dict[str, Any]:
-    # Arguments set up accelerate for themselves: without this, a run would go on with the set-up of the defaults.
-    kept = [(state, dict(state._shared_state)) for state in (PartialState, AcceleratorState)]
-    try:
-        with whole_parameters():
-            return DistillationArguments("-").to_dict()
-    finally:
-        for state, content in kept:
-            state._shared_state.clear()
-            state._shared_state.update(content)
+    # Read from the class: arguments that are made set up accelerate, and a run would go on with their set-up.
+    return {
+        field.name: _default(field) for field in dataclasses.fields(DistillationArguments) if field.init
+    } | _LEFT_OUT
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default.value if isinstance(field.default, Enum) else field.default
 
 
 def _as_dict(settings: Any) -> dict[str, Any]:

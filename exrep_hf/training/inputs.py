@@ -28,6 +28,7 @@ from exrep_hf.data import (
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
+from exrep_hf.data.pixels import teacher_pixels
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,8 @@ class DataPreparation:
             dataset = _replayed(dataset, views, self.num_labels if "labels" in needed else None)
         if args.needs_teacher and self.teacher is not None and dataset is not None:
             self.teacher.check_images(dataset)
+            if isinstance(dataset, SeededDataset):
+                teacher_pixels(dataset[0], len(self.teacher.preprocessing))
         _check_batches(args, dataset)
         return dataset, Mixing() if replayed else mixing
 

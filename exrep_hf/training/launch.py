@@ -1,25 +1,28 @@
-"""Launches that would run something else than what was asked for."""
+"""Launches that would run something else than what was asked for.
 
-import contextlib
-import io
+Of accelerate `_reset_state` is taken that is not public, and only here: a process that makes one trainer after another
+could not give the second one its DeepSpeed plugin.
+"""
+
 import os
 from typing import Any
 
-import psutil
 from accelerate import Accelerator
-from accelerate.commands.config.config_args import load_config_from_file
-from accelerate.commands.launch import launch_command_parser
 from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
 from exrep_hf.arguments import DistillationArguments
+
+PROCESSES_VARIABLE = "EXREP_NUM_PROCESSES"
+"""Environment variable by which a launch says how many processes it starts, on all nodes together."""
 
 
 def check_processes(args: DistillationArguments) -> None:
     """Make sure that as many processes train together as were started or asked for.
 
     Raises:
-        ValueError: naming both numbers.
+        ValueError: naming both numbers: those that a launcher started, or that `EXREP_NUM_PROCESSES` asks for, and
+            those that train.
     """
     if args.n_gpu > 1:
         raise ValueError(
@@ -30,40 +33,32 @@ def check_processes(args: DistillationArguments) -> None:
     if started != args.world_size:
         raise ValueError(
             f"{started} processes were started, but this one trains with {args.world_size}: each would train its own "
-            "student. On a CPU, add `--use_cpu true` (with DeepSpeed `--ddp_backend gloo` in its place)."
+            "student. On a CPU, add `--use_cpu true` (with DeepSpeed `--ddp_backend gloo` instead)."
         )
-    asked = asked_of_launcher()
+    asked = _asked_processes()
     if asked is not None and asked > args.world_size:
         raise ValueError(
-            f"`accelerate launch` was asked for {asked} processes and {args.world_size} train together: with `--cpu` "
-            "or `distributed_type: MULTI_CPU` it starts one, and with `pdsh` those of one node. Use `--multi_gpu` (or "
-            "recipes/accelerate/ddp.yaml), and on a CPU `--use_cpu true` behind the name of the script."
+            f"`{PROCESSES_VARIABLE}` asks for {asked} processes and {args.world_size} train together: with `--cpu` or "
+            "`distributed_type: MULTI_CPU` `accelerate launch` starts one, and with `pdsh` those of one node. Use "
+            "`--multi_gpu` (or recipes/accelerate/ddp.yaml), and on a CPU `--use_cpu true` behind the name of the "
+            "script."
         )
 
 
-def asked_of_launcher() -> int | None:
-    """The number of processes in the command line or config of the `accelerate launch` that started this process.
+def _asked_processes() -> int | None:
+    asked = os.environ.get(PROCESSES_VARIABLE)
+    if asked is not None and not asked.isdecimal():
+        raise ValueError(
+            f"The environment variable `{PROCESSES_VARIABLE}` is {asked!r}; expected the number of processes that are "
+            "started. Set it to that, or unset it."
+        )
+    return None if asked is None else int(asked)
 
-    `EXREP_NUM_PROCESSES` stands for it where launchers stand between them, as on several nodes.
-    """
-    if "EXREP_NUM_PROCESSES" in os.environ:
-        return int(os.environ["EXREP_NUM_PROCESSES"])
-    try:
-        parent = psutil.Process().parent()
-        command = [] if parent is None else parent.cmdline()
-    except psutil.Error:
-        return None
-    start = next((place for place, word in enumerate(command) if word == "accelerate.commands.launch"), None)
-    if start is None and any(os.path.basename(word) in ("accelerate", "accelerate-launch") for word in command[:2]):
-        start = next((place for place, word in enumerate(command) if word in ("launch",)), 1)
-    if start is None:
-        return None
-    with contextlib.suppress(SystemExit, OSError, ValueError), contextlib.redirect_stderr(io.StringIO()):
-        asked = launch_command_parser().parse_args(command[start + 1 :])
-        if asked.num_processes is None and asked.config_file is not None:
-            return getattr(load_config_from_file(asked.config_file), "num_processes", None)
-        return asked.num_processes
-    return None
+
+def tell_processes(args: DistillationArguments) -> None:
+    """Print on how many processes a training runs: a launcher that starts fewer than were asked for says nothing."""
+    if args.process_index == 0:
+        print(f"training in {args.world_size} process{'es' * (args.world_size != 1)}", flush=True)
 
 
 def allow_another_accelerator() -> None:

@@ -1,4 +1,14 @@
-"""A Trainer whose interrupted runs end as uninterrupted ones do."""
+"""A Trainer whose interrupted runs end as uninterrupted ones do.
+
+What is taken here of the Trainer and of accelerate that is not public, and nowhere else:
+
+- `_init_training_state`: the place to go on from is decided there; a run whose steps are all done would make one more.
+- `_save_checkpoint`: a checkpoint has to be declared whole after all of it is written, and before it is pushed or an
+  older one goes. `_get_output_dir` and `_push_from_checkpoint` are called for it.
+- `_tr_loss`, `_globalstep_last_logged`, `_total_loss_scalar`: what was gathered since the last log, and is not in the
+  Trainer's checkpoints.
+- `_is_accelerate_prepared`: the mark of a model that evaluation prepared, which training would then not wrap.
+"""
 
 import contextlib
 import json
@@ -10,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
-from transformers import Trainer
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, rotate_checkpoints
 
 from exrep_hf.main_process import decided_by_main
@@ -29,7 +39,9 @@ class ResumableTrainer(Trainer):
         super().__init__(*args, **kwargs)
         self._seeded_step, self._batch_of_step = -1, 0
         self._facts: dict[str, Any] = {}
-        self._writes_checkpoint = False
+        self._checkpoint: str | None = None
+        self.is_prepared = False
+        self.add_callback(_BeginCallback(self))
 
     def run_facts(self) -> dict[str, Any]:
         """What a run has to share with the one whose checkpoint it goes on from, of JSON types."""
@@ -56,7 +68,7 @@ class ResumableTrainer(Trainer):
     def _whole_model_left_whole(self) -> Iterator[None]:
         """Evaluate a model that no backend has split as it is: ZeRO-1 and 2 refuse to, FSDP2 wants an optimizer."""
         flags = self.is_deepspeed_enabled, self.is_fsdp_enabled
-        untouched = not self.accelerator._models
+        untouched = not self.is_prepared
         if untouched:
             self.is_deepspeed_enabled = self.is_fsdp_enabled = False
             assert isinstance(self.model, nn.Module)
@@ -68,7 +80,7 @@ class ResumableTrainer(Trainer):
             if untouched:
                 # As it was before: it would count as wrapped, and be trained on each process alone.
                 self.model_wrapped = self.model  # type: ignore[assignment]
-                self.accelerator._models.clear()
+                self.accelerator.free_memory()
                 self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
                 vars(self.model).pop("_is_accelerate_prepared", None)
 
@@ -111,8 +123,18 @@ class ResumableTrainer(Trainer):
             ValueError: if the checkpoint is not whole or of another run, or if there is none.
         """
         self.prepare_training()
-        checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
-        return super().train(checkpoint, trial, ignore_keys_for_eval)
+        self._checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
+        return super().train(self._checkpoint, trial, ignore_keys_for_eval)
+
+    def begin(self) -> None:
+        """Take note that the backend holds the model, and go on with the logging window of a checkpoint."""
+        self.is_prepared = True
+        path = None if self._checkpoint is None else _window_file(self._checkpoint, self.args.process_index)
+        if path is not None and path.is_file():
+            window = json.loads(path.read_text())
+            # What other processes had gathered is a mean over other images.
+            if window["processes"] == self.args.world_size:
+                self.restore_logging_window(window)
 
     def _whole_checkpoint(self, asked: str | bool | None) -> str | None:
         if not asked:
@@ -167,22 +189,9 @@ class ResumableTrainer(Trainer):
         # The loss of the whole training is one of the steps since it was resumed.
         self._total_loss_scalar -= window["loss"]
 
-    def _save_rng_state(self, output_dir: str) -> None:
-        super()._save_rng_state(output_dir)
-        _window_file(output_dir, self.args.process_index).write_text(json.dumps(self.logging_window()))
-
-    def _load_rng_state(self, checkpoint: str | None) -> None:
-        super()._load_rng_state(checkpoint)
-        if checkpoint is not None and (path := _window_file(checkpoint, self.args.process_index)).is_file():
-            window = json.loads(path.read_text())
-            # What other processes had gathered is a mean over other images.
-            if window["processes"] == self.args.world_size:
-                self.restore_logging_window(window)
-
-    def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
-        # The Trainer's call comes before the checkpoint is whole.
-        if not self._writes_checkpoint:
-            super()._push_from_checkpoint(checkpoint_folder)
+    def write_additions(self, checkpoint: str) -> None:
+        """Write what a checkpoint holds beside the Trainer's own files, on all processes."""
+        _window_file(checkpoint, self.args.process_index).write_text(json.dumps(self.logging_window()))
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Write a checkpoint, declare it whole, and only then let older ones go."""
@@ -192,21 +201,36 @@ class ResumableTrainer(Trainer):
             # Left by an interrupted run, whose files would count as this one's.
             discard(checkpoint)
         self.accelerator.wait_for_everyone()
-        limit, self.args.save_total_limit = self.args.save_total_limit, None
-        self._writes_checkpoint = True
+        limit, push = self.args.save_total_limit, self.args.push_to_hub
+        # The Trainer would do both before the checkpoint is whole.
+        self.args.save_total_limit, self.args.push_to_hub = None, False
         try:
             super()._save_checkpoint(model, trial)
         finally:
-            self.args.save_total_limit = limit
-            self._writes_checkpoint = False
+            self.args.save_total_limit, self.args.push_to_hub = limit, push
+        if not self.args.save_only_model:
+            self.write_additions(str(checkpoint))
         self.accelerator.wait_for_everyone()
         if self.args.should_save:
             write_manifest(checkpoint, self._facts)
         self.accelerator.wait_for_everyone()
-        if self.args.push_to_hub:
+        if push:
             self._push_from_checkpoint(str(checkpoint))
         if self.args.should_save:
             rotate_checkpoints(folder, limit, best_model_checkpoint=self.state.best_model_checkpoint, use_mtime=True)
+
+
+class _BeginCallback(TrainerCallback):
+    """Calls the trainer when its model is prepared, the checkpoint is loaded, and the first step is next."""
+
+    def __init__(self, trainer: ResumableTrainer) -> None:
+        self._trainer = trainer
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell the trainer."""
+        self._trainer.begin()
 
 
 def _window_file(checkpoint: str, process: int) -> Path:

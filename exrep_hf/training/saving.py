@@ -1,4 +1,10 @@
-"""A Trainer whose trained module holds more than the model that is saved."""
+"""A Trainer whose trained module holds more than the model that is saved.
+
+What is taken here of the Trainer that is not public, and nowhere else:
+
+- `_save`, `_load_from_checkpoint`, `_load_best_model`: which part of the trained module is written and read.
+- `_load_optimizer_and_scheduler`: the rest of the module has to be there, or be refused, before the optimizer's state.
+"""
 
 import os
 
@@ -60,7 +66,7 @@ class StudentTrainer(ResumableTrainer):
 
     def whole_student(self) -> ExRepForImageClassification:
         """The student, put together on every process where FSDP or ZeRO-3 holds it in parts; call it on all."""
-        if not (self.backend_saves_model and self.accelerator._models):
+        if not (self.backend_saves_model and self.is_prepared):
             return self.student
         state = broadcast_object_list([self.whole_student_state()])[0]
         with whole_parameters():
@@ -102,11 +108,12 @@ class StudentTrainer(ResumableTrainer):
         else:
             self._load_student(str(self.state.best_model_checkpoint))
 
-    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
-        super()._save_optimizer_and_scheduler(output_dir)
+    def write_additions(self, checkpoint: str) -> None:
+        """Write what is trained beside the student, too."""
+        super().write_additions(checkpoint)
         if self.args.should_save:
             state = self.distillation_objective.auxiliary_state(parameters=not self.backend_saves_model)
-            target = os.path.join(output_dir, DISTILLATION_STATE_NAME)
+            target = os.path.join(checkpoint, DISTILLATION_STATE_NAME)
             save_file({name: value.contiguous() for name, value in state.items()}, target + ".tmp")
             os.replace(target + ".tmp", target)
 

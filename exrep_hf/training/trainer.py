@@ -1,4 +1,8 @@
-"""`DistillationTrainer`: the Hugging Face Trainer with a teacher."""
+"""`DistillationTrainer`: the Hugging Face Trainer with a teacher.
+
+Of the Trainer `_prepare_inputs` is called that is not public, and only here: a step of evaluation has to move its
+batch as the Trainer's own does, and under DeepSpeed to cast it.
+"""
 
 import contextlib
 import logging
@@ -26,7 +30,7 @@ from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, as_teacher
 from exrep_hf.training.default_settings import complete, preset_notes
 from exrep_hf.training.inputs import DataPreparation, number_of, student_preprocessing, training_labels
-from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes
+from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes, tell_processes
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
@@ -150,7 +154,8 @@ class DistillationTrainer(StudentTrainer):
     # One step
 
     def prepare_training(self) -> None:
-        """Start with an empty logging window."""
+        """Say how many processes train, and start with an empty logging window."""
+        tell_processes(self.args)
         super().prepare_training()
         self._train_meters.clear()
 

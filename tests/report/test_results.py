@@ -2,6 +2,9 @@
 
 import json
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments
 from exrep_hf.report import public_name, public_settings, software_versions
@@ -15,6 +18,24 @@ def test_only_what_differs(tmp_path: Path) -> None:
         "dataset": "digits",
         "scale": [0.5, 1.0],
     }
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {},
+        {"gradient_checkpointing": True, "activation_checkpointing": True},
+        {"accelerator_config": {"even_batches": False}},
+        {"debug": "underflow_overflow"},
+        {"eval_strategy": "steps", "eval_steps": 5},
+        {"load_best_model_at_end": True, "eval_strategy": "steps", "save_strategy": "steps", "use_cpu": True},
+    ],
+)
+def test_defaults_are_those_of_arguments_that_are_made(given: dict[str, Any], tmp_path: Path) -> None:
+    """The Trainer fills in some of what is left out: that was not given, in whatever release."""
+    args, usual = DistillationArguments(str(tmp_path), **given), DistillationArguments("-").to_dict()
+    changed = {name for name, value in args.to_dict().items() if value != usual[name]}
+    assert public_settings(args).keys() == changed - {"output_dir"}
 
 
 def test_no_paths_and_no_tokens(tmp_path: Path) -> None:

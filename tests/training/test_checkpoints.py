@@ -232,7 +232,7 @@ def test_failed_save_leaves_the_state_that_was_there(
     """A run killed while it saves must leave no half-written state under the final name."""
     trainer = make_trainer(max_steps=1)
     trainer.train()
-    trainer._save_optimizer_and_scheduler(str(tmp_path))
+    trainer.write_additions(str(tmp_path))
 
     def fail(state: dict[str, Tensor], path: str) -> None:
         Path(path).write_bytes(b"half")
@@ -240,6 +240,6 @@ def test_failed_save_leaves_the_state_that_was_there(
 
     monkeypatch.setattr("exrep_hf.training.saving.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
-        trainer._save_optimizer_and_scheduler(str(tmp_path))
+        trainer.write_additions(str(tmp_path))
     state = load_file(tmp_path / "distillation_state.safetensors")
     assert state.keys() == trainer.distillation_objective.auxiliary_state().keys()

@@ -198,7 +198,7 @@ def test_half_precision_and_compilation(
     ("config", "launch", "settings", "said"),
     [
         # One process, where two were asked for.
-        (None, ("--cpu", "--num_processes", "2"), {"use_cpu": True}, "asked for 2 processes and 1 train together"),
+        (None, ("--cpu", "--num_processes", "2"), {"use_cpu": True}, "asks for 2 processes and 1 train together"),
         # Two runs of one process each.
         ("ddp", (), {}, "2 processes were started, but this one trains with 1"),
         # DDP in the place of FSDP.
@@ -213,7 +213,7 @@ def test_launches_that_would_run_something_else(
     started = [*ACCELERATE, *launch, str(SCRIPT)] if config is None else command(config, launch=launch)
     done = subprocess.run(
         [*started, str(tmp_path), "--settings", json.dumps(settings)],
-        env=environment(), capture_output=True, text=True, timeout=200, cwd=ROOT,
+        env=environment() | {"EXREP_NUM_PROCESSES": "2"}, capture_output=True, text=True, timeout=200, cwd=ROOT,
     )  # fmt: skip
     assert done.returncode != 0
     assert re.search(said, done.stderr), done.stderr[-3000:]

@@ -103,3 +103,19 @@ def test_evaluation(make_trainer: MakeTrainer, make_images: Any, members: list[O
     assert 0 <= trainer.evaluate()["eval_teacher_agreement"] <= 1
     with pytest.raises(ValueError, match="How the teacher wants its images is not known"):
         make_trainer(teacher=TeacherEnsemble([members[0], OnlineTeacher(members[1].model)]), train_dataset=images)
+
+
+def test_tensors_under_other_names(make_trainer: MakeTrainer, make_rows: Any, members: list[OnlineTeacher]) -> None:
+    """Found before the first step: one set of pixels for two teachers would be nobody's."""
+    rows = make_rows(8)
+
+    class WithOneSet(torch.utils.data.Dataset):
+        def __len__(self) -> int:
+            return len(rows)
+
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            return rows[index] | {"teacher_pixel_values": rows.images[index]}
+
+    with pytest.raises(ValueError, match=r"\['teacher_pixel_values'\], and the teacher wants 3 sets of pixels"):
+        make_trainer(teacher=TeacherEnsemble(members), train_dataset=WithOneSet())
+    make_trainer(teacher=members[0], train_dataset=WithOneSet())

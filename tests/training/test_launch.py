@@ -30,44 +30,37 @@ def test_processes_that_train_alone(args: DistillationArguments, monkeypatch: py
         launch.check_processes(args)
 
 
-def test_fewer_processes_than_asked_for(args: DistillationArguments, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(launch, "asked_of_launcher", lambda: 2)
-    with pytest.raises(ValueError, match="asked for 2 processes and 1 train together.*--multi_gpu"):
+@pytest.mark.parametrize(
+    ("asked", "said"), [("2", "asks for 2 processes and 1 train together.*--multi_gpu"), ("1", None)]
+)
+def test_fewer_processes_than_asked_for(
+    asked: str, said: str | None, args: DistillationArguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--cpu --num_processes 2` starts one process, without a word of accelerate's."""
+    monkeypatch.setenv("EXREP_NUM_PROCESSES", asked)
+    if said is None:
+        launch.check_processes(args)
+        return
+    with pytest.raises(ValueError, match=said):
         launch.check_processes(args)
 
 
-CONFIG = "compute_environment: LOCAL_MACHINE\ndistributed_type: MULTI_CPU\nnum_processes: 3\nnum_machines: 1\n"
+def test_a_number_that_is_none(args: DistillationArguments, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXREP_NUM_PROCESSES", "two")
+    with pytest.raises(ValueError, match="`EXREP_NUM_PROCESSES` is 'two'; expected the number of processes"):
+        launch.check_processes(args)
 
 
 @pytest.mark.parametrize(
-    ("started_by", "asked"),
-    [
-        (["/usr/bin/python", "/venv/bin/accelerate", "launch", "--cpu", "--num_processes", "2", "train.py"], 2),
-        (["accelerate", "launch", "--num_processes=4", "train.py", "--num_processes", "9"], 4),
-        (["python", "/venv/bin/accelerate-launch", "--num_processes", "5", "train.py"], 5),
-        (["python", "-m", "accelerate.commands.launch", "--num_processes", "6", "train.py"], 6),
-        (["accelerate", "launch", "--config_file", "CONFIG", "train.py"], 3),
-        (["accelerate", "launch", "--config_file", "CONFIG", "--num_processes", "2", "train.py"], 2),
-        (["accelerate", "launch", "train.py"], None),
-        (["accelerate", "launch", "--unknown"], None),
-        (["bash", "-c", "python train.py --num_processes 2"], None),
-        (["bash"], None),
-        ([], None),
-    ],
+    ("index", "count", "told"),
+    [(0, 1, "training in 1 process\n"), (0, 8, "training in 8 processes\n"), (1, 8, "")],
 )
-def test_what_the_launcher_was_asked_for(
-    started_by: list[str], asked: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_the_number_of_processes_is_told(
+    index: int, count: int, told: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "config.yaml").write_text(CONFIG)
-    words = [word.replace("CONFIG", str(tmp_path / "config.yaml")) for word in started_by]
-    parent = SimpleNamespace(cmdline=lambda: words)
-    monkeypatch.setattr(launch.psutil, "Process", lambda: SimpleNamespace(parent=lambda: parent))
-    assert launch.asked_of_launcher() == asked
-
-
-def test_what_a_job_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("EXREP_NUM_PROCESSES", "16")
-    assert launch.asked_of_launcher() == 16
+    """Once, by the main process: what no check can know, the reader sees."""
+    launch.tell_processes(SimpleNamespace(process_index=index, world_size=count))  # type: ignore[arg-type]
+    assert capsys.readouterr().out == told
 
 
 def _accelerator(running: DistributedType, config: dict[str, Any] | None = None) -> Any:
