@@ -12,7 +12,7 @@ demo: $(STAMP)
 	$(BIN)/accelerate launch recipes/train.py --config recipes/digits.yaml --overwrite_output_dir
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check
