@@ -1,7 +1,7 @@
 """ExRep for the Hugging Face Trainer: bring a student up to a teacher that saw data the student can't have."""
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.models import ExRepConfig, ExRepForImageClassification
+from exrep_hf.models import ExRepConfig, ExRepForImageClassification, StudentOutput
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherEnsemble
 from exrep_hf.training.distiller_augment import DistillerAugment
 from exrep_hf.training.trainer import DistillationTrainer
@@ -16,5 +16,6 @@ __all__ = [
     "ExRepConfig",
     "ExRepForImageClassification",
     "OnlineTeacher",
+    "StudentOutput",
     "TeacherEnsemble",
 ]

@@ -1,9 +1,12 @@
 """The output folder: what a run leaves there, and that nobody's files are lost."""
 
+import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+from exrep_hf.files import read_json
 from exrep_hf.publishing.student import MODEL_CODE
 from exrep_hf.report import RESULTS_NAME
 from exrep_hf.training.checkpoints import last_whole_checkpoint
@@ -36,6 +39,12 @@ WRITTEN = (
     # The code that `push_code` puts beside the weights.
     *MODEL_CODE,
     "with_distiller",
+)
+# What may differ between a run and its continuation, because no weight depends on it.
+_OF_NO_EFFECT = frozenset(
+    {"logging_steps", "logging_first_step", "save_strategy", "save_steps", "save_total_limit", "eval_strategy"}
+    | {"eval_steps", "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_persistent_workers"}
+    | {"dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_backend", "ddp_timeout", "log_level"}
 )
 
 
@@ -104,3 +113,40 @@ def checkpoint_to_resume(asked: str | None, folder: Path) -> str | None:
 def wants_resume(asked: str | None) -> bool:
     """Return whether a value of `resume_from_checkpoint` asks for anything."""
     return asked is not None and str(asked).lower() != "false"
+
+
+def check_settings(path: Path, now: dict[str, Any]) -> None:
+    """Make sure that a study is continued as it was begun; other arms and more seeds may be added.
+
+    Raises:
+        ValueError: if it was begun with other settings.
+    """
+    then = read_json(path)
+    compared = {name: then[name] for name in then if name not in ("study", LEFT_OUT_NAME)}
+    _refuse_differences("study", path.parent, compared, now)
+
+
+def read_run(path: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Return the record of a finished run.
+
+    Raises:
+        ValueError: if it was run with other settings than the arm has now.
+    """
+    record = read_json(path)
+    _refuse_differences("finished run", path.parent, record["settings"], settings)
+    return record
+
+
+def _refuse_differences(what: str, folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
+    now = json.loads(json.dumps(now))
+    differing = [
+        f"`{name}` {then[part].get(name, 'by default')} then, {now[part].get(name, 'by default')} now"
+        for part in then
+        for name in sorted((then[part].keys() | now[part].keys()) - _OF_NO_EFFECT)
+        if then[part].get(name) != now[part].get(name)
+    ]
+    if differing:
+        raise ValueError(
+            f"The {what} in {str(folder)!r} had other settings: {'; '.join(differing)}. Continue with the settings it "
+            "had, remove that folder, or give another `output_dir`."
+        )

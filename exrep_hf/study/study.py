@@ -1,6 +1,5 @@
 """All arms under all seeds, and what comes out of them."""
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,8 +41,10 @@ from exrep_hf.study.folder import (
     STUDENTS_NAME,
     TEACHER_NAME,
     check_output_dir,
+    check_settings,
     checkpoint_to_resume,
     clear_output_dir,
+    read_run,
     wants_resume,
 )
 from exrep_hf.study.records import (
@@ -168,7 +169,7 @@ class Study:
             # Also where a run that is to be resumed had not begun: it proves whose folder this is.
             settings_file = self.folder / SETTINGS_NAME
             if settings_file.is_file():
-                _check_settings(settings_file, self._configuration())
+                check_settings(settings_file, self._configuration())
             else:
                 write_json(self._configuration() | {LEFT_OUT_NAME: self.left_out}, settings_file)
         PartialState().wait_for_everyone()
@@ -221,39 +222,51 @@ class Study:
             train_with_labels(start, public, data, self.settings.training, model_args, model_args.student_steps)
             save_network(start, kept)
         source = self._source(teacher)
-        before: Metrics | None = None
-        teacher_metrics: Metrics | None = None
+        shared: dict[str, Metrics | None] = {}
         for arm in self.arms:
             folder = folders[arm.name]
             if arm.name in finished:
                 self._print(f"seed {seed}: {arm.name} is finished already")
-                records[arm.name].append(_read_run(folder / RUN_NAME, self.arm_settings[arm.name]))
+                records[arm.name].append(read_run(folder / RUN_NAME, self.arm_settings[arm.name]))
                 continue
-            if before is None:
-                before = evaluate(start, images, source, arm.args)
-                teacher_metrics = self._evaluate_teacher(teacher, images, arm)
-            self._print(f"seed {seed}: {arm.name}")
-            set_seed(seed)
-            record, trainer = distil(with_folder(arm, folder, seed), start, images, data, source)
-            record["before"], record["teacher"] = before, teacher_metrics
-            record["settings"] = self.arm_settings[arm.name]
-            self._print(f"seed {seed}: {arm.name}: top-1 {before['accuracy']:.3f} → {record['after']['accuracy']:.3f}")
-            if (advice := remedy(record, arm)) is not None:
-                self._print(advice)
-            if arm is self.arms[-1] and seed == self.seeds[0]:
-                publish_student(
-                    trainer,
-                    f"{arm.name}, seed {seed}",
-                    record["history"],
-                    start.preprocessing,
-                    self.folder,
-                    self._published_variant(),
-                    self.settings.study.push_code,
-                )
-            if PartialState().is_main_process:
-                write_json(record, folder / RUN_NAME)
-            records[arm.name].append(record)
+            if not shared:
+                shared["before"] = evaluate(start, images, source, arm.args)
+                shared["teacher"] = self._evaluate_teacher(teacher, images, arm)
+            records[arm.name].append(self._run_arm(with_folder(arm, folder, seed), start, data, source, shared))
         return start
+
+    def _run_arm(
+        self,
+        arm: Arm,
+        start: Classifier,
+        data: DataPartition,
+        source: TeacherSource | None,
+        shared: dict[str, Metrics | None],
+    ) -> dict[str, Any]:
+        """Run an arm in its folder, publish its student where it is the one, and return its record."""
+        seed = arm.args.seed
+        self._print(f"seed {seed}: {arm.name}")
+        set_seed(seed)
+        _, images = data.parts(seed)
+        record, trainer = distil(arm, start, images, data, source)
+        record |= shared | {"settings": self.arm_settings[arm.name]}
+        before, after = record["before"]["accuracy"], record["after"]["accuracy"]
+        self._print(f"seed {seed}: {arm.name}: top-1 {before:.3f} → {after:.3f}")
+        if (advice := remedy(record, arm)) is not None:
+            self._print(advice)
+        if arm.name == self.arms[-1].name and seed == self.seeds[0]:
+            publish_student(
+                trainer,
+                f"{arm.name}, seed {seed}",
+                record["history"],
+                start.preprocessing,
+                self.folder,
+                self._published_variant(),
+                self.settings.study.push_code,
+            )
+        if PartialState().is_main_process:
+            write_json(record, Path(str(arm.args.output_dir)) / RUN_NAME)
+        return record
 
     def _results(
         self,
@@ -329,51 +342,6 @@ class Study:
     def _print(self, message: str) -> None:
         if PartialState().is_main_process:
             print(f"[{time.perf_counter() - self.began:4.0f} s] {message}", flush=True)
-
-
-def _check_settings(path: Path, now: dict[str, Any]) -> None:
-    """Make sure that a study is continued as it was begun; other arms and more seeds may be added.
-
-    Raises:
-        ValueError: if it was begun with other settings.
-    """
-    then = json.loads(path.read_text(encoding="utf-8"))
-    compared = {name: then[name] for name in then if name not in ("study", LEFT_OUT_NAME)}
-    _refuse_differences("study", path.parent, compared, now)
-
-
-def _read_run(path: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
-    """Return the record of a finished run.
-
-    Raises:
-        ValueError: if it was run with other settings than the arm has now.
-    """
-    record = json.loads(path.read_text(encoding="utf-8"))
-    _refuse_differences("finished run", path.parent, record["settings"], settings)
-    return record
-
-
-# What may differ between a run and its continuation, because no weight depends on it.
-_OF_NO_EFFECT = frozenset(
-    {"logging_steps", "logging_first_step", "save_strategy", "save_steps", "save_total_limit", "eval_strategy"}
-    | {"eval_steps", "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_persistent_workers"}
-    | {"dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_backend", "ddp_timeout", "log_level"}
-)
-
-
-def _refuse_differences(what: str, folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
-    now = json.loads(json.dumps(now))
-    differing = [
-        f"`{name}` {then[part].get(name, 'by default')} then, {now[part].get(name, 'by default')} now"
-        for part in then
-        for name in sorted((then[part].keys() | now[part].keys()) - _OF_NO_EFFECT)
-        if then[part].get(name) != now[part].get(name)
-    ]
-    if differing:
-        raise ValueError(
-            f"The {what} in {str(folder)!r} had other settings: {'; '.join(differing)}. Continue with the settings it "
-            "had, remove that folder, or give another `output_dir`."
-        )
 
 
 def _steps(steps: int) -> str:

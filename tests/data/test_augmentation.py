@@ -84,7 +84,7 @@ def test_policies_act_at_the_size_of_the_larger_input(
     wide = replace(IMAGENET, height=24, width=40, resize=None)
     student, teacher = (wide, SMALL) if swapped else (SMALL, wide)
     whole = Augmentation((1.0, 1.0), (4 / 3, 4 / 3), hflip=0.0, auto_augment="rand-m9")
-    views = ViewTransform(student, teacher, whole, reference=given)(gradient())
+    views = ViewTransform(student, (teacher,), whole, reference=given)(gradient())
     reference = given or wide
     resampling = Image.Resampling.BICUBIC if given is None else Image.Resampling.BILINEAR
     # The first is `Augmentation`'s own check of the policy's name.

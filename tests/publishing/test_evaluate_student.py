@@ -110,5 +110,5 @@ def test_labels_that_are_no_classes(published: Finished, tmp_path: Path) -> None
     images = load_images("digits")["test"].select(range(4))
     unlabelled = images.remove_columns("label").add_column("label", [0, -1, 2, 3])
     unlabelled.to_parquet(tmp_path / "train.parquet")
-    with pytest.raises(ValueError, match="the label in row 1, column 'label', is -1"):
+    with pytest.raises(ValueError, match="The label in row 1, column 'label', is -1"):
         evaluate_student(EvaluationArguments(str(folder), str(tmp_path), "train", use_cpu=True))

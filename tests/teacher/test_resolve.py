@@ -57,7 +57,7 @@ def test_something_else() -> None:
         as_teacher(OnlineTeacher)  # type: ignore[arg-type]
     half = SimpleNamespace(num_labels=3, id2label=None, feature_dim=6, preprocessing=(), views=None, fingerprint=None)
     with pytest.raises(ValueError, match="it lacks networks, check_images, check_temperature, __call__"):
-        as_teacher(half)  # type: ignore[arg-type]
+        as_teacher(half)
 
 
 def test_shared_weights(network: ResNetForImageClassification) -> None:

@@ -133,5 +133,5 @@ def test_images_given_to_evaluate_and_predict(
     assert {name: late[f"eval_{name}"] for name in PARTS} == {name: early[f"eval_{name}"] for name in PARTS}
     assert trainer.predict(images).predictions.shape == (6, 4)
     wrong = images.cast_column("label", datasets.Value("int64")).map(lambda row: {"label": row["label"] + 2})
-    with pytest.raises(ValueError, match="the label in row 2, column 'label', is 4; expected an integer from 0 to 3"):
+    with pytest.raises(ValueError, match="The label in row 2, column 'label', is 4; expected an integer from 0 to 3"):
         trainer.evaluate(wrong)

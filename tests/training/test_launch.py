@@ -12,7 +12,7 @@ from accelerate.utils import DistributedType
 from exrep_hf import DistillationArguments
 from exrep_hf.training import launch
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture

@@ -43,7 +43,8 @@ def test_losses_are_those_of_the_teacher_itself(
     """Five epochs of two views: exactly with float32, and to its accuracy with float16."""
     images = make_images(22)
     common: dict[str, Any] = {"train_dataset": images, "augmentation": AUGMENTATION, "num_train_epochs": 5}
-    common |= {"max_steps": -1, **args}
+    # At higher rates training itself blows roundings up, under some seeds and releases of torch to several percent.
+    common |= {"max_steps": -1, "learning_rate": 1e-3, **args}
     online = make_trainer(views=2, **common)
     online.train()
     expected = history(online)

@@ -123,7 +123,7 @@ def test_wrong_teachers(
     make_trainer: MakeTrainer, make_network: Any, make_student: Callable[[], Any], tmp_path: Path
 ) -> None:
     """Each of these trains, if at all, towards nonsense."""
-    with pytest.raises(ValueError, match="the student has 4 classes and the teacher has 3; expected the same number"):
+    with pytest.raises(ValueError, match="The student has 4 classes and the teacher has 3; expected the same number"):
         make_trainer(teacher=make_network(seed=1, num_labels=3))
     with pytest.raises(ValueError, match="`teacher` is a dict; expected a classifier of transformers or timm"):
         make_trainer(teacher={})

@@ -17,7 +17,7 @@ from .conftest import Arithmetic, store
 class Slow(Arithmetic):
     """Takes its time, so that there is one to be killed in."""
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         time.sleep(0.004)
         return super().__call__(batch)
 

@@ -149,7 +149,7 @@ class Interrupted(Arithmetic):
         super().__init__()
         self.after = after
 
-    def __call__(self, batch: Mapping[str, Tensor]) -> TeacherOutput:
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         if self.asked >= self.after:
             raise KeyboardInterrupt
         return super().__call__(batch)
