@@ -15,7 +15,7 @@ demo: $(STAMP)
 	$(BIN)/accelerate launch recipes/train.py --config recipes/digits.yaml --overwrite_output_dir
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
 
 test-oldest test-newest: test-%: .venv-%/installed
 	.venv-$*/bin/python -m pytest tests/training tests/models

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from exrep_hf.data import Mixing
-from exrep_hf.data.mixing import _mix
+from exrep_hf.data.mixing import _mix, mix_pairs
 
 COUNT, CLASSES = 64, 5
 
@@ -128,6 +128,16 @@ def test_against_a_plain_loop() -> None:
                 other = images[partner[number], :, row, column]
                 expected[number, :, row, column] = own * images[number, :, row, column] + (1 - own) * other
     torch.testing.assert_close(_mix(images, images[partner], share, box), expected)
+
+
+def test_labels_of_a_blend_with_a_box() -> None:
+    """Shares of a class are those of the pixels, where a box is pasted into a blend."""
+    one = {"pixel_values": torch.ones(1, 3, 8, 8), "labels": torch.tensor([1])}
+    other = {"pixel_values": torch.zeros(1, 3, 8, 8), "labels": torch.tensor([4])}
+    mixed = mix_pairs(one, other, torch.tensor([0.6]), torch.tensor([[0.25, 0.5, 0.75, 1.0]]), CLASSES)
+    share = float(mixed["pixel_values"].mean())
+    assert share == pytest.approx(0.6 * 0.75)
+    torch.testing.assert_close(mixed["labels"], torch.tensor([[0, share, 0, 0, 1 - share]]))
 
 
 def test_off_and_without_labels() -> None:

@@ -44,6 +44,10 @@ def test_training_loss_is_of_the_steps_since_resuming(
     losses = [entry["loss"] for entry in whole.state.log_history if "loss" in entry]
     assert len(losses) == 5 and len(set(losses)) == 5
     assert outcome.training_loss == pytest.approx(sum(losses) / 5)
+    # With a log every third step, the checkpoint of the second holds two losses that no log has had.
+    make_trainer(logging_steps=logging_steps, **settings).train()
+    window = json.loads((tmp_path / "out" / "checkpoint-2" / "logging_window_0.json").read_text())
+    assert window["loss"] == pytest.approx(sum(losses[:2]) if logging_steps == 3 else 0)
     resumed = make_trainer(logging_steps=logging_steps, **settings)
     outcome = resumed.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
     assert outcome.training_loss == pytest.approx(sum(losses[2:]) / 3)
