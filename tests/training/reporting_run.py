@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher
+from tests.settings import EVERY_TERM
 
 from .conftest import PREPROCESSING, TensorRows, network
 
@@ -23,10 +24,8 @@ def run(rank: int, folder: str, processes: int) -> None:
         per_device_train_batch_size=4 // processes,
         per_device_eval_batch_size=4 // processes,
         learning_rate=1e-3,
-        crd_weight=0,
-        adversarial_weight=0,
-        # Statistics of a batch are those of one process.
-        freeze_batch_norm=True,
+        # Statistics of a batch, which are those of one process, are frozen.
+        **EVERY_TERM | {"crd_weight": 0, "adversarial_weight": 0},
     )
     assert args.world_size == processes
     teacher = OnlineTeacher(network(seed=1, width=12), PREPROCESSING.to_image_processor())
