@@ -72,7 +72,7 @@ def test_the_card(tmp_path: Path) -> None:
     # Two licences: neither holds for the whole.
     assert card.data.get("license") == "other"
     assert "Licence of the teacher:** mit" in card.content and "Licence of the images:** cc0-1.0" in card.content
-    assert "--scale 0.2 1.0 --ratio 0.75 1.3333333333333333 --hflip 0.0 --auto_augment rand-m5-n1" in card.content
+    assert "--scale 0.2 1.0 --ratio 0.75 1.3333333 --hflip 0.0 --auto_augment rand-m5-n1" in card.content
     assert "the 2 largest logits" in card.content
     one = make_cache_card(store(tmp_path / "c", provenance=Provenance("t", None, "mit")), "me/answers")
     assert one.data.get("license") == "mit"

@@ -92,7 +92,10 @@ def test_bad_input_to_evaluate(published: Finished, hub: Hub) -> None:
             "with the columns .* and `data_dir` 'hard'; expected neither",
         ),
         (EvaluationArguments("me/tpyo", "digits", push_to_hub=True), "There is no such repository that the token may"),
-        (EvaluationArguments("me/none", "digits"), "'me/none' is no folder here, and as a model on the Hub it can't"),
+        (
+            EvaluationArguments("me/none", "digits"),
+            "'me/none' is no folder here, and as a model on the Hub it is not available",
+        ),
         (EvaluationArguments(str(folder), "digits", "exam"), r"`split` is 'exam'; 'digits' has the splits \['train'"),
         (
             EvaluationArguments(str(folder), "digits", push_to_hub=True),

@@ -183,7 +183,7 @@ def test_figures_that_arrive_while_a_student_is_published(
 
 def test_a_wrong_revision(published: Finished, hub: Hub) -> None:
     push_student(published[0], "me/revisions")
-    with pytest.raises(ValueError, match="as a model on the Hub at revision 'v9' it can't be had"):
+    with pytest.raises(ValueError, match="as a model on the Hub at revision 'v9' it is not available"):
         fetch_student("me/revisions", "v9")
 
 
