@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 import torch
 
+from exrep_hf.data import Mixing, ViewPolicy, collate_distillation
+from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.teacher.cache import Storage
 from exrep_hf.teacher.cache.top_k import INVERSE_TEMPERATURES, _weights
+from tests.teacher.cache.conftest import Images
 
 Write = Callable[..., Any]
 
@@ -53,6 +56,21 @@ def test_warning_within_a_batch(
     judged = [record.args[1] for record in caplog.records if isinstance(record.args, tuple)]
     # Batches of 4, 2, 4, 2 … images; and all of them at the end.
     assert judged == [10, 40]
+
+
+def test_top1_on_mixtures_goes_by_the_larger_share(
+    write: Write, make_teacher: Callable[..., Any], tmp_path: Path
+) -> None:
+    """By the smaller share, or by either, a good teacher would be reported as one with another order of classes."""
+    views = ViewPolicy(2, 1, None, Mixing(mixup=1.0))
+    top1 = write(tmp_path / "answers", views=views).manifest.summary["top1"]
+    dataset = ReplayedDataset(Images(), views, 5)
+    right = 0
+    for view in range(2):
+        dataset.set_epoch(view)
+        batch = collate_distillation([dataset[row] for row in range(20)])
+        right += int((make_teacher()(batch).logits.argmax(-1) == batch["labels"].argmax(-1)).sum())
+    assert 0 < right < 40 and top1 == right / 40
 
 
 @pytest.mark.parametrize(
