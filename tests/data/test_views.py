@@ -45,7 +45,7 @@ def pixels(dataset: ReplayedDataset, epoch: int, rows: list[int]) -> list[torch.
 
 @pytest.mark.parametrize("mixing", [Mixing(), Mixing(mixup=1.0, cutmix=1.0)])
 def test_an_item_depends_on_row_and_view_alone(mixing: Mixing) -> None:
-    """A student must see what its teacher was asked about, in any order and batch, in any later epoch."""
+    """A student must see what its teacher was queried on, in any order and batch, in any later epoch."""
     rows = list(range(ROWS))
     first = replayed(2, mixing)
     expected = {view: pixels(first, view, rows) for view in (0, 1)}

@@ -1,4 +1,4 @@
-"""A queue in the place of a bank."""
+"""A queue instead of a bank."""
 
 import pytest
 import torch

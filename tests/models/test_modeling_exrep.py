@@ -69,7 +69,7 @@ def test_the_start_is_the_backbone(kind: str, distiller: Any, images: Tensor) ->
 
 @pytest.mark.parametrize("distiller", ["light", "paper"])
 def test_zero_start_holds_for_a_model_from_its_config(distiller: Any, images: Tensor) -> None:
-    """`post_init` draws all weights anew and would make the residual random."""
+    """`post_init` draws all weights again and would make the residual random."""
     config = ExRepConfig(classifier("resnet", images).config, distiller, image_size=2**11)
     model = ExRepForImageClassification(config)
     assert model.input_distiller is not None

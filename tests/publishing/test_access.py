@@ -1,4 +1,4 @@
-"""Rights are asked about before there is anything to push."""
+"""Rights are looked up before there is anything to push."""
 
 import pytest
 from huggingface_hub import HfApi

@@ -102,7 +102,7 @@ def test_what_is_not_there(tmp_path: Path, hub: Hub) -> None:
 
 
 def test_a_revision_stays_one(tmp_path: Path, hub: Hub) -> None:
-    """Answers that are pushed anew while a run goes on must not be mixed with those it began with."""
+    """Answers that are pushed again while a run goes on must not be mixed with those it began with."""
     name = "me/moving"
     first = pushed(tmp_path / "a", name)
     reader = CachedTeacher(name)

@@ -78,7 +78,7 @@ def test_tampered_results_are_found(published: Finished, tmp_path: Path) -> None
 
 
 def test_claims_that_cant_be_checked_don_t_hold(published: Finished, tmp_path: Path) -> None:
-    """A claim about images that can't be had, or a figure that is not ours, is not proven by others."""
+    """A claim about images that are not available, or a figure that is not ours, is not proven by others."""
     folder = tmp_path / "more"
     shutil.copytree(published[0], folder)
     kind = "image-classification"
