@@ -181,7 +181,7 @@ def _check_views(teachers: Sequence[TeacherSource]) -> None:
     for place, teacher in enumerate(teachers):
         if teacher.views != teachers[0].views:
             raise ValueError(
-                f"Teacher {place} of the ensemble can be queried on {_about(teacher.views)}, and teacher 0 about "
+                f"Teacher {place} of the ensemble can be queried on {_about(teacher.views)}, and teacher 0 on "
                 f"{_about(teachers[0].views)}; expected the same. Store the answers of all for the same views, or ask "
                 "all at each step."
             )
