@@ -101,6 +101,8 @@ def check_same_run(checkpoint: str, written: dict[str, Any], now: dict[str, Any]
     Raises:
         ValueError: naming what differs, with both values.
     """
+    # As the checkpoint's own were written: tuples come back as lists.
+    now = json.loads(json.dumps(now))
     differing = [
         f"{name.replace('_', ' ')}: {written.get(name)} in the checkpoint, {now.get(name)} now"
         for name in sorted(written.keys() | now.keys())
