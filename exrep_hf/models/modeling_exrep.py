@@ -73,7 +73,7 @@ class ExRepForImageClassification(PreTrainedModel):
         return self._reader.feature_dim
 
     def residual(self, pixel_values: Tensor) -> Tensor:
-        """What the Input Distiller adds to a normalised image: `(batch, channels, height, width)`, in (-1, 1)."""
+        """Return what the Input Distiller adds to an image: `(batch, channels, height, width)`, in (-1, 1)."""
         if self.input_distiller is None:
             return torch.zeros_like(pixel_values)
         return self.input_distiller(pixel_values.to(self.dtype))
@@ -188,7 +188,7 @@ class ExRepForImageClassification(PreTrainedModel):
         return model.train(backbone.training)
 
     def without_distiller(self) -> PreTrainedModel:
-        """The plain classifier, as a deep copy that further training of this model doesn't change.
+        """Return the plain classifier, as a deep copy that further training of this model doesn't change.
 
         Its `save_pretrained` folder loads with transformers alone, and a timm model's by
         `timm.create_model("local-dir:…", pretrained=True)` as well.

@@ -166,7 +166,7 @@ class CachedTeacher:
             views: which views; the evaluation view of each image where not given.
             storage: how they are stored.
             provenance: names and licences.
-            rebuild: write damaged files of a finished folder anew.
+            rebuild: write damaged files of a finished folder again.
             num_workers: processes that prepare images.
             expected_top1: share of the images that the teacher should get right; under half of it is warned about.
             measure: gives what else the manifest's summary holds; called on all processes, if there is work.

@@ -78,7 +78,7 @@ class TeacherEnsemble:
 
     @property
     def views(self) -> ViewPolicy | None:
-        """The views that all teachers can be asked about."""
+        """The views that all teachers can be queried on."""
         return self.teachers[0].views
 
     @property
@@ -93,7 +93,7 @@ class TeacherEnsemble:
         return [network for teacher in self.teachers for network in teacher.networks()]
 
     def check_images(self, dataset: Any) -> None:
-        """Make sure that each teacher can be asked about a training data set.
+        """Make sure that each teacher can be queried on a training data set.
 
         Raises:
             ValueError: if one can't.
@@ -127,7 +127,7 @@ class TeacherEnsemble:
         )
 
     def _batches(self, batch: Mapping[str, Tensor]) -> list[dict[str, Tensor]]:
-        """Each teacher's batch: what there is beside pixels, and its own sets of them under its own names."""
+        """Return each teacher's batch: what there is beside pixels, and its own sets of them under its own names."""
         count, first = len(self.preprocessing), 0
         pixels = teacher_pixels(batch, count)
         shared = {name: batch[name] for name in batch.keys() - set(pixel_names(batch))}
@@ -181,7 +181,7 @@ def _check_views(teachers: Sequence[TeacherSource]) -> None:
     for place, teacher in enumerate(teachers):
         if teacher.views != teachers[0].views:
             raise ValueError(
-                f"Teacher {place} of the ensemble can be asked about {_about(teacher.views)}, and teacher 0 about "
+                f"Teacher {place} of the ensemble can be queried on {_about(teacher.views)}, and teacher 0 on "
                 f"{_about(teachers[0].views)}; expected the same. Store the answers of all for the same views, or ask "
                 "all at each step."
             )

@@ -38,7 +38,7 @@ def check_answers(teacher: TeacherSource, needs_logits: bool, needs_features: bo
 
 
 def check_views(stored: ViewPolicy, wanted: ViewPolicy, number_given: bool) -> None:
-    """Make sure that a run's views are the ones that a teacher can be asked about.
+    """Make sure that a run's views are the ones that a teacher can be queried on.
 
     Args:
         stored: the teacher's.

@@ -40,7 +40,7 @@ class TeacherSource(Protocol):
 
     @property
     def views(self) -> ViewPolicy | None:
-        """The views of training images that it can be asked about, by `sample_index` and `view`; None: any image.
+        """The views of training images that it can be queried on, by `sample_index` and `view`; None: any image.
 
         A source with views is trained on these alone, and left out of evaluation.
         """
@@ -53,7 +53,7 @@ class TeacherSource(Protocol):
         """Return the networks that answer, whose weights must not be the student's; none where there are none."""
 
     def check_images(self, dataset: Any) -> None:
-        """Make sure that it can be asked about the images of a training data set, as the Trainer walks through it.
+        """Make sure that it can be queried on the images of a training data set, as the Trainer walks through it.
 
         Raises:
             ValueError: if its answers are for other images.

@@ -10,6 +10,8 @@ from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from exrep_hf.files import sync, write_json
+
 logger = logging.getLogger(__name__)
 
 MANIFEST_NAME = "checkpoint_manifest.json"
@@ -29,25 +31,13 @@ def write_manifest(checkpoint: Path, run: dict[str, Any]) -> None:
     """
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
     for path in files:
-        _sync(path)
+        sync(path)
     sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
-    temporary = checkpoint / (MANIFEST_NAME + ".tmp")
-    temporary.write_text(json.dumps({"run": run, "files": sizes}, indent=2) + "\n", encoding="utf-8")
-    _sync(temporary)
-    temporary.replace(checkpoint / MANIFEST_NAME)
-    _sync(checkpoint)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    write_json({"run": run, "files": sizes}, checkpoint / MANIFEST_NAME)
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any]:
-    """The facts about the run that wrote a checkpoint.
+    """Return the facts about the run that wrote a checkpoint.
 
     Raises:
         ValueError: if the checkpoint is not whole, saying what is missing.
@@ -73,7 +63,7 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
 
 
 def last_whole_checkpoint(folder: str | os.PathLike[str]) -> str | None:
-    """The newest whole checkpoint of an output folder; warns of each newer one that was not finished."""
+    """Return the newest whole checkpoint of an output folder; warns of each newer one that was not finished."""
     if not Path(folder).is_dir():
         return None
     numbered = [
@@ -111,6 +101,8 @@ def check_same_run(checkpoint: str, written: dict[str, Any], now: dict[str, Any]
     Raises:
         ValueError: naming what differs, with both values.
     """
+    # As the checkpoint's own were written: tuples come back as lists.
+    now = json.loads(json.dumps(now))
     differing = [
         f"{name.replace('_', ' ')}: {written.get(name)} in the checkpoint, {now.get(name)} now"
         for name in sorted(written.keys() | now.keys())
@@ -119,7 +111,7 @@ def check_same_run(checkpoint: str, written: dict[str, Any], now: dict[str, Any]
     if differing:
         raise ValueError(
             f"The checkpoint {checkpoint!r} is of another run ({'; '.join(differing)}), and rows of the memory bank "
-            "and the order of images belong to a run. Resume with the settings it was written with, or start anew in "
+            "and the order of images belong to a run. Resume with the settings it was written with, or start again in "
             "another `output_dir`."
         )
     if written.get("processes") != now.get("processes"):

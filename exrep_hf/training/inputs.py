@@ -93,7 +93,7 @@ class DataPreparation:
         return Augmentation.from_preset(args.preset)
 
     def _views(self, wanted: ViewPolicy, args: DistillationArguments) -> tuple[ViewPolicy, bool]:
-        """The views to train on, and whether these are all there are; if not, each epoch has new ones."""
+        """Return the views to train on, and whether these are all there are; if not, each epoch has new ones."""
         stored = None if self.teacher is None else self.teacher.views
         if stored is not None and args.needs_teacher:
             check_views(stored, wanted, number_given=args.views is not None)
@@ -172,7 +172,7 @@ def training_labels(dataset: Any) -> Tensor | None:
 
 
 def student_preprocessing(model: PreTrainedModel, processor: BaseImageProcessor | None) -> Preprocessing | None:
-    """How the student wants its images, from its processor or from itself; None where neither says so.
+    """Return how the student wants its images, from its processor or from itself; None where neither says so.
 
     Raises:
         ValueError: if the processor does what can't be expressed.

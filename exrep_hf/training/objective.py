@@ -153,7 +153,7 @@ class DistillationObjective(nn.Module):
         return DistillationOutput(loss=loss, losses=losses, logits=student.logits)
 
     def _drawn_for_residual(self, pixel_values: Tensor) -> Tensor | None:
-        """Which images of a training batch the student sees as x + G(x); None: all of them."""
+        """Return which images of a training batch the student sees as x + G(x); None: all of them."""
         if not self.training or self.args.distiller_share == 1:
             return None
         return (torch.rand(len(pixel_values)) < self.args.distiller_share).to(pixel_values.device)

@@ -44,7 +44,7 @@ class ResumableTrainer(Trainer):
         self.add_callback(_BeginCallback(self))
 
     def run_facts(self) -> dict[str, Any]:
-        """What a run has to share with the one whose checkpoint it goes on from, of JSON types."""
+        """Return what a run has to share with the one whose checkpoint it goes on from, of JSON types."""
         args = self.args
         per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
         return {"processes": args.world_size, "images_per_step": per_step, "seed": args.seed}
@@ -55,7 +55,7 @@ class ResumableTrainer(Trainer):
         return self.is_fsdp_enabled or self.is_deepspeed_enabled
 
     def whole_state_dict(self) -> dict[str, Tensor] | None:
-        """The trained module's state, put together where it is in parts; call it on all processes.
+        """Return the trained module's state, put together where it is in parts; call it on all processes.
 
         Returns:
             Tensors by name; None on processes that need not hold it (with FSDP and ZeRO-3, all but the first).
@@ -178,7 +178,7 @@ class ResumableTrainer(Trainer):
         return loss
 
     def logging_window(self) -> dict[str, Any]:
-        """What this process has gathered since the last log, of JSON types."""
+        """Return what this process has gathered since the last log, of JSON types."""
         window = {"loss": self._tr_loss.item(), "last_logged": self._globalstep_last_logged}
         return window | {"processes": self.args.world_size}
 

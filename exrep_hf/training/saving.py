@@ -7,6 +7,7 @@ What is taken here of the Trainer that is not public, and nowhere else:
 """
 
 import os
+from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
 from safetensors.torch import load_file, save_file
@@ -15,6 +16,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.files import replacing
 from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
 from exrep_hf.training.objective import STUDENT_PREFIX, DistillationObjective
@@ -56,7 +58,7 @@ class StudentTrainer(ResumableTrainer):
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
     def whole_student_state(self) -> dict[str, Tensor] | None:
-        """The student's state, put together where FSDP or ZeRO-3 holds it in parts; call it on all processes.
+        """Return the student's state, put together where FSDP or ZeRO-3 holds it in parts; call it on all processes.
 
         Returns:
             Tensors by the student's own names; None on processes that need not hold it.
@@ -65,7 +67,7 @@ class StudentTrainer(ResumableTrainer):
         return None if state is None else _of_student(state)
 
     def whole_student(self) -> ExRepForImageClassification:
-        """The student, put together on every process where FSDP or ZeRO-3 holds it in parts; call it on all."""
+        """Return the student, put together on every process where FSDP or ZeRO-3 holds it in parts; call it on all."""
         if not (self.backend_saves_model and self.is_prepared):
             return self.student
         state = broadcast_object_list([self.whole_student_state()])[0]
@@ -113,9 +115,8 @@ class StudentTrainer(ResumableTrainer):
         super().write_additions(checkpoint)
         if self.args.should_save:
             state = self.distillation_objective.auxiliary_state(parameters=not self.backend_saves_model)
-            target = os.path.join(checkpoint, DISTILLATION_STATE_NAME)
-            save_file({name: value.contiguous() for name, value in state.items()}, target + ".tmp")
-            os.replace(target + ".tmp", target)
+            with replacing(Path(checkpoint) / DISTILLATION_STATE_NAME) as temporary:
+                save_file({name: value.contiguous() for name, value in state.items()}, temporary)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:

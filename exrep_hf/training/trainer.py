@@ -295,7 +295,7 @@ class DistillationTrainer(StudentTrainer):
 def _objective(
     student: ExRepForImageClassification, args: DistillationArguments, teacher: TeacherSource | None, dataset: Any
 ) -> DistillationObjective:
-    """The module to train, which knows the classes of the training images where they are known."""
+    """Return the module to train, which knows the classes of the training images where they are known."""
     teacher_dim = None if teacher is None else teacher.feature_dim
     num_samples = len(dataset) if isinstance(dataset, Sized) else None
     objective = DistillationObjective(student, args, teacher_dim, num_samples)

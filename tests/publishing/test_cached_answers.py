@@ -94,7 +94,7 @@ def test_what_is_not_there(tmp_path: Path, hub: Hub) -> None:
     with pytest.raises(ValueError, match="'me/nothing' holds no stored answers of a teacher: it is no folder here"):
         CachedTeacher("me/nothing")
     pushed(tmp_path / "answers", "me/revised")
-    with pytest.raises(ValueError, match="on the Hub, revision 'v9', it can't be had"):
+    with pytest.raises(ValueError, match="on the Hub, revision 'v9', it is not available"):
         CachedTeacher("me/revised", revision="v9")
     HfApi().create_repo("me/other-things", repo_type="dataset")
     with pytest.raises(ValueError, match="'me/other-things' holds no stored answers"):

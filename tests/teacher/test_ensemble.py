@@ -132,7 +132,7 @@ def test_members_that_don_t_fit(members: list[OnlineTeacher], tmp_path: Path) ->
         TeacherEnsemble([nameless, members[0], member(3, 6, SMALL, "acb")])
     assert TeacherEnsemble([nameless, members[0]]).id2label == {0: "a", 1: "b", 2: "c"}
     stored = CachedTeacher.write(members[0], Rows(), tmp_path / "a")
-    with pytest.raises(ValueError, match="Teacher 1 of the ensemble can be asked about the views .*about any image"):
+    with pytest.raises(ValueError, match="Teacher 1 of the ensemble can be queried on the views .*on any image"):
         TeacherEnsemble([members[1], stored])
     # At another size, timm's policies do something else to the same image.
     views = ViewPolicy(2, 1, Augmentation(auto_augment="rand-m5"))

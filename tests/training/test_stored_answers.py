@@ -63,6 +63,33 @@ def test_losses_are_those_of_the_teacher_itself(
     assert history(fresh)[-1] != expected[-1]
 
 
+@pytest.mark.parametrize("answers", ["queried", "stored"])
+@pytest.mark.parametrize("args", [ALL_TERMS, MIXED], ids=["all terms", "mixed images"])
+def test_varied_views_are_resumed_to_the_bit(
+    args: dict[str, Any],
+    answers: str,
+    make_trainer: MakeTrainer,
+    make_images: Callable[[int], datasets.Dataset],
+    teacher: OnlineTeacher,
+    tmp_path: Path,
+) -> None:
+    """Views in a checkpoint's facts come back from JSON with lists for tuples: every resumption was refused."""
+    images = make_images(22)
+    source = teacher if answers == "queried" else store(teacher, images, tmp_path / "a", "float32", args)
+    settings: dict[str, Any] = {"teacher": source, "train_dataset": images, "augmentation": AUGMENTATION, "views": 2}
+    settings |= {"max_steps": 9, "save_strategy": "steps", "save_steps": 4, **args}
+    whole = make_trainer(**settings)
+    whole.train()
+    again = make_trainer(**settings)
+    again.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
+    assert history(again) == history(whole) and len(history(whole)) == 9
+    for one, other in zip(whole.student.parameters(), again.student.parameters(), strict=True):
+        assert torch.equal(one, other)
+    other_views = make_trainer(**settings | {"views": 2, "seed": 43, "teacher": teacher, "augmentation": None})
+    with pytest.raises(ValueError, match="is of another run .*views: .*0.3.* in the checkpoint"):
+        other_views.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-4"))
+
+
 def test_seed_of_the_views_is_the_stored_one(
     make_trainer: MakeTrainer, make_images: Any, teacher: OnlineTeacher, tmp_path: Path
 ) -> None:

@@ -46,7 +46,7 @@ class AnswerFiles:
             self.manifest = self._manifest_from_hub(revision)
 
     def view(self, view: int) -> Path:
-        """The folder that holds the files of a view under their names, which are there when this returns."""
+        """Return the folder that holds the files of a view under their names, which are there when this returns."""
         if self._folder is not None:
             return self._folder
         folder = self._download(f"{view_folder(view)}/*", again=False)
@@ -67,7 +67,7 @@ class AnswerFiles:
             raise ValueError(
                 f"{len(faults)} of {len(shards)} files of stored answers in {self.name!r} are damaged: {named}{more}. "
                 "Run `recipes/cache_teacher.py` again with the settings they were written with and `--rebuild`, which "
-                "writes only these anew."
+                "writes only these again."
             )
 
     def _manifest_from_hub(self, revision: str | None) -> Manifest:
@@ -76,7 +76,7 @@ class AnswerFiles:
         except (HTTPError, OSError, ValueError) as error:
             raise ValueError(
                 f"{self.name!r} holds no stored answers of a teacher: it is no folder here, and as a data set on the "
-                f"Hub{f', revision {revision!r},' if revision else ''} it can't be had ({error}). Expected what "
+                f"Hub{f', revision {revision!r},' if revision else ''} it is not available ({error}). Expected what "
                 "`recipes/cache_teacher.py` wrote or pushed."
             ) from error
         # The cache's folder of a snapshot has the name of its commit: all files have to be of one.
@@ -102,7 +102,7 @@ class AnswerFiles:
 
 
 def find_faults(folder: Path, manifest: Manifest, shards: Sequence[Shard], full: bool) -> dict[Shard, str]:
-    """What is wrong with files, by file; without `full` only some of the checksums are computed."""
+    """Return what is wrong with files, by file; without `full` only some of the checksums are computed."""
     found = {}
     step = max(manifest.plan.shards_per_view // _SAMPLED, 1)
     for shard in shards:

@@ -47,7 +47,7 @@ def _transform(teacher: TeacherSource, views: ViewPolicy) -> ViewTransform:
     wanted = known_preprocessing(teacher)
     if not wanted:
         raise ValueError(
-            f"The teacher, a {type(teacher).__name__}, sees no images, and has to be asked about some. Pass the "
+            f"The teacher, a {type(teacher).__name__}, sees no images, and has to be queried on some. Pass the "
             "network, as an `OnlineTeacher`."
         )
     # The first set stands where a student's would.

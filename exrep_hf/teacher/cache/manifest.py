@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -27,7 +26,7 @@ class Storage:
         dtype: of logits and features: `float16`, `bfloat16` or `float32`.
         top_k: keep only the largest logits, and what is needed to rebuild the mass of the others; None: all.
         rows_per_shard: images in a file.
-        batch_size: images that the teacher is asked about at a time; never of two files. Not part of what is stored.
+        batch_size: images that the teacher is queried on at a time; never of two files. Not part of what is stored.
         autocast: half precision in which the teacher computes, `float16` or `bfloat16`; None: as its weights are.
 
     Raises:
@@ -94,7 +93,7 @@ def view_folder(view: int) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is decided before the first image is asked about.
+    """All that is decided before the first image is queried on.
 
     Attributes:
         teacher: name, revision, weights_sha256, num_labels, feature_dim, id2label, license.
@@ -116,7 +115,7 @@ class Plan:
     versions: dict[str, str]
 
     def as_dict(self) -> dict[str, Any]:
-        """The plan as JSON holds it."""
+        """Return the plan as JSON holds it."""
         content = {"format": FORMAT, "format_version": FORMAT_VERSION, **dataclasses.asdict(self)}
         return json.loads(json.dumps(content))
 
@@ -134,17 +133,17 @@ class Plan:
         return -(-self.dataset["num_samples"] // self.storage["rows_per_shard"])
 
     def shards_of(self, view: int) -> list[Shard]:
-        """The files of a view."""
+        """Return the files of a view."""
         size, count = self.storage["rows_per_shard"], self.dataset["num_samples"]
         starts = range(0, count, size)
         return [Shard(number, view, first, min(size, count - first)) for number, first in enumerate(starts)]
 
     def shards(self) -> list[Shard]:
-        """All files."""
+        """Return all files."""
         return [shard for view in range(self.views["views"]) for shard in self.shards_of(view)]
 
     def differences(self, other: "Plan") -> list[str]:
-        """What two plans disagree in, with both values."""
+        """Return what two plans disagree in, with both values."""
         mine, theirs = self._decisive(), other._decisive()
         return [
             f"{name}: {mine.get(name)!r} stored, {theirs.get(name)!r} now"
@@ -179,37 +178,13 @@ class Manifest:
     summary: dict[str, Any]
 
     def as_dict(self) -> dict[str, Any]:
-        """The manifest as JSON holds it."""
+        """Return the manifest as JSON holds it."""
         return {**self.plan.as_dict(), "summary": self.summary, "shards": self.shards}
 
     @cached_property
     def fingerprint(self) -> str:
         """Hash of all stored answers, 16 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.shards, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def write_content(content: Mapping[str, Any], path: Path) -> None:
-    """Write a plan or manifest, whole or not at all."""
-    write_whole((json.dumps(content, indent=2) + "\n").encode(), path)
-
-
-def write_whole(data: bytes, path: Path) -> None:
-    """Write a file so that under its name there is all of it, on the disk, or nothing."""
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_plan(path: Path) -> Plan:
@@ -233,10 +208,10 @@ def read_manifest(path: Path) -> Manifest:
         manifest = Manifest(plan, content["shards"], content["summary"])
         missing = {shard.name for shard in plan.shards()} ^ manifest.shards.keys()
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{str(path)!r} is no manifest of stored answers ({error}). Store them anew.") from error
+        raise ValueError(f"{str(path)!r} is no manifest of stored answers ({error}). Store them again.") from error
     if missing:
         raise ValueError(
-            f"{str(path)!r} contradicts itself about the files {sorted(missing)}. Store the answers anew."
+            f"{str(path)!r} contradicts itself about the files {sorted(missing)}. Store the answers again."
         )
     return manifest
 
@@ -253,7 +228,7 @@ def _read(path: Path) -> dict[str, Any]:
         version = content.get("format_version") if isinstance(content, dict) else None
         raise ValueError(
             f"The stored answers in {str(path.parent)!r} have format version {version}; expected {FORMAT_VERSION}. "
-            "Store them anew, or use the release that wrote them."
+            "Store them again, or use the release that wrote them."
         )
     return content
 
@@ -262,4 +237,4 @@ def _plan(content: Mapping[str, Any], path: Path) -> Plan:
     try:
         return Plan(**{field.name: content[field.name] for field in dataclasses.fields(Plan)})
     except KeyError as error:
-        raise ValueError(f"{str(path)!r} says nothing about {error}. Store the answers anew.") from error
+        raise ValueError(f"{str(path)!r} says nothing about {error}. Store the answers again.") from error

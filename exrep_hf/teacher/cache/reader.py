@@ -29,7 +29,7 @@ class StoredAnswers:
         self._view_folders: dict[int, Path] = {}
 
     def rows(self, index: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
-        """The stored rows of some images.
+        """Return the stored rows of some images.
 
         Args:
             index: `(batch,)`, rows of the data set, within it.

@@ -20,7 +20,7 @@ _FACTS = "answers"
 
 
 def encode_shard(tables: dict[str, Tensor], plan: Plan, shard: Shard, correct: int, labelled: int) -> bytes:
-    """The content of a file.
+    """Return the content of a file.
 
     Args:
         tables: `(rows, ...)`, by name.
@@ -94,12 +94,12 @@ class ShardFile:
 
 
 def checksum_file(path: Path) -> Path:
-    """Where the checksum of a file is kept until the manifest holds it."""
+    """Return where the checksum of a file is kept until the manifest holds it."""
     return path.with_suffix(".sha256")
 
 
 def checksum(path: Path) -> str:
-    """The file's SHA-256, as `sha256sum` prints it."""
+    """Return the file's SHA-256, as `sha256sum` prints it."""
     digest = hashlib.sha256()
     with open(path, "rb") as file:
         while chunk := file.read(2**20):
@@ -108,7 +108,7 @@ def checksum(path: Path) -> str:
 
 
 def find_fault(path: Path, plan: Plan, shard: Shard, size: int | None = None, sha256: str | None = None) -> str | None:
-    """What is wrong with a file; None if nothing is.
+    """Return what is wrong with a file; None if nothing is.
 
     Args:
         path: the file.

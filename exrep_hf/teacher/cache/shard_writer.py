@@ -14,7 +14,8 @@ from tqdm.auto import tqdm
 
 from exrep_hf.data import collate_distillation
 from exrep_hf.data.datasets import ReplayedDataset
-from exrep_hf.teacher.cache.manifest import Plan, Shard, write_whole
+from exrep_hf.files import write_bytes
+from exrep_hf.teacher.cache.manifest import Plan, Shard
 from exrep_hf.teacher.cache.shard_file import checksum_file, encode_shard
 from exrep_hf.teacher.cache.top_k import keep_top_k
 from exrep_hf.teacher.source import TeacherSource
@@ -108,8 +109,8 @@ class ShardWriter:
         path = self.folder / shard.name
         path.parent.mkdir(exist_ok=True)
         # First: a file without its checksum can't be told from a damaged one.
-        write_whole(hashlib.sha256(content).hexdigest().encode(), checksum_file(path))
-        write_whole(content, path)
+        write_bytes(hashlib.sha256(content).hexdigest().encode(), checksum_file(path))
+        write_bytes(content, path)
 
     def _check_rows(self, batch: dict[str, Tensor], rows: list[int]) -> None:
         expected = torch.tensor(rows)
@@ -120,7 +121,7 @@ class ShardWriter:
             )
 
     def _ask(self, batch: dict[str, Tensor], rows: list[int]) -> tuple[dict[str, Tensor], int, int]:
-        """What is stored for a batch, how many of its images the teacher gave their label, and how many have one."""
+        """Return what is stored for a batch, how many images the teacher gave their label, and how many have one."""
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             answer = self.teacher({name: each.to(self.device, non_blocking=True) for name, each in batch.items()})
         assert answer.logits is not None and answer.features is not None

@@ -71,7 +71,7 @@ def check_temperature(temperature: float) -> None:
 
 
 def _weights(beta: float) -> Tensor:
-    """What each knot counts in the cubic (Lagrange) through the four around β."""
+    """Return what each knot counts in the cubic (Lagrange) through the four around β."""
     above = next(place for place, knot in enumerate(INVERSE_TEMPERATURES) if knot >= beta)
     first = min(max(above - 2, 0), len(INVERSE_TEMPERATURES) - 4)
     weights = torch.zeros(len(INVERSE_TEMPERATURES), dtype=torch.float64)

@@ -14,6 +14,7 @@ from accelerate import PartialState
 from filelock import FileLock, Timeout
 
 from exrep_hf.data.datasets import ReplayedDataset
+from exrep_hf.files import write_bytes, write_json
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.teacher.cache.answer_files import find_faults
 from exrep_hf.teacher.cache.manifest import (
@@ -24,8 +25,6 @@ from exrep_hf.teacher.cache.manifest import (
     Shard,
     read_manifest,
     read_plan,
-    write_content,
-    write_whole,
 )
 from exrep_hf.teacher.cache.shard_file import ShardFile, checksum_file, find_fault
 from exrep_hf.teacher.cache.shard_writer import ShardWriter, warn_of_top1
@@ -59,7 +58,7 @@ def write_answers(
         folder: new, or with what an interrupted call left.
         plan: what to store.
         batch_size: images to ask about at a time.
-        rebuild: check the files of a finished folder, and write damaged ones anew.
+        rebuild: check the files of a finished folder, and write damaged ones again.
         num_workers: processes that prepare images, for each process.
         expected_top1: share of the images that the teacher should get right, in [0, 1]; one that gets less than half
             of it is warned about.
@@ -147,13 +146,13 @@ def _settle(folder: Path, plan: Plan, rebuild: bool) -> str | None:
         if not rebuild:
             raise ValueError(
                 f"{str(folder)!r} is finished, but {len(faults)} of its files are damaged: {named}. Run the same "
-                "command with `--rebuild`, which writes only these anew."
+                "command with `--rebuild`, which writes only these again."
             )
-        logger.warning("Writing anew: %s", named)
+        logger.warning("Writing again: %s", named)
         for name, entry in manifest.shards.items():
             if (folder / name).parent.is_dir():
-                write_whole(entry["sha256"].encode(), checksum_file(folder / name))
-        write_content(manifest.plan.as_dict(), folder / PLAN_NAME)
+                write_bytes(entry["sha256"].encode(), checksum_file(folder / name))
+        write_json(manifest.plan.as_dict(), folder / PLAN_NAME)
         (folder / MANIFEST_NAME).unlink()
         for shard in faults:
             (folder / shard.name).unlink(missing_ok=True)
@@ -169,7 +168,7 @@ def _settle(folder: Path, plan: Plan, rebuild: bool) -> str | None:
                 f"{str(folder)!r} holds files that are not stored answers ({', '.join(sorted(foreign))}). Give a new "
                 "folder."
             )
-        write_content(plan.as_dict(), folder / PLAN_NAME)
+        write_json(plan.as_dict(), folder / PLAN_NAME)
     for leftover in (*folder.glob("view-*/shard-*.tmp"), *folder.glob("*.json.tmp"), *folder.glob(".done-*")):
         leftover.unlink()
     _check_room(folder, plan, [shard for shard in plan.shards() if not (folder / shard.name).is_file()])
@@ -177,14 +176,14 @@ def _settle(folder: Path, plan: Plan, rebuild: bool) -> str | None:
 
 
 def _is_missing(folder: Path, plan: Plan, shard: Shard) -> bool:
-    """Whether a file has to be written: it is not there, or not as it was written before an interruption."""
+    """Return whether a file has to be written: it is not there, or not as it was written before an interruption."""
     path = folder / shard.name
     if not path.is_file():
         return True
     kept = checksum_file(path)
     fault = find_fault(path, plan, shard, sha256=kept.read_text() if kept.is_file() else "unknown")
     if fault is not None:
-        logger.warning("Written anew: %s: %s", shard.name, fault)
+        logger.warning("Written again: %s: %s", shard.name, fault)
     return fault is not None
 
 
@@ -237,5 +236,5 @@ def _finish(folder: Path, plan: Plan, measured: dict[str, Any], expected_top1: f
     if top1 is not None:
         warn_of_top1(top1, labelled, expected_top1)
     summary = {"labelled": labelled, "top1": top1, **measured}
-    write_content(Manifest(plan, entries, summary).as_dict(), folder / MANIFEST_NAME)
+    write_json(Manifest(plan, entries, summary).as_dict(), folder / MANIFEST_NAME)
     _clear_traces(folder)

@@ -186,6 +186,6 @@ def test_quota(write: Write, tmp_path: Path, monkeypatch: Any) -> None:
     def full(data: bytes, path: Path) -> None:
         raise OSError(errno.EDQUOT, "Disk quota exceeded")
 
-    monkeypatch.setattr("exrep_hf.teacher.cache.shard_writer.write_whole", full)
+    monkeypatch.setattr("exrep_hf.teacher.cache.shard_writer.write_bytes", full)
     with pytest.raises(OSError, match="quota used up: 0 of 8 files are whole and stay"):
         write(tmp_path / "answers")
