@@ -26,7 +26,7 @@ class DistillationOutput(ModelOutput):
     Attributes:
         loss: scalar to minimise, the weighted sum of `losses`; None where no term applies to the batch.
         losses: each active component before weighting, by its log name (`loss_ce`, `loss_kd`, `loss_crd`,
-            `loss_adversarial`, `loss_critic`), detached scalars.
+            `loss_adversarial`, `loss_critic`), scalars.
         logits: the student's, `(batch, num_labels)`.
     """
 

@@ -149,7 +149,8 @@ class DistillationObjective(nn.Module):
         loss = None
         for weight, value in terms.values():
             loss = weight * value if loss is None else loss + weight * value
-        losses = {name: value.detach() for name, (_, value) in terms.items()}
+        # Not detached here: inductor drops a weight of 1, and makes of the loss and a detached copy of it one tensor.
+        losses = {name: value for name, (_, value) in terms.items()}
         return DistillationOutput(loss=loss, losses=losses, logits=student.logits)
 
     def _drawn_for_residual(self, pixel_values: Tensor) -> Tensor | None:

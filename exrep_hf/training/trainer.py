@@ -192,10 +192,12 @@ class DistillationTrainer(StudentTrainer):
             mixed = inputs if self.args.ce_weight else {key: inputs[key] for key in inputs.keys() - {"labels"}}
             inputs = self._mixing(mixed, self._data.num_labels)
         output, _ = self._forward(model, inputs)
+        # Of the components only the values are of use here, and outside.
+        output.losses = {name: value.detach() for name, value in (output.losses or {}).items()}
         if model.training:
             # Like the total: a mean over the batches of each optimizer step, whose last may have fewer.
             share = 1 / self.current_gradient_accumulation_steps
-            for name, value in (output.losses or {}).items():
+            for name, value in output.losses.items():
                 self._train_meters[name].update(value, share)
         return (output.loss, output) if return_outputs else output.loss
 

@@ -1,0 +1,43 @@
+"""`--torch_compile` as people type it: with the default backend."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch._inductor.config as inductor
+from transformers import ResNetConfig, ResNetForImageClassification
+
+from exrep_hf import ExRepForImageClassification
+from tests.settings import EVERY_TERM
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "exrep": {"ce_weight": 0.0, "crd_weight": 0.0, "adversarial_weight": 0.0, "freeze_batch_norm": False},
+    "kd": {"crd_weight": 0.0, "adversarial_weight": 0.0},
+    "exrep-paper": EVERY_TERM,
+}
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_two_steps_compiled_are_those_of_eager(
+    preset: str,
+    make_trainer: Callable[..., Any],
+    logged: Callable[..., list[float]],
+) -> None:
+    """With a single term of weight 1 inductor joined loss and component, and nothing could be trained."""
+    names = {number: str(number) for number in range(4)}
+    config = ResNetConfig(embedding_size=4, hidden_sizes=[4], depths=[1], layer_type="basic", id2label=names)
+    histories = []
+    for compiled in (False, True):
+        torch.manual_seed(4)
+        torch._dynamo.reset()
+        student = ExRepForImageClassification.from_backbone(ResNetForImageClassification(config), image_size=16)
+        trainer = make_trainer(model=student, max_steps=2, torch_compile=compiled, **PRESETS[preset])
+        # Negatives have to be the same ones.
+        with inductor.patch(fallback_random=True):
+            trainer.train()
+        histories.append({name: logged(trainer, name) for name in ("loss", "loss_kd")})
+        assert trainer.args.torch_compile_backend == ("inductor" if compiled else None)
+    assert len(histories[0]["loss"]) == 2
+    for name, eager in histories[0].items():
+        assert histories[1][name] == pytest.approx(eager, rel=1e-4), name
