@@ -1,19 +1,18 @@
 """Which arms are run: a common length, and the default controls that can be run in reasonable time."""
 
-import copy
 import dataclasses
 from typing import Any
 
 from datasets import Dataset
-from transformers.trainer_utils import IntervalStrategy, SaveStrategy
+from transformers.trainer_utils import IntervalStrategy
 
 from exrep_hf.data.partition import DataPartition
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.study.arms import Arm, equal_arms
 from exrep_hf.study.run import make_trainer
-from exrep_hf.study.stages import Classifier
+from exrep_hf.study.stages import Classifier, without_traces
 from exrep_hf.teacher import TeacherSource
-from exrep_hf.training.default_settings import complete, planned_steps
+from exrep_hf.training.default_settings import FEW_STEPS, complete, planned_steps
 from exrep_hf.training.notices import ClockCallback, NoticeCallback, in_words
 
 LONGEST_CONTROLS = 2 * 3600
@@ -93,15 +92,12 @@ def seconds_of_a_run(
         Seconds, the same on all processes; None where the run is too short to be worth a trial.
     """
     num_images = len(data.training_images(seed, arm.data_args))
-    complete_args = complete(arm.args, arm.model_args.student_from_scratch, num_images).args
-    steps = planned_steps(complete_args, num_images)
+    args = without_traces(complete(arm.args, arm.model_args.student_from_scratch, num_images).args)
+    steps = planned_steps(args, num_images)
     if steps < _WORTH_A_TRIAL:
         return None
-    args = copy.copy(complete_args)
     args.max_steps = _WARM_UP + _TIMED
-    args.save_strategy, args.eval_strategy = SaveStrategy.NO, IntervalStrategy.NO
     args.logging_strategy = IntervalStrategy.NO
-    args.load_best_model_at_end = args.push_to_hub = False
     args.disable_tqdm, args.report_to = True, []
     clock = ClockCallback(_WARM_UP, _TIMED)
     trial = make_trainer(dataclasses.replace(arm, args=args), start, images, data, seed, teacher)
@@ -118,7 +114,7 @@ def remedy(record: dict[str, Any], arm: Arm) -> str | None:
         return None
     args, chosen = arm.args, record["chosen"]
     told = f"`{arm.name}` ends below its start: top-1 {before:.3f} → {after:.3f}. "
-    if (args.mixup or args.cutmix) and record["steps"] < 1000:
+    if (args.mixup or args.cutmix) and record["steps"] < FEW_STEPS:
         return (
             told + f"{record['steps']} steps are few for mixed images: train longer, or with `--mixup 0 --cutmix 0`."
         )

@@ -35,11 +35,17 @@ class Classifier:
 
 def labels_only(args: DistillationArguments) -> DistillationArguments:
     """Settings of a stage without a teacher, which saves, evaluates and publishes nothing by itself."""
-    changed = copy.deepcopy(args)
+    changed = without_traces(args)
     changed.ce_weight = 1.0
     changed.kd_weight = changed.crd_weight = changed.adversarial_weight = 0.0
     changed.mixup = changed.cutmix = 0.0
     changed.views = None
+    return changed
+
+
+def without_traces(args: DistillationArguments) -> DistillationArguments:
+    """Return settings of a run that saves, evaluates and publishes nothing by itself."""
+    changed = copy.deepcopy(args)
     changed.save_strategy = SaveStrategy.NO
     changed.eval_strategy = IntervalStrategy.NO
     changed.load_best_model_at_end = changed.push_to_hub = False

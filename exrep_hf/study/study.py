@@ -188,11 +188,11 @@ class Study:
         # Stored answers are for some images: each seed may draw other public ones.
         seeds = self.seeds if self.cache is not None else self.seeds[:1]
         self.left_out = controls_left_out(self.arms, start, data, seeds, source, are_default)
-        has_begun = decided_by_main(lambda: self.resuming and settings_file.is_file())
-        begun: dict[str, Any] = decided_by_main(lambda: read_json(settings_file)) if has_begun else {}
-        if LEFT_OUT_NAME in begun:
+        has_begun = self.resuming and settings_file.is_file()
+        begun: dict[str, Any] = decided_by_main(lambda: dict(read_json(settings_file)) if has_begun else {})
+        if are_default and LEFT_OUT_NAME in begun:
             self.left_out = begun[LEFT_OUT_NAME]
-        elif len(self.arms) - len(self.left_out) > 1 and are_default:
+        elif are_default and len(self.arms) - len(self.left_out) > 1:
             _, images = data.parts(self.seeds[0])
             seconds = seconds_of_a_run(self.arms[-1], start, images, data, self.seeds[0], source)
             if seconds is not None:

@@ -4,6 +4,8 @@ import copy
 import math
 from dataclasses import dataclass
 
+from transformers import TrainingArguments
+
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.arguments.preset import DEFAULT_PRESET, read_preset
 from exrep_hf.data import Augmentation
@@ -17,7 +19,8 @@ _REFERENCE_BATCH = 128
 LEAST_STEPS = 1500
 """Steps from which mixed images pay; a few hundred are better spent on images as they are."""
 LEAST_EPOCHS = 30
-_FEW_STEPS = 1000
+FEW_STEPS = 1000
+"""Fewer than these are few for mixed images."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +82,8 @@ def complete(
             if args.freeze_batch_norm
             else f"BatchNorm statistics free: {reason}"
         )
-    told += _complete_length(args, num_images, per_step)
-    if mixed and 0 < (steps := planned_steps(args, num_images)) < _FEW_STEPS:
+    told += _complete_length(args, num_images)
+    if mixed and 0 < (steps := planned_steps(args, num_images)) < FEW_STEPS:
         told.append(
             f"{steps} steps are few for mixed images, which pay from about {LEAST_STEPS} on: train longer, or without "
             "mixing (`mixup` 0 and `cutmix` 0)"
@@ -123,7 +126,7 @@ def _deepspeed_blocks(args: DistillationArguments) -> list[str]:
     return [] if config is None else sorted({"optimizer", "scheduler"} & config.config.keys())
 
 
-def _complete_length(args: DistillationArguments, num_images: int | None, per_step: int) -> list[str]:
+def _complete_length(args: DistillationArguments, num_images: int | None) -> list[str]:
     if args.num_train_epochs is not None or args.max_steps > 0:
         # The Trainer does arithmetic with the epochs even where steps are given.
         args.num_train_epochs = 3.0 if args.num_train_epochs is None else args.num_train_epochs
@@ -132,12 +135,13 @@ def _complete_length(args: DistillationArguments, num_images: int | None, per_st
     if num_images is None:
         # The Trainer itself asks for `max_steps` where a data set has no length.
         return []
-    args.max_steps = max(LEAST_STEPS, LEAST_EPOCHS * math.ceil(num_images / per_step))
-    epochs = args.max_steps * per_step / num_images
+    an_epoch = _steps_of_an_epoch(args, num_images)
+    args.max_steps = max(LEAST_STEPS, LEAST_EPOCHS * an_epoch)
+    epochs = args.max_steps / an_epoch
     return [f"{args.max_steps} steps, {epochs:.0f} epochs of {num_images} images: no length was given"]
 
 
-def images_per_step(args: DistillationArguments, num_images: int | None) -> int:
+def images_per_step(args: TrainingArguments, num_images: int | None = None) -> int:
     """Return how many images an optimizer step of all processes takes: no more than there are, if that is known."""
     wanted = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
     return wanted if num_images is None else min(wanted, num_images)
@@ -149,4 +153,8 @@ def planned_steps(args: DistillationArguments, num_images: int | None) -> int:
         return args.max_steps
     if num_images is None:
         return 0
-    return math.ceil((args.num_train_epochs or 0) * math.ceil(num_images / images_per_step(args, num_images)))
+    return math.ceil((args.num_train_epochs or 0) * _steps_of_an_epoch(args, num_images))
+
+
+def _steps_of_an_epoch(args: DistillationArguments, num_images: int) -> int:
+    return math.ceil(num_images / images_per_step(args, num_images))

@@ -25,6 +25,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, Tr
 
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.training.checkpoints import check_same_run, discard, last_whole_checkpoint, read_manifest, write_manifest
+from exrep_hf.training.default_settings import images_per_step
 from exrep_hf.training.distributed import broadcast_batch_statistics
 
 
@@ -46,8 +47,7 @@ class ResumableTrainer(Trainer):
     def run_facts(self) -> dict[str, Any]:
         """Return what a run has to share with the one whose checkpoint it goes on from, of JSON types."""
         args = self.args
-        per_step = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-        return {"processes": args.world_size, "images_per_step": per_step, "seed": args.seed}
+        return {"processes": args.world_size, "images_per_step": images_per_step(args), "seed": args.seed}
 
     @property
     def backend_saves_model(self) -> bool:

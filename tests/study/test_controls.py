@@ -87,6 +87,8 @@ def test_long_default_controls_stay_out_when_the_run_is_resumed(
     config = tmp_path / "digits.yaml"
     resumed = Study(parse_settings(["--config", str(config), "--resume_from_checkpoint", "true"], config)).run()
     assert list(resumed["arms"]) == ["exrep"]
+    asked = ["--config", str(config), "--resume_from_checkpoint", "true", "--controls", "[ce, kd]"]
+    assert list(Study(parse_settings(asked, config)).run()["arms"]) == ["ce", "kd", "exrep"]
 
 
 def test_the_method_itself_is_never_left_out(tmp_path: Path) -> None:

@@ -127,6 +127,12 @@ def test_parts_of_different_presets_are_told(tmp_path: Path, make_student: Calla
     assert preset_notes(whole, Augmentation.from_preset("exrep-paper"), paper) == []
 
 
+def test_the_printed_epochs_are_those_that_are_run(tmp_path: Path) -> None:
+    """500 images are four batches of up to 128: a last batch that is not full is a step all the same."""
+    told = complete(arguments(tmp_path), False, 500).told
+    assert "1500 steps, 375 epochs of 500 images: no length was given" in told
+
+
 def test_steps_and_images(tmp_path: Path) -> None:
     """A prediction of the length is one of these; a wrong one leaves controls out for nothing."""
     args = complete(arguments(tmp_path, num_train_epochs=2), False, 300).args
