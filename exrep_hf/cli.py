@@ -182,9 +182,8 @@ def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
         return read_preset(config).settings
     path = Path(config)
     if not path.is_file():
-        nearest = difflib.get_close_matches(config, preset_names(), n=1, cutoff=0.5)
         raise ValueError(
-            f"`--config {config}`: there is no such file{f' (did you mean `{nearest[0]}`?)' if nearest else ''}. Give "
+            f"`--config {config}`: there is no such file{_hint(config, preset_names())}. Give "
             f"the path of a YAML file of settings, or one of the presets {', '.join(preset_names())}."
         )
     settings = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -197,8 +196,12 @@ def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
 
 
 def _with_nearest(key: str, known: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
-    return f"`{key}`" + (f" (did you mean `{nearest[0]}`?)" if nearest else "")
+    return f"`{key}`{_hint(key, known)}"
+
+
+def _hint(name: str, known: Sequence[str]) -> str:
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f" (did you mean `{nearest[0]}`?)" if nearest else ""
 
 
 def _require_given(model_args: ModelArguments, data_args: DataArguments, names: set[str]) -> None:

@@ -49,6 +49,11 @@ def read_json(path: Path) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
+def as_read_back(content: Any) -> Any:
+    """Return content as it comes back from a JSON file: tuples as lists, keys as text."""
+    return json.loads(json.dumps(content))
+
+
 def sync(path: Path) -> None:
     """Make sure that a file, or the names in a folder, are on the disk."""
     descriptor = os.open(path, os.O_RDONLY)

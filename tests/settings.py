@@ -15,3 +15,16 @@ EVERY_TERM: dict[str, Any] = {
     "warmup_steps": 0,
 }
 """All terms of the loss, on images as they are."""
+
+BEST_OF_EACH_STEP: dict[str, Any] = {
+    "eval_strategy": "steps",
+    "eval_steps": 1,
+    "save_strategy": "steps",
+    "save_steps": 1,
+    "load_best_model_at_end": True,
+    "metric_for_best_model": "loss_kd",
+    "greater_is_better": True,
+    "learning_rate": 0.05,
+    "crd_weight": 0.0,
+}
+"""A checkpoint at each step, of which the worst by distillation is the best: that is not the last."""

@@ -3,11 +3,15 @@
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from exrep_hf import DistillationArguments
+from exrep_hf.arguments.preset import read_preset
+from exrep_hf.data import Augmentation
 from exrep_hf.models import load_classifier
 
 ROOT = Path(__file__).parents[1]
@@ -45,6 +49,11 @@ def test_ten_lines_of_python(workplace: Path) -> None:
     variables: dict[str, object] = {}
     exec(compile(code, "README.md", "exec"), variables)
     assert (workplace / "out" / "b1" / "model.safetensors").is_file()
+    given: Any = variables["trainer"]
+    usual = DistillationArguments(output_dir="-", use_cpu=True)
+    for setting, value in read_preset("exrep").settings_of(DistillationArguments).items():
+        assert value is None or getattr(given.args, setting) == getattr(usual, setting), setting
+    assert given.train_dataset.dataset.transform.augmentation == Augmentation.from_preset("exrep")
     assert type(variables["plain"]).__name__ == "TimmWrapperForImageClassification"
 
 

@@ -87,6 +87,16 @@ def load_images(
     return splits[split]
 
 
+def check_split(splits: DatasetDict, name: str, setting: str, dataset: str) -> None:
+    """Make sure that a data set has a split.
+
+    Raises:
+        ValueError: if it has none of this name, with those that it has.
+    """
+    if name not in splits:
+        raise ValueError(f"`{setting}` is {name!r}; {dataset!r} has the splits {list(splits)}.")
+
+
 def load_digits() -> DatasetDict:
     """Load scikit-learn's digits: 1797 scans of 8x8 pixels (grey, 0..255) in fixed, stratified splits."""
     digits = sklearn_digits()

@@ -7,7 +7,7 @@ from datasets import Dataset, concatenate_datasets
 from exrep_hf.arguments import DataArguments
 from exrep_hf.data.checks import check_images
 from exrep_hf.data.classes import encode_labels, label_names
-from exrep_hf.data.loading import find_columns, load_images
+from exrep_hf.data.loading import check_split, find_columns, load_images
 from exrep_hf.data.splits import split_public_private, train_val_split
 
 
@@ -93,8 +93,7 @@ def load_partition(args: DataArguments, num_proc: int | None = None, may_be_path
     assert args.dataset is not None
     config, folder = args.dataset_config_name, args.data_dir
     splits = load_images(args.dataset, config_name=config, data_dir=folder, may_be_path=may_be_path)
-    if args.train_split not in splits:
-        raise ValueError(f"`train_split` is {args.train_split!r}; {args.dataset!r} has the splits {list(splits)}.")
+    check_split(splits, args.train_split, "train_split", args.dataset)
     _, label_column = find_columns(splits[args.train_split], args.image_column_name, args.label_column_name)
     if label_column is None:
         columns = splits[args.train_split].column_names
@@ -105,11 +104,10 @@ def load_partition(args: DataArguments, num_proc: int | None = None, may_be_path
     splits = encode_labels(splits, label_column)
     train = splits[args.train_split]
     test_split = args.test_split or next((name for name in ("test", "validation") if name in splits), None)
-    if test_split is not None and test_split not in splits:
-        raise ValueError(f"`test_split` is {test_split!r}; {args.dataset!r} has the splits {list(splits)}.")
     if test_split is None:
         train, test = train_val_split(train, args.train_val_split, 0, label_column)
     else:
+        check_split(splits, test_split, "test_split", args.dataset)
         test = splits[test_split]
     checked, skipped = [], 0
     for part, limit in ((train, args.max_train_samples), (test, args.max_eval_samples)):

@@ -23,6 +23,7 @@ from exrep_hf.data import (
     load_images,
     names_or_numbers,
 )
+from exrep_hf.data.loading import check_split
 from exrep_hf.evaluation import images_per_second
 from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.models import load_classifier
@@ -115,8 +116,7 @@ def labelled_images(
     """
     config, folder = args.dataset_config_name, args.data_dir
     splits = load_images(args.dataset, config_name=config, data_dir=folder, may_be_path=may_be_path)
-    if args.split not in splits:
-        raise ValueError(f"`split` is {args.split!r}; {args.dataset!r} has the splits {list(splits)}.")
+    check_split(splits, args.split, "split", args.dataset)
     image, label = find_columns(splits[args.split], args.image_column_name, args.label_column_name)
     if label is None:
         raise ValueError(f"{args.dataset!r} has no label column, only {splits[args.split].column_names}.")

@@ -1,12 +1,11 @@
 """The output folder: what a run leaves there, and that nobody's files are lost."""
 
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from exrep_hf.files import read_json
+from exrep_hf.files import as_read_back, read_json
 from exrep_hf.publishing.student import MODEL_CODE
 from exrep_hf.report import RESULTS_NAME
 from exrep_hf.training.checkpoints import last_whole_checkpoint
@@ -138,7 +137,7 @@ def read_run(path: Path, settings: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_differences(what: str, folder: Path, then: dict[str, Any], now: dict[str, Any]) -> None:
-    now = json.loads(json.dumps(now))
+    now = as_read_back(now)
     differing = [
         f"`{name}` {then[part].get(name, 'by default')} then, {now[part].get(name, 'by default')} now"
         for part in then

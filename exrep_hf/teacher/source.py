@@ -20,6 +20,9 @@ class TeacherSource(Protocol):
     `exrep_hf.data.pixels.teacher_pixels_name`, and `teacher_pixels` reads them. An entry of None is a set of which the
     source does not know how it is made: items have to hold it as tensors, and data sets of images are refused. A
     source without entries sees no pixels, and takes any data set.
+
+    A class that is made from this one says only what differs: as it stands here a source has no names, views,
+    fingerprint or networks, and takes any images and temperature.
     """
 
     @property
@@ -29,6 +32,7 @@ class TeacherSource(Protocol):
     @property
     def id2label(self) -> Mapping[int, str] | None:
         """Names of the classes; None where they are not known."""
+        return None
 
     @property
     def feature_dim(self) -> int | None:
@@ -44,13 +48,16 @@ class TeacherSource(Protocol):
 
         A source with views is trained on these alone, and left out of evaluation.
         """
+        return None
 
     @property
     def fingerprint(self) -> str | None:
         """A short name for its answers, which a resumed run has to find again; None where there is none."""
+        return None
 
     def networks(self) -> Iterable[nn.Module]:
         """Return the networks that answer, whose weights must not be the student's; none where there are none."""
+        return ()
 
     def check_images(self, dataset: Any) -> None:
         """Make sure that it can be queried on the images of a training data set, as the Trainer walks through it.
@@ -58,6 +65,7 @@ class TeacherSource(Protocol):
         Raises:
             ValueError: if its answers are for other images.
         """
+        return None
 
     def check_temperature(self, temperature: float) -> None:
         """Make sure that it has logits for a temperature.
@@ -65,6 +73,7 @@ class TeacherSource(Protocol):
         Raises:
             ValueError: if it has none that are right when they are divided by it.
         """
+        return None
 
     def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         """Answer a batch as the collator builds it.

@@ -10,7 +10,7 @@ from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from exrep_hf.files import sync, write_json
+from exrep_hf.files import as_read_back, sync, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -101,8 +101,7 @@ def check_same_run(checkpoint: str, written: dict[str, Any], now: dict[str, Any]
     Raises:
         ValueError: naming what differs, with both values.
     """
-    # As the checkpoint's own were written: tuples come back as lists.
-    now = json.loads(json.dumps(now))
+    now = as_read_back(now)
     differing = [
         f"{name.replace('_', ' ')}: {written.get(name)} in the checkpoint, {now.get(name)} now"
         for name in sorted(written.keys() | now.keys())

@@ -36,7 +36,7 @@ class DistillerAugment(nn.Module):
                 "trained with one. Where a recipe made the distiller removable, load the sub-folder `with_distiller`."
             )
         if not 0 <= p <= 1:
-            raise ValueError(f"p is {p}; expected a probability in [0, 1].")
+            raise ValueError(f"`p` is {p}; expected a probability in [0, 1].")
         self.p = p
         self.preprocessing = preprocessing or Preprocessing.from_model(model)
         self.distiller = model.input_distiller.eval().requires_grad_(False)

@@ -167,23 +167,11 @@ def test_refused_to_write(teacher: OnlineTeacher, preprocessing: Preprocessing, 
         CachedTeacher.write(bare, images, tmp_path / "c")
 
 
-class Loud:
+class Loud(TeacherSource):
     """A teacher of one class, whose logits are beyond half precision."""
 
     num_labels = feature_dim = 1
-    id2label: dict[int, str] | None = None
     preprocessing: tuple[Preprocessing | None, ...] = (None,)
-    views: ViewPolicy | None = None
-    fingerprint: str | None = None
-
-    def networks(self) -> tuple[torch.nn.Module, ...]:
-        return ()
-
-    def check_images(self, dataset: Any) -> None:
-        pass
-
-    def check_temperature(self, temperature: float) -> None:
-        pass
 
     def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         loud = torch.full((len(batch["pixel_values"]), 1), 1e5)

@@ -13,6 +13,7 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification, Tr
 
 from exrep_hf import DistillationTrainer, ExRepForImageClassification
 from exrep_hf.data import Augmentation
+from tests.settings import BEST_OF_EACH_STEP
 
 MakeTrainer = Callable[..., Any]
 MakeRows = Callable[..., Any]
@@ -146,15 +147,7 @@ def test_best_student_is_restored(make_trainer: MakeTrainer, make_rows: MakeRows
     """The last student saved under the name of the best would be published with the best one's numbers."""
     trainer = make_trainer(
         eval_dataset=make_rows(10),
-        eval_strategy="steps",
-        eval_steps=1,
-        save_strategy="steps",
-        save_steps=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="loss_kd",
-        greater_is_better=True,
-        learning_rate=0.05,
-        crd_weight=0.0,
+        **BEST_OF_EACH_STEP,
     )
     trainer.train()
     assert trainer.state.best_global_step < 4, "the best must not be the last, or nothing is restored"

@@ -106,7 +106,7 @@ def test_bad_arguments(model: ExRepForImageClassification) -> None:
     plain = ExRepForImageClassification.from_backbone(model.without_distiller(), distiller=None)
     with pytest.raises(ValueError, match="has no Input Distiller"):
         DistillerAugment(plain)
-    with pytest.raises(ValueError, match="p is 1.5; expected a probability"):
+    with pytest.raises(ValueError, match="`p` is 1.5; expected a probability"):
         DistillerAugment(model, 1.5, PREPROCESSING)
     with pytest.raises(ValueError, match="mode 'I;16' has more than 8 bits"):
         DistillerAugment(model, 1.0, PREPROCESSING)(Image.new("I;16", (9, 9)))

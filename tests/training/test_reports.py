@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.processes import Processes, finish
+from tests.settings import BEST_OF_EACH_STEP
 
 MakeTrainer = Callable[..., Any]
 
@@ -79,16 +80,8 @@ def test_the_best_checkpoint_outlives_the_limit(make_trainer: MakeTrainer, make_
     """With `save_total_limit=1` the best student would be gone when it is to be loaded at the end."""
     trainer = make_trainer(
         eval_dataset=make_rows(10),
-        eval_strategy="steps",
-        eval_steps=1,
-        save_strategy="steps",
-        save_steps=1,
         save_total_limit=1,
-        load_best_model_at_end=True,
-        metric_for_best_model="loss_kd",
-        greater_is_better=True,
-        learning_rate=0.05,
-        crd_weight=0.0,
+        **BEST_OF_EACH_STEP,
     )
     trainer.train()
     best = trainer.state.best_global_step

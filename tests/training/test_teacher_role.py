@@ -13,6 +13,7 @@ from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 
 from exrep_hf import DistillationTrainer, OnlineTeacher
 from exrep_hf.outputs import TeacherOutput
+from exrep_hf.teacher import TeacherSource
 
 MakeTrainer = Callable[..., Any]
 MakeRows = Callable[..., Any]
@@ -87,20 +88,10 @@ def test_kinds_of_teachers(
     assert all(0 <= entry[name] < 1e3 for entry in logs for name in ("loss_kd", "loss_crd", "loss_critic"))
 
 
-class Constant:
-    """Anything with these attributes is a teacher."""
+class Constant(TeacherSource):
+    """Anything that is made from the protocol is a teacher."""
 
-    num_labels, id2label, feature_dim = 4, None, 5
-    preprocessing, views, fingerprint = (), None, None
-
-    def networks(self) -> tuple[torch.nn.Module, ...]:
-        return ()
-
-    def check_images(self, dataset: Any) -> None:
-        pass
-
-    def check_temperature(self, temperature: float) -> None:
-        pass
+    num_labels, feature_dim, preprocessing = 4, 5, ()
 
     def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         return TeacherOutput(

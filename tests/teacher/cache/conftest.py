@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from exrep_hf.data import Mixing, Preprocessing, ViewPolicy
 from exrep_hf.outputs import TeacherOutput
-from exrep_hf.teacher import CachedTeacher
+from exrep_hf.teacher import CachedTeacher, TeacherSource
 from exrep_hf.teacher.cache import Provenance, Storage
 
 ROWS = 20
@@ -28,27 +28,16 @@ class Images(Dataset):
         return {"pixel_values": image, "labels": index % 5, "sample_index": index}
 
 
-class Arithmetic:
+class Arithmetic(TeacherSource):
     """Answers that follow from the pixels; counts the images it is asked about."""
 
     num_labels, feature_dim = 5, 3
-    id2label: dict[int, str] | None = None
     preprocessing: tuple[Preprocessing | None, ...] = (None,)
-    views: ViewPolicy | None = None
     fingerprint: str | None = None
 
     def __init__(self, factor: float = 1.0) -> None:
         self.factor = factor
         self.asked = 0
-
-    def networks(self) -> tuple[torch.nn.Module, ...]:
-        return ()
-
-    def check_images(self, dataset: Any) -> None:
-        pass
-
-    def check_temperature(self, temperature: float) -> None:
-        pass
 
     def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         images = batch["pixel_values"]
