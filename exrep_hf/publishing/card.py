@@ -66,6 +66,9 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         controls=[name for name in results["arms"] if name != results["published"]["arm"]],
         controls_left_out=results.get("controls_left_out", {}),
         commit=results.get("commit"),
+        # Students of earlier versions don't say.
+        chosen=arm["runs"][0].get("chosen"),
+        steps=arm["runs"][0].get("steps"),
         configuration=json.dumps(results["configuration"], indent=2),
         versions=results["versions"],
     )

@@ -138,7 +138,8 @@ def make_arms(
             )
         )
     _check_oracle(arms, data_args, args)
-    return [*arms, Arm(main, {}, model_args, data_args, args)]
+    # A copy: what is chosen for an arm is no setting of the study.
+    return [*arms, Arm(main, {}, model_args, data_args, copy.deepcopy(args))]
 
 
 def _named_controls(model_args: ModelArguments) -> dict[str, dict[str, Any]]:

@@ -36,6 +36,15 @@ def test_metadata(results: dict[str, Any], tmp_path: Path) -> None:
     assert data.base_model_relation == "finetune"
 
 
+def test_what_was_chosen_for_the_run(results: dict[str, Any], tmp_path: Path) -> None:
+    """A learning rate that follows from the run stands in no settings, and nobody could repeat the figure."""
+    assert "This run took" not in read_back(results, tmp_path).text
+    chosen = {"learning_rate": 0.01, "freeze_batch_norm": False, "max_steps": 1500}
+    results["arms"]["exrep"]["runs"][0] |= {"chosen": chosen, "steps": 1500}
+    told = "This run took: learning rate 0.01, 1500 steps, BatchNorm statistics free."
+    assert told in read_back(results, tmp_path).text
+
+
 def test_every_arm_stands_beside_the_claim(results: dict[str, Any], tmp_path: Path) -> None:
     """A number without its controls is not to be believed."""
     text = read_back(results, tmp_path).text

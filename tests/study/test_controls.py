@@ -23,6 +23,9 @@ def test_all_arms_take_as_many_steps(tmp_path: Path) -> None:
     arms = arms_of(tmp_path)
     share_length(arms, 500, starts_from_nothing=False)
     assert [arm.args.max_steps for arm in arms] == [1500] * 3
+    args = DistillationArguments(output_dir=str(tmp_path), use_cpu=True, report_to="none")
+    share_length(make_arms(ModelArguments(), DataArguments(), StudyArguments(), args), 500, starts_from_nothing=False)
+    assert args.max_steps == -1, "what is chosen must not stand in the card as if it had been given"
     arms = arms_of(tmp_path, num_train_epochs=2)
     share_length(arms, 500, starts_from_nothing=False)
     assert [(arm.args.max_steps, arm.args.num_train_epochs) for arm in arms] == [(-1, 2)] * 3
