@@ -36,8 +36,13 @@ for _name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "http_proxy", "HTTP_PROX
     os.environ.pop(_name, None)
 
 import torch  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 from tests.processes import Processes  # noqa: E402
+
+# The same examples in every run, without a folder of those that were tried before.
+settings.register_profile("same", derandomize=True, deadline=None, database=None, max_examples=50)
+settings.load_profile("same")
 
 
 @pytest.fixture(autouse=True)
