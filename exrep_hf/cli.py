@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
-import yaml
 from transformers import HfArgumentParser, TrainingArguments
 
 from exrep_hf.arguments import (
@@ -20,6 +19,7 @@ from exrep_hf.arguments import (
 )
 from exrep_hf.arguments.caching import SETTINGS_OF_CACHING
 from exrep_hf.arguments.preset import preset_names, read_preset
+from exrep_hf.arguments.settings_file import read_yaml
 from exrep_hf.command_line import public_command
 from exrep_hf.study import Settings
 from exrep_hf.study.arms import as_flags
@@ -186,7 +186,7 @@ def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
             f"`--config {config}`: there is no such file{_hint(config, preset_names())}. Give "
             f"the path of a YAML file of settings, or one of the presets {', '.join(preset_names())}."
         )
-    settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    settings = read_yaml(path.read_text(encoding="utf-8", errors="replace"), f"`{path}`")
     if not isinstance(settings, dict):
         raise ValueError(f"`{path}` holds a {type(settings).__name__}; expected a mapping from setting to value.")
     unknown = [_with_nearest(str(key), known) for key in settings if key not in known]

@@ -1,12 +1,24 @@
-"""The command that a run was started by, as anybody may read it."""
+"""How a command ends that refuses something, and how it is written down."""
 
+import os
 import re
 import shlex
-from collections.abc import Sequence
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType, TracebackType
 
 # Within JSON: a string that is an absolute path.
 _ABSOLUTE = re.compile(r'(")(/[^"]*)')
+TRACEBACK = "EXREP_TRACEBACK"
+"""Environment variable; at 1 a refusal shows where it was raised."""
+_PACKAGE = Path(__file__).parent
+# What other libraries refuse in settings is as much the user's to mend as what we do.
+_SETTINGS = _PACKAGE / "cli.py"
+# Long enough for a launcher to end the other processes of one that has failed.
+_SECONDS_FOR_MAIN = 2.0
 # Flags whose value is a secret, or a place on this machine alone.
 _LEFT_OUT = frozenset({"--hub_token", "--output_dir", "--overwrite_output_dir", "--resume_from_checkpoint"})
 
@@ -38,3 +50,35 @@ def _public_part(part: str) -> str:
         return flag + sign + path.relative_to(Path.cwd()).as_posix()
     outside = path.is_absolute() or ".." in path.parts or value.startswith("~")
     return flag + sign + (path.name if outside else value)
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Call a command; what it refuses is printed as one message, with exit code 2 and without a traceback.
+
+    That is a `ValueError` of this package or of settings, and any `OSError`; of several processes the main one prints.
+    Anything else is a fault, and has its traceback.
+    """
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except (ValueError, OSError) as error:
+        if not _is_refusal(error):
+            raise
+        if int(os.environ.get("RANK", "0")) > 0:
+            time.sleep(_SECONDS_FOR_MAIN)
+        sys.stdout.flush()
+        if os.environ.get(TRACEBACK) == "1":
+            traceback.print_exc()
+        print(f"\n{Path(sys.argv[0]).name}: {error}\n({TRACEBACK}=1 shows where.)", file=sys.stderr, flush=True)
+        sys.exit(2)
+
+
+def _is_refusal(error: ValueError | OSError) -> bool:
+    files = [Path(frame.f_code.co_filename) for frame in _frames(error.__traceback__)]
+    ours = _PACKAGE in files[-1].parents or files[-1] == Path(sys.argv[0])
+    return isinstance(error, OSError) or ours or _SETTINGS in files
+
+
+def _frames(trace: TracebackType | None) -> list[FrameType]:
+    return [frame for frame, _ in traceback.walk_tb(trace)]

@@ -12,6 +12,7 @@ import sys
 from accelerate import PartialState
 
 from exrep_hf.cli import parse_caching_settings
+from exrep_hf.command_line import run_command
 from exrep_hf.study.caching import cache_teacher
 
 
@@ -23,4 +24,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

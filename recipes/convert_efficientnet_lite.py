@@ -19,6 +19,7 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from exrep_hf.cli import parse_arguments
+from exrep_hf.command_line import run_command
 from exrep_hf.data import Preprocessing
 from exrep_hf.models import load_classifier
 from exrep_hf.models.backbone import make_plain
@@ -88,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from exrep_hf.arguments import EvaluationArguments
 from exrep_hf.cli import parse_arguments
+from exrep_hf.command_line import run_command
 from exrep_hf.files import write_json
 from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
 
@@ -33,4 +34,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

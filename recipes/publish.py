@@ -11,6 +11,7 @@ from pathlib import Path
 
 from exrep_hf.arguments import PublishArguments
 from exrep_hf.cli import parse_arguments
+from exrep_hf.command_line import run_command
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.student import push_student, student_files, write_card
 
@@ -28,4 +29,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -14,6 +14,7 @@ from pathlib import Path
 from accelerate import PartialState
 
 from exrep_hf.cli import parse_settings
+from exrep_hf.command_line import run_command
 from exrep_hf.study import Study
 
 
@@ -25,4 +26,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

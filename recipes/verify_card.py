@@ -10,6 +10,7 @@ import sys
 
 from exrep_hf.arguments import VerificationArguments
 from exrep_hf.cli import parse_arguments
+from exrep_hf.command_line import run_command
 from exrep_hf.publishing.evaluate_student import evaluation_device
 from exrep_hf.publishing.verify import verdict_table, verify_card
 from exrep_hf.report import align
@@ -27,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

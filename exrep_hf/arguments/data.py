@@ -1,9 +1,12 @@
 """Settings of the images."""
 
+import json
+import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from exrep_hf.arguments.ranges import require
+from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
+from exrep_hf.arguments.ranges import require, require_number
 
 # How images are varied where nothing else is said: here, and in `Augmentation`.
 CROP_SCALE = (0.35, 1.0)
@@ -41,6 +44,13 @@ class DataArguments:
     )
     image_column_name: str | None = field(default=None, metadata={"help": "Column of images; guessed if not given."})
     label_column_name: str | None = field(default=None, metadata={"help": "Column of labels; guessed if not given."})
+    classes: str = field(
+        default="names",
+        metadata={
+            "help": "How classes of data, teacher and student are matched: by `names`, by `position` where names "
+            "don't tell, or by a mapping from a model's names to the data's: in a config, or as a JSON file."
+        },
+    )
     max_train_samples: int | None = field(default=None, metadata={"help": "Use only this many training images."})
     max_eval_samples: int | None = field(default=None, metadata={"help": "Use only this many test images."})
     private_fraction: float = field(
@@ -61,7 +71,10 @@ class DataArguments:
     )
     evaluate_on: Literal["test", "validation"] = field(
         default="test",
-        metadata={"help": "`validation` holds out part of the public images and evaluates there: to choose settings."},
+        metadata={
+            "help": "`validation` holds out part of the public images, from teacher and student, and evaluates there: "
+            "to choose settings."
+        },
     )
     validation_fraction: float = field(
         default=0.3, metadata={"help": "Share of the public images held out with `--evaluate_on validation`."}
@@ -87,26 +100,38 @@ class DataArguments:
     def __post_init__(self) -> None:
         self.check()
 
+    def class_rule(self) -> ClassRule:
+        """Return how classes are matched.
+
+        Raises:
+            ValueError: if `classes` is no rule.
+        """
+        return read_class_rule(self.classes)
+
     def check(self) -> None:
         """Check ranges and combinations.
 
         Raises:
             ValueError: naming the setting, what it is, and what was expected.
         """
+        rule = self.class_rule()
+        # A file is here today: what is kept of the settings has to say what was in it.
+        self.classes = rule if isinstance(rule, str) else json.dumps(dict(rule))
         for name in ("train_val_split", "validation_fraction"):
             require(0 < getattr(self, name) < 1, name, getattr(self, name), "a share between 0 and 1")
         require(0 <= self.private_fraction < 1, "private_fraction", self.private_fraction, "a share in [0, 1)")
         require(0 <= self.hflip <= 1, "hflip", self.hflip, "a probability in [0, 1]")
         for name, bounds in (("scale", self.scale), ("ratio", self.ratio)):
-            require(len(bounds) == 2 and 0 < bounds[0] <= bounds[1], name, bounds, "two numbers, 0 < low ≤ high")
+            in_order = len(bounds) == 2 and 0 < bounds[0] <= bounds[1] < math.inf
+            require(in_order, name, bounds, "two numbers, 0 < low ≤ high")
         require(self.scale[1] <= 1, "scale", self.scale, "at most 1: a crop is no larger than its image")
         for name in ("max_train_samples", "max_eval_samples"):
-            require(getattr(self, name) is None or getattr(self, name) >= 1, name, getattr(self, name), "≥ 1")
+            require_number(name, getattr(self, name), 1, whole=True, optional=True)
         if self.private_fraction and self.num_public is not None:
             raise ValueError(
                 f"`private_fraction` is {self.private_fraction} and `num_public` is {self.num_public}; expected one "
                 "of them. Leave the other out."
             )
-        require(self.num_public is None or self.num_public >= 2, "num_public", self.num_public, "≥ 2 images")
+        require_number("num_public", self.num_public, 2, whole=True, optional=True)
         require(self.train_on in ("public", "all"), "train_on", self.train_on, "`public` or `all`")
         require(self.evaluate_on in ("test", "validation"), "evaluate_on", self.evaluate_on, "`test` or `validation`")

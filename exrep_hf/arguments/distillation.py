@@ -1,13 +1,13 @@
 """Settings of training: the Trainer's own, and those of the loss."""
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
 
 from transformers import SchedulerType, TrainingArguments
 
 from exrep_hf.arguments.preset import DEFAULT_PRESET, read_preset
-from exrep_hf.arguments.ranges import require
+from exrep_hf.arguments.ranges import require, require_number
+from exrep_hf.arguments.trainer_ranges import check_trainer_settings
 
 
 @dataclass
@@ -150,33 +150,26 @@ class DistillationArguments(TrainingArguments):
         return arguments
 
     def check(self) -> None:
-        """Check the settings that are not the Trainer's own.
+        """Check ranges and combinations, of the Trainer's own settings too.
 
         Raises:
             ValueError: naming the setting, what it is, and what was expected.
         """
-        for name in ("ce_weight", "kd_weight", "crd_weight", "adversarial_weight", "critic_weight"):
-            value = getattr(self, name)
-            require(0 <= value < math.inf, name, value, "a weight ≥ 0 (0 turns the term off)")
+        check_trainer_settings(self)
+        # 0 turns a term, or a kind of mixing, off.
+        for name in ("ce_weight", "kd_weight", "crd_weight", "adversarial_weight", "critic_weight", "mixup", "cutmix"):
+            require_number(name, getattr(self, name), 0)
         for name in ("temperature", "crd_temperature"):
-            require(0 < getattr(self, name) < math.inf, name, getattr(self, name), "a temperature > 0")
+            require_number(name, getattr(self, name), 0, above=True)
         for name in ("embedding_dim", "num_negatives", "critic_hidden_dim"):
-            value = getattr(self, name)
-            require(isinstance(value, int) and value >= 1, name, value, "a whole number ≥ 1")
-        require(self.queue_length is None or self.queue_length >= 2, "queue_length", self.queue_length, "≥ 2 rows")
-        for name in ("mixup", "cutmix"):
-            require(0 <= getattr(self, name) < math.inf, name, getattr(self, name), "an α ≥ 0 (0 turns it off)")
-        require(self.views is None or self.views >= 1, "views", self.views, "≥ 1")
+            require_number(name, getattr(self, name), 1, whole=True)
+        require_number("queue_length", self.queue_length, 2, whole=True, optional=True)
+        require_number("views", self.views, 1, whole=True, optional=True)
         require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")
         smoothing = self.label_smoothing_factor
         require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
-        require(
-            self.critic_learning_rate is None or self.critic_learning_rate > 0,
-            "critic_learning_rate",
-            self.critic_learning_rate,
-            "> 0",
-        )
+        require_number("critic_learning_rate", self.critic_learning_rate, 0, above=True, optional=True)
         if self.crd_weight and (self.mixup or self.cutmix):
             raise ValueError(
                 f"`crd_weight` is {self.crd_weight} with `mixup` {self.mixup}, `cutmix` {self.cutmix}; expected one "

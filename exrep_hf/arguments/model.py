@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from exrep_hf.arguments.ranges import require
+from exrep_hf.arguments.ranges import require, require_number
 
 
 @dataclass
@@ -84,11 +84,11 @@ class ModelArguments:
             ValueError: naming the setting, what it is, and what was expected.
         """
         for name in ("teacher_steps", "student_steps"):
-            require(getattr(self, name) >= 0, name, getattr(self, name), "a number of steps ≥ 0")
-        require(self.pretraining_learning_rate > 0, "pretraining_learning_rate", self.pretraining_learning_rate, "> 0")
-        require(self.pretraining_weight_decay >= 0, "pretraining_weight_decay", self.pretraining_weight_decay, "≥ 0")
-        require(self.distiller_channels >= 1, "distiller_channels", self.distiller_channels, "≥ 1")
-        require(self.image_size is None or self.image_size >= 8, "image_size", self.image_size, "≥ 8 pixels")
+            require_number(name, getattr(self, name), 0, whole=True)
+        require_number("pretraining_learning_rate", self.pretraining_learning_rate, 0, above=True)
+        require_number("pretraining_weight_decay", self.pretraining_weight_decay, 0)
+        require_number("distiller_channels", self.distiller_channels, 1, whole=True)
+        require_number("image_size", self.image_size, 8, 2**14, whole=True, optional=True)
         choices = ("light", "paper", "none")
         require(self.distiller in choices, "distiller", self.distiller, f"one of {choices}")
         require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")

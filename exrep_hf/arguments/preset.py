@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
 
-import yaml
+from exrep_hf.arguments.settings_file import read_yaml
 
 DEFAULT_PRESET = "exrep"
 """The one whose settings are the defaults of the argument classes."""
@@ -47,4 +47,4 @@ def read_preset(name: str) -> Preset:
     if name not in names:
         nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.0)[0]
         raise ValueError(f"There is no preset {name!r} (did you mean {nearest!r}?); expected one of {names}.")
-    return Preset(name, yaml.safe_load((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8")))
+    return Preset(name, read_yaml((_FOLDER / f"{name}.yaml").read_text(encoding="utf-8"), f"The preset {name!r}"))

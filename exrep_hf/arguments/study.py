@@ -1,13 +1,14 @@
 """Settings of a study: how often, against what, and what of it is published."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import yaml
-
-from exrep_hf.arguments.ranges import require
+from exrep_hf.arguments.ranges import require, require_number
+from exrep_hf.arguments.settings_file import read_yaml
 
 NAMED_CONTROLS = ("ce", "kd")
+_ARM_NAME = re.compile(r"[\w+=][\w .+=-]{0,63}(?<! )(?<!\.)")
 
 
 @dataclass
@@ -55,19 +56,28 @@ class StudyArguments:
 
     def __post_init__(self) -> None:
         """Read `controls` and check ranges."""
-        require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "≥ 1")
+        require_number("num_seeds", self.num_seeds, 1, whole=True)
         variants = ("plain", "distiller", "both")
         require(self.variant in variants, "variant", self.variant, f"one of {variants}")
         self.controls = _read_controls(self.controls)
+        for name in (*(() if self.arm is None else (self.arm,)), *(self.controls or ())):
+            check_arm_name(name)
+
+
+def check_arm_name(name: Any) -> None:
+    """Make sure that an arm's name can be that of a folder, on any machine.
+
+    Raises:
+        ValueError: if it can't.
+    """
+    fits = isinstance(name, str) and _ARM_NAME.fullmatch(name) is not None
+    require(fits, "arm", name, "a name of at most 64 letters, digits, blanks and `_ . + = -`, the first no `.` or `-`")
 
 
 def _read_controls(given: Any) -> dict[str, Any] | None:
     """Return the controls by name, each with its changes or None for those of its name; None: not given."""
     if isinstance(given, str):
-        try:
-            given = yaml.safe_load(given)
-        except yaml.YAMLError as error:
-            raise ValueError(f"`controls` is {given!r}; expected YAML, such as `{{kd: {{mixup: 0}}}}`.") from error
+        given = read_yaml(given, f"`controls`, {given!r},")
         if given is None or given == "none":
             return {}
     if given is None:

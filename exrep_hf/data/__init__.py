@@ -2,14 +2,8 @@
 
 from exrep_hf.data.augmentation import Augmentation, ViewTransform
 from exrep_hf.data.checks import check_images, check_items, check_labels, find_broken_images
-from exrep_hf.data.classes import (
-    check_class_order,
-    check_same_classes,
-    class_names,
-    encode_labels,
-    label_names,
-    names_or_numbers,
-)
+from exrep_hf.data.class_map import ClassMap
+from exrep_hf.data.classes import class_names, encode_labels, label_names, names_or_numbers
 from exrep_hf.data.collator import collate_distillation
 from exrep_hf.data.datasets import DistillationDataset
 from exrep_hf.data.loading import find_columns, load_digits, load_images
@@ -20,16 +14,15 @@ from exrep_hf.data.views import ViewPolicy
 
 __all__ = [
     "Augmentation",
+    "ClassMap",
     "DistillationDataset",
     "Mixing",
     "Preprocessing",
     "ViewPolicy",
     "ViewTransform",
-    "check_class_order",
     "check_images",
     "check_items",
     "check_labels",
-    "check_same_classes",
     "class_names",
     "collate_distillation",
     "encode_labels",

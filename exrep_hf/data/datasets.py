@@ -29,13 +29,19 @@ class DistillationDataset(torch.utils.data.Dataset):
         transform: makes the tensors of an image.
         image_column: name of the column with images.
         label_column: name of the column with class numbers; `None`: items have no labels.
+        numbers: the model's number of each class of the data set; `None`: the same.
 
     Raises:
         ValueError: if the data set is empty.
     """
 
     def __init__(
-        self, dataset: Dataset, transform: ViewTransform, image_column: str, label_column: str | None = None
+        self,
+        dataset: Dataset,
+        transform: ViewTransform,
+        image_column: str,
+        label_column: str | None = None,
+        numbers: Sequence[int] | None = None,
     ) -> None:
         if len(dataset) == 0:
             raise ValueError("The data set is empty; expected at least one image.")
@@ -44,14 +50,21 @@ class DistillationDataset(torch.utils.data.Dataset):
         self.transform = transform
         self.image_column = image_column
         self.label_column = label_column
+        self.numbers = numbers
 
     def __len__(self) -> int:
         return len(self.rows)
 
     @property
-    def labels(self) -> list[int] | None:
-        """Class number of every row, where there is a label column."""
+    def stored_labels(self) -> list[int] | None:
+        """Class of every row as the data set numbers it, where there is a label column."""
         return None if self.label_column is None else self.rows[self.label_column][:]
+
+    @property
+    def labels(self) -> list[int] | None:
+        """Class of every row as the model numbers it, where there is a label column."""
+        stored = self.stored_labels
+        return stored if stored is None or self.numbers is None else [self.numbers[label] for label in stored]
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one item.
@@ -86,7 +99,8 @@ class DistillationDataset(torch.utils.data.Dataset):
             raise self._broken(position, "there is no image")
         item: dict[str, Any] = dict(self._views(image, position))
         if self.label_column is not None:
-            item["labels"] = rows[self.label_column][place]
+            label = rows[self.label_column][place]
+            item["labels"] = label if self.numbers is None else self.numbers[label]
         item["sample_index"] = position
         return item
 

@@ -31,7 +31,8 @@ def fingerprint(dataset: Any) -> str | None:
     inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
     # Seeds of the items follow the epoch, and a run is resumed in any of them.
     steady = SeededDataset(inner, dataset.seed if isinstance(dataset, SeededDataset) else 0)
-    labels = getattr(inner, "labels", None)
+    # As they are stored: answers are for the images of any model, however it numbers its classes.
+    labels = getattr(inner, "stored_labels" if isinstance(inner, DistillationDataset) else "labels", None)
     if labels is not None:
         digest.update(repr(labels.tolist() if isinstance(labels, Tensor) else list(labels)).encode())
     for row in np.linspace(0, len(dataset) - 1, min(_IMAGES, len(dataset))).astype(int).tolist():

@@ -1,6 +1,8 @@
 """All images of a data set: which everybody may train on, which only the teacher saw, which nobody trains on."""
 
+import math
 from dataclasses import dataclass
+from functools import cached_property
 
 from datasets import Dataset, concatenate_datasets
 
@@ -17,7 +19,7 @@ class DataPartition:
 
     Attributes:
         args: the settings it was loaded by.
-        train: what the teacher may be trained on: public and private images.
+        train: all training images: public, private, and those that `evaluate_on` holds out.
         test: what nobody is trained on.
         names: names of the classes, if known.
         skipped: images left out because they can't be decoded.
@@ -33,16 +35,39 @@ class DataPartition:
     test_split: str | None = None
     test_from: str = "test"
 
-    def _public_and_private(self, seed: int) -> tuple[Dataset, Dataset]:
+    @cached_property
+    def _seen_and_validation(self) -> tuple[Dataset, Dataset]:
+        """What may be trained on, and what is held out of it: the same for every seed, as all have one teacher."""
         args = self.args
-        private = args.private_fraction if args.num_public is None else len(self.train) - args.num_public
+        if args.evaluate_on == "test":
+            return self.train, self.train.select([])
+        public = len(self.train) - self._share_of_private if args.num_public is None else args.num_public
+        return train_val_split(self.train, math.ceil(args.validation_fraction * public), 0, "label")
+
+    @property
+    def _share_of_private(self) -> int:
+        return math.ceil(self.args.private_fraction * len(self.train))
+
+    def _public_and_private(self, seed: int) -> tuple[Dataset, Dataset]:
+        args, (seen, validation) = self.args, self._seen_and_validation
+        private: float | int = args.private_fraction
+        if args.num_public is not None:
+            # The validation images are public ones.
+            private = len(self.train) - args.num_public
+        elif len(validation):
+            private = self._share_of_private
         if private < 0:
             raise ValueError(
                 f"`num_public` is {args.num_public}; expected at most {len(self.train)}, all training images."
             )
         if not private:
-            return self.train, self.train.select([])
-        return split_public_private(self.train, private, seed, "label")
+            return seen, seen.select([])
+        return split_public_private(seen, private, seed, "label")
+
+    @property
+    def teacher_images(self) -> Dataset:
+        """What a teacher is trained on here: all training images but those that students are judged on."""
+        return self._seen_and_validation[0]
 
     @property
     def num_classes(self) -> int:
@@ -56,9 +81,7 @@ class DataPartition:
     def parts(self, seed: int) -> tuple[Dataset, Dataset]:
         """Return the public images that a student is trained on under this seed, and the images it is evaluated on."""
         public, _ = self._public_and_private(seed)
-        if self.args.evaluate_on == "validation":
-            return train_val_split(public, self.args.validation_fraction, seed, "label")
-        return public, self.test
+        return public, self.test if self.args.evaluate_on == "test" else self._seen_and_validation[1]
 
     @property
     def evaluated_split(self) -> str | None:

@@ -18,7 +18,12 @@ METRICS = Path(__file__).with_name("metrics")
 
 @torch.no_grad()
 def predict(
-    model: nn.Module, preprocessing: Preprocessing, images: Dataset, columns: tuple[str, str], batch_size: int = 64
+    model: nn.Module,
+    preprocessing: Preprocessing,
+    images: Dataset,
+    columns: tuple[str, str],
+    batch_size: int = 64,
+    numbers: Sequence[int] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Ask a classifier about every image.
 
@@ -31,13 +36,14 @@ def predict(
         images: with an image and a label column.
         columns: their names.
         batch_size: images at a time.
+        numbers: the model's number of each class of the images; None: the same.
 
     Returns:
         Logits `(n, num_labels)`, float32, and labels `(n,)`, on the CPU.
     """
     device = next(model.parameters()).device
     loader = DataLoader(
-        DistillationDataset(images, ViewTransform(preprocessing), *columns),
+        DistillationDataset(images, ViewTransform(preprocessing), *columns, numbers),
         batch_size=batch_size,
         collate_fn=collate_distillation,
     )

@@ -86,4 +86,4 @@ def own_images(
             f"`{RESULTS_NAME}` claims (images, split, part) {claimed}, and its settings give {found}. It contradicts "
             "itself."
         )
-    return with_classes_of(network, images, "label", name)
+    return with_classes_of(network, images, "label", name, data.args.class_rule())

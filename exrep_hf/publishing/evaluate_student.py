@@ -12,10 +12,11 @@ from torch import nn
 from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
 
 from exrep_hf.arguments import EvaluationArguments
+from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
 from exrep_hf.data import (
+    ClassMap,
     Preprocessing,
     check_labels,
-    check_same_classes,
     class_names,
     encode_labels,
     find_columns,
@@ -97,12 +98,14 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
     report |= {"commit": commit} if args.push_to_hub else {}
     if args.teacher is not None:
         teacher = load_classifier(args.teacher)
-        check_same_classes(model.config, teacher.config)
+        classes = ClassMap(model.config, teacher.config, read_class_rule(args.classes))
         nn.Module.to(teacher, device)
         answers, _ = predict(
             teacher, Preprocessing.from_model(teacher), images, columns, args.per_device_eval_batch_size
         )
-        report["teacher_agreement"] = (answers.argmax(-1) == logits.argmax(-1)).double().mean().item()
+        report["teacher_agreement"] = (
+            (classes.in_students_order(answers).argmax(-1) == logits.argmax(-1)).double().mean().item()
+        )
     return report
 
 
@@ -123,35 +126,21 @@ def labelled_images(
     images = encode_labels(splits, label)[args.split]
     if args.max_samples is not None and args.max_samples < len(images):
         images = images.shuffle(seed=0).select(range(args.max_samples))
-    return with_classes_of(model, images, label, args.dataset), (image, label)
+    return with_classes_of(model, images, label, args.dataset, read_class_rule(args.classes)), (image, label)
 
 
-def with_classes_of(model: PreTrainedModel, images: Dataset, label: str, name: str) -> Dataset:
-    """Number labels as the model does, where both have names: a data set may have fewer classes, in another order.
+def with_classes_of(model: PreTrainedModel, images: Dataset, label: str, name: str, rule: ClassRule) -> Dataset:
+    """Number labels as the model does: a data set may have fewer classes, in another order.
 
     Raises:
         ValueError: if the data set has classes that the model does not.
     """
-    there, known = label_names(images, label), class_names(model.config)
-    if there is None or known is None:
-        check_labels(images, label, model.config.num_labels or 0)
-        if there is not None and len(there) != model.config.num_labels:
-            raise ValueError(
-                f"{name!r} has {len(there)} classes and the model {model.config.num_labels} without names; expected "
-                "the same classes, or names to match them by."
-            )
+    there = label_names(images, label)
+    numbers = ClassMap(model.config, None, rule, there).numbers_of_labels(there, repr(name))
+    check_labels(images, label, (model.config.num_labels or 0) if there is None else len(there))
+    if numbers is None:
         return images
-    check_labels(images, label, len(there))
-    missing = [each for each in there if each not in known]
-    if missing:
-        raise ValueError(
-            f"{name!r} has classes that the model does not know: {missing[:5]}; the model's are {known[:5]} … "
-            "Evaluate on a data set with the model's classes, or some of them."
-        )
-    if there == known:
-        return images
-    number = [known.index(each) for each in there]
-    numbered = [number[each] for each in images[label][:]]
+    numbered = [numbers[each] for each in images[label][:]]
     return images.remove_columns(label).add_column(label, numbered)
 
 

@@ -10,7 +10,8 @@ import torch
 from datasets import Dataset
 from transformers import AutoImageProcessor, AutoModelForImageClassification
 
-from exrep_hf.data import Preprocessing, names_or_numbers
+from exrep_hf.arguments.class_rule import ClassRule
+from exrep_hf.data import ClassMap, Preprocessing, class_names, label_names, names_or_numbers
 from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification, whole_parameters
 from exrep_hf.report import plot_losses, plot_residuals
@@ -98,14 +99,23 @@ def publish_student(
     )
 
 
-def describe_published(folder: Path, images: Dataset, names: Sequence[str] | None) -> dict[str, Any]:
-    """Return `classification_report`'s figures of the student in a folder, as anybody will load it."""
+def describe_published(folder: Path, images: Dataset, rule: ClassRule) -> dict[str, Any]:
+    """Return `classification_report`'s figures of the student in a folder, as anybody will load it.
+
+    Args:
+        folder: of the student.
+        images: in the columns `image` and `label`.
+        rule: how the classes of images and student are matched.
+    """
     # On the main process alone: ZeRO-3 would split it with processes that are not here.
     with whole_parameters():
         model = AutoModelForImageClassification.from_pretrained(folder)
     preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
-    logits, labels = predict(model, preprocessing, images, ("image", "label"))
-    return classification_report(logits, labels, names_or_numbers(names, logits.shape[1]))
+    numbers = ClassMap(model.config, None, rule, names := label_names(images, "label")).numbers_of_labels(
+        names, "the data set"
+    )
+    logits, labels = predict(model, preprocessing, images, ("image", "label"), numbers=numbers)
+    return classification_report(logits, labels, names_or_numbers(class_names(model.config), logits.shape[1]))
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ import argparse
 import copy
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
@@ -137,6 +138,7 @@ def make_arms(
                 with_changes(args, {key: changes[key] for key in changes.keys() & of_training}),
             )
         )
+    _check_names([*(arm.name for arm in arms), main])
     _check_oracle(arms, data_args, args)
     # A copy: what is chosen for an arm is no setting of the study.
     return [*arms, Arm(main, {}, model_args, data_args, copy.deepcopy(args))]
@@ -156,6 +158,13 @@ def equal_arms(first: Arm, second: Arm) -> bool:
     return (first.model_args, first.data_args) == (second.model_args, second.data_args) and (
         first.args.to_dict() == second.args.to_dict()
     )
+
+
+def _check_names(names: Sequence[str]) -> None:
+    """Make sure that each arm has a folder of its own, also where capitals make no difference."""
+    spelt = [name.casefold() for name in names]
+    if twice := sorted(name for name in names if spelt.count(name.casefold()) > 1):
+        raise ValueError(f"The arms {twice} have one name; expected names that differ in more than capitals.")
 
 
 def _check_oracle(controls: list[Arm], data_args: DataArguments, args: DistillationArguments) -> None:

@@ -76,6 +76,7 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
         args.dataloader_num_workers,
         expected_top1,
         lambda: _measure(teacher, data, settings, expected_top1),
+        data_args.class_rule(),
     )
     _print(_in_words(cache, folder))
     if repo_id is not None and PartialState().is_main_process:
@@ -126,7 +127,7 @@ def _measure(
     args = copy.copy(settings.caching)
     # It would cast the very network that is asked afterwards.
     args.bf16_full_eval = args.fp16_full_eval = False
-    evaluated = evaluate(teacher, images, None, args)
+    evaluated = evaluate(teacher, images, None, args, settings.data)
     # Not the loss, whose last bits depend on the number of processes.
     metrics = {name: evaluated[name] for name in ("accuracy", "top5_accuracy")}
     if expected_top1 is not None and PartialState().is_main_process:

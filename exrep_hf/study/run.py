@@ -8,7 +8,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from exrep_hf.arguments import DistillationArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments
 from exrep_hf.data import Augmentation
 from exrep_hf.data.partition import DataPartition
 from exrep_hf.evaluation import data_gap_recovered, gap_recovered
@@ -22,7 +22,11 @@ Metrics = dict[str, float]
 
 
 def evaluate(
-    student: Classifier, images: Dataset, teacher: TeacherSource | None, args: DistillationArguments
+    student: Classifier,
+    images: Dataset,
+    teacher: TeacherSource | None,
+    args: DistillationArguments,
+    data_args: DataArguments,
 ) -> Metrics:
     """Evaluate a plain classifier: accuracy, loss with the labels, and agreement with the teacher."""
     trainer = DistillationTrainer(
@@ -31,6 +35,7 @@ def evaluate(
         args=labels_only(args),
         eval_dataset=images,
         processing_class=student.processor,
+        classes=data_args.class_rule(),
     )
     return short_names(trainer.evaluate())
 
@@ -58,6 +63,7 @@ def make_trainer(
         eval_dataset=images,
         augmentation=Augmentation.from_arguments(arm.data_args),
         processing_class=start.processor,
+        classes=arm.data_args.class_rule(),
     )
 
 
@@ -86,7 +92,7 @@ def distil(
     }
     if trainer.student.input_distiller is not None:
         plain = Classifier(trainer.whole_student().without_distiller(), start.processor)
-        record["without_distiller"] = {"after": evaluate(plain, images, teacher, arm.args)}
+        record["without_distiller"] = {"after": evaluate(plain, images, teacher, arm.args, arm.data_args)}
     return record, trainer
 
 

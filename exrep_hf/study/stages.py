@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,7 +14,8 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from exrep_hf.arguments import DistillationArguments, ModelArguments
-from exrep_hf.data import Augmentation, Preprocessing, check_class_order, class_names
+from exrep_hf.data import Augmentation, Preprocessing, class_names
+from exrep_hf.data.class_map import Side, numbers_of_each
 from exrep_hf.data.partition import DataPartition
 from exrep_hf.files import replacing
 from exrep_hf.models import ExRepForImageClassification, load_classifier, set_input_size, set_labels
@@ -92,6 +94,7 @@ def train_with_labels(
         train_dataset=dataset,
         augmentation=Augmentation.from_arguments(data.args),
         processing_class=student.processor,
+        classes=data.args.class_rule(),
     )
     trainer.train()
     student.classifier = trainer.whole_student().classifier.eval()
@@ -120,16 +123,12 @@ def load_network(
         pretrained=not from_scratch,
         revision=revision,
     )
-    if classifier.config.num_labels != num_classes and (trained_here or id2label is not None):
-        if not trained_here:
-            raise ValueError(
-                f"{name!r} has {classifier.config.num_labels} classes and the data set has {num_classes}. Take a "
-                "classifier for these classes, or let it be trained on them first (`--teacher_steps`, "
-                "`--student_steps`)."
-            )
+    if trained_here and not _has_these_classes(classifier, data):
         classifier = load_classifier(name, num_classes, id2label, revision=revision, new_head=True)
-    check_class_order(classifier.config, data.names)
-    if id2label is not None and class_names(classifier.config) is None:
+    elif not trained_here and data.names is not None:
+        _check_classes(classifier, name, data)
+    same_number = classifier.config.num_labels == num_classes
+    if id2label is not None and same_number and class_names(classifier.config) is None:
         set_labels(classifier.config, id2label)
     preprocessing = Preprocessing.from_model(classifier)
     if (image_size := model_args.image_size) is not None:
@@ -137,6 +136,31 @@ def load_network(
         preprocessing = dataclasses.replace(preprocessing, height=image_size, width=image_size, resize=image_size)
     _lay_out(classifier, model_args)
     return Classifier(classifier, preprocessing.to_image_processor())
+
+
+def _has_these_classes(classifier: PreTrainedModel, data: DataPartition) -> bool:
+    """Return whether a network that is to be trained here has a head for the data's classes."""
+    names = class_names(classifier.config)
+    if classifier.config.num_labels != data.num_classes or names is None or data.names is None:
+        return classifier.config.num_labels == data.num_classes
+    try:
+        numbers_of_each(Side.of_data("the data set", data.names), Side.of_model("the network", classifier.config))
+    except ValueError:
+        return False
+    return True
+
+
+def _check_classes(classifier: PreTrainedModel, name: str, data: DataPartition) -> None:
+    """Make sure that a trained network knows the data's classes."""
+    assert data.names is not None
+    rule, model = data.args.class_rule(), Side.of_model(repr(name), classifier.config)
+    model = model.called(rule, data.names) if isinstance(rule, Mapping) else model
+    try:
+        numbers_of_each(Side.of_data("the data set", data.names), model, rule)
+    except ValueError as error:
+        raise ValueError(
+            f"{error} Or let the network be trained on these classes first (`--teacher_steps`, `--student_steps`)."
+        ) from error
 
 
 def load_teacher(model_args: ModelArguments, data: DataPartition, kept: Path | None) -> Classifier | None:

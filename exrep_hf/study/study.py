@@ -140,7 +140,7 @@ class Study:
         if PartialState().is_main_process:
             # As `from_pretrained` loads it: half precision of the run does not count.
             _, images = data.parts(self.seeds[0])
-            results["published"] |= describe_published(self.folder, images, data.names)
+            results["published"] |= describe_published(self.folder, images, data.args.class_rule())
             plot_reliability(results["published"]["bins"], self.folder / RELIABILITY_PICTURE)
             write_json(results, self.folder / RESULTS_NAME)
             make_model_card(results, self.model_id).save(self.folder / "README.md")
@@ -177,7 +177,7 @@ class Study:
         self._print(f"teacher {named}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if teacher is not None and settings.model.teacher_steps and not was_trained:
             train_with_labels(
-                teacher, data.train, data, settings.training, settings.model, settings.model.teacher_steps
+                teacher, data.teacher_images, data, settings.training, settings.model, settings.model.teacher_steps
             )
             save_network(teacher, kept)
         return teacher
@@ -230,7 +230,7 @@ class Study:
                 records[arm.name].append(read_run(folder / RUN_NAME, self.arm_settings[arm.name]))
                 continue
             if not shared:
-                shared["before"] = evaluate(start, images, source, arm.args)
+                shared["before"] = evaluate(start, images, source, arm.args, arm.data_args)
                 shared["teacher"] = self._evaluate_teacher(teacher, images, arm)
             records[arm.name].append(self._run_arm(with_folder(arm, folder, seed), start, data, source, shared))
         return start
@@ -310,7 +310,7 @@ class Study:
     def _evaluate_teacher(self, teacher: Classifier | None, images: Dataset, arm: Arm) -> Metrics | None:
         if self.cache is not None:
             return stored_metrics(self.cache, self.settings.data.evaluate_on, len(images))
-        return None if teacher is None else evaluate(teacher, images, None, arm.args)
+        return None if teacher is None else evaluate(teacher, images, None, arm.args, arm.data_args)
 
     def _summarise_teacher(self, teacher: Classifier | None, runs: list[dict[str, Any]]) -> dict[str, Any] | None:
         if self.cache is not None:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
 from exrep_hf.data import DistillationDataset, Preprocessing, ViewPolicy
 from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.data.fingerprint import check_repeatable, fingerprint
@@ -152,6 +153,7 @@ class CachedTeacher:
         num_workers: int = 0,
         expected_top1: float | None = None,
         measure: Callable[[], dict[str, Any]] | None = None,
+        classes: ClassRule | str | Path = "names",
     ) -> "CachedTeacher":
         """Ask a teacher about every view of every image, on all processes, and store what it says.
 
@@ -170,19 +172,21 @@ class CachedTeacher:
             num_workers: processes that prepare images.
             expected_top1: share of the images that the teacher should get right; under half of it is warned about.
             measure: gives what else the manifest's summary holds; called on all processes, if there is work.
+            classes: how the classes of data set and teacher are matched, as in `DistillationTrainer`.
 
         Returns:
             A reader of the folder.
 
         Raises:
-            ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher's answers
+            ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher has other
+                classes; if the teacher's answers
                 are stored already, or not both of logits and features; if the data set augments otherwise or numbers
                 its images otherwise; or if an answer is outside the range of the type.
             OSError: if the disk is full.
         """
         views, storage, provenance = views or ViewPolicy(), storage or Storage(), provenance or Provenance()
         _check_storable(teacher, storage)
-        replayed = images_to_ask_about(teacher, dataset, views)
+        replayed = images_to_ask_about(teacher, dataset, views, read_class_rule(classes))
         check_repeatable(replayed)
         plan = Plan(
             teacher={

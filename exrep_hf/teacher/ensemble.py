@@ -3,12 +3,12 @@
 import math
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from exrep_hf.data import Preprocessing, ViewPolicy, class_names
+from exrep_hf.data import ClassMap, Preprocessing, ViewPolicy, class_names
 from exrep_hf.data.pixels import pixel_names, teacher_pixels, teacher_pixels_name
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.identity import joined_fingerprint
@@ -26,9 +26,10 @@ class TeacherEnsemble:
     Each teacher sees the same view of an image, in its own size and normalisation.
 
     Args:
-        teachers: whatever `DistillationTrainer` takes as a teacher; with the same classes in the same order, and
+        teachers: whatever `DistillationTrainer` takes as a teacher; with the same classes, and
             either all asked at each step or all stored for the same views of the same images.
         weights: what each teacher's logits count, ≥ 0; their sum need not be 1. All the same where not given.
+        classes: how the teachers' classes are matched: by `names`, or by `position` where names don't tell.
 
     Attributes:
         teachers: the sources.
@@ -43,6 +44,7 @@ class TeacherEnsemble:
         self,
         teachers: Sequence[TeacherSource | nn.Module | str | os.PathLike[str]],
         weights: Sequence[float] | None = None,
+        classes: Literal["names", "position"] = "names",
     ) -> None:
         self.teachers = tuple(source for teacher in teachers if (source := as_teacher(teacher)) is not None)
         if not self.teachers or len(self.teachers) != len(teachers):
@@ -51,7 +53,7 @@ class TeacherEnsemble:
                 "and no None. Pass the teachers to be asked."
             )
         self.weights = _normalised(weights, len(self.teachers))
-        _check_classes(self.teachers)
+        self._classes = _match_classes(self.teachers, classes)
         _check_views(self.teachers)
 
     @property
@@ -118,7 +120,11 @@ class TeacherEnsemble:
         """
         batches = self._batches(batch)
         answers = [teacher(own, temperature=temperature) for teacher, own in zip(self.teachers, batches, strict=True)]
-        logits = [answer.logits for answer in answers if answer.logits is not None]
+        logits = [
+            classes.in_students_order(answer.logits)
+            for classes, answer in zip(self._classes, answers, strict=True)
+            if answer.logits is not None
+        ]
         features = [answer.features for answer in answers if answer.features is not None]
         weighted = [weight * each for weight, each in zip(self.weights, logits, strict=False)]
         return TeacherOutput(
@@ -152,25 +158,20 @@ def _normalised(weights: Sequence[float] | None, count: int) -> tuple[float, ...
     return tuple(weight / math.fsum(given) for weight in given)
 
 
-def _check_classes(teachers: Sequence[TeacherSource]) -> None:
-    named: tuple[int, list[str]] | None = None
+def _match_classes(teachers: Sequence[TeacherSource], rule: Literal["names", "position"]) -> list[ClassMap]:
+    """Find the classes of the first teacher that names them among those of each other one."""
+    first = next((teacher for teacher in teachers if class_names(teacher)), teachers[0])
+    maps = []
     for place, teacher in enumerate(teachers):
-        if teacher.num_labels != teachers[0].num_labels:
+        if teacher.num_labels != first.num_labels:
             raise ValueError(
-                f"Teacher {place} of the ensemble has {_in_words(teacher.num_labels)} and teacher 0 has "
-                f"{_in_words(teachers[0].num_labels)}; expected the same classes. Leave one of them out."
+                f"Teacher {place} of the ensemble has {_in_words(teacher.num_labels)} and teacher "
+                f"{teachers.index(first)} has {_in_words(first.num_labels)}; expected the same classes. Leave one of "
+                "them out."
             )
-        names = class_names(teacher)
-        if names is None:
-            continue
-        first, first_names = named = named or (place, names)
-        if names != first_names:
-            number = next(n for n, pair in enumerate(zip(first_names, names, strict=True)) if pair[0] != pair[1])
-            raise ValueError(
-                f"Class {number} is {first_names[number]!r} to teacher {first} of the ensemble and {names[number]!r} "
-                f"to teacher {place}; expected the same names in the same order. If only the names differ, set "
-                "`id2label` of one to the other's."
-            )
+        called = (f"teacher {teachers.index(first)} of the ensemble", f"teacher {place} of the ensemble")
+        maps.append(ClassMap(first, None if teacher.num_labels is None else teacher, rule, called=called))
+    return maps
 
 
 def _in_words(num_labels: int | None) -> str:

@@ -14,22 +14,21 @@ from transformers.image_processing_utils import BaseImageProcessor
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import (
     Augmentation,
+    ClassMap,
     DistillationDataset,
     Mixing,
     Preprocessing,
     ViewPolicy,
     ViewTransform,
-    check_class_order,
     check_items,
     check_labels,
     find_columns,
-    label_names,
 )
 from exrep_hf.data.checks import is_map_style
-from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
 from exrep_hf.data.pixels import teacher_pixels
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
+from exrep_hf.training.classes import names_of_data
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +39,14 @@ class DataPreparation:
     Args:
         preprocessing: how the student wants its images; None where that is not known.
         teacher: the teacher, if there is one.
-        classes: the student's configuration: how many classes it has, and their names.
+        classes: which class of a data set is which of the student's.
     """
 
-    def __init__(
-        self, preprocessing: Preprocessing | None, teacher: TeacherSource | None, classes: HasClasses
-    ) -> None:
+    def __init__(self, preprocessing: Preprocessing | None, teacher: TeacherSource | None, classes: ClassMap) -> None:
         self.preprocessing = preprocessing
         self.teacher = teacher
         self.classes = classes
-        self.num_labels = classes.num_labels or 0
+        self.num_labels = classes.student.count
 
     def for_training(
         self, dataset: Any, args: DistillationArguments, augmentation: Augmentation | Literal["preset"] | None
@@ -73,7 +70,7 @@ class DataPreparation:
             augmentation = self._usual_augmentation(args)
         views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)
         needed = self._needed_keys(args)
-        dataset = self._with_transform(dataset, views.augmentation, views.reference)
+        dataset = self._with_transform(dataset, "train_dataset", views.augmentation, views.reference)
         if is_map_style(dataset):
             dataset = SeededDataset(dataset, views.seed)
         check_items(dataset, needed, self.num_labels)
@@ -118,27 +115,45 @@ class DataPreparation:
         """
         if isinstance(dataset, dict):
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
-        dataset = self._with_transform(dataset, None, None)
+        dataset = self._with_transform(dataset, "eval_dataset", None, None)
         check_items(dataset, (), self.num_labels, name="eval_dataset")
         return dataset
 
-    def _with_transform(self, dataset: Any, augmentation: Augmentation | None, reference: Preprocessing | None) -> Any:
+    def _with_transform(
+        self, dataset: Any, what: str, augmentation: Augmentation | None, reference: Preprocessing | None
+    ) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
+        names = names_of_data(dataset)
+        numbers = self.classes.numbers_of_labels(names, f"`{what}`")
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
+            _check_as_they_are(numbers, names, what)
             return dataset
         if "pixel_values" in dataset.column_names:
+            _check_as_they_are(numbers, names, what)
             return dataset.with_format("torch")
         image_column, label_column = find_columns(dataset)
         if label_column is not None:
-            check_labels(dataset, label_column, self.num_labels)
-            check_class_order(self.classes, label_names(dataset, label_column))
+            check_labels(dataset, label_column, self.num_labels if names is None else len(names))
         if self.preprocessing is None:
             raise ValueError(
                 "How the student wants its images is not known. Pass its image processor as `processing_class`."
             )
         teachers = () if self.teacher is None else known_preprocessing(self.teacher)
         transform = ViewTransform(self.preprocessing, teachers, augmentation, reference)
-        return DistillationDataset(dataset, transform, image_column, label_column)
+        return DistillationDataset(dataset, transform, image_column, label_column, numbers)
+
+
+def _check_as_they_are(numbers: tuple[int, ...] | None, names: list[str] | None, what: str) -> None:
+    """Make sure that labels which are taken as items hold them are the student's numbers."""
+    for number, own in enumerate(numbers or ()):
+        if number != own:
+            assert names is not None
+            raise ValueError(
+                f"The class {names[number]!r} has number {number} in `{what}` and number {own} in the student, and "
+                "labels of such a data set are taken as its items hold them. Number them as the student does "
+                "(`dataset.align_labels_with_mapping(student.config.label2id, …)`, or `target_transform`), or pass an "
+                "HF `Dataset` of images without a transform."
+            )
 
 
 def _replayed(dataset: Any, views: ViewPolicy, num_labels: int | None) -> ReplayedDataset:

@@ -5,7 +5,6 @@ from typing import Any
 from transformers import PreTrainedModel
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.data import check_same_classes
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.teacher import TeacherSource, check_answers, check_apart
 
@@ -50,8 +49,6 @@ def check_roles(
 
 
 def _check_teacher(student: ExRepForImageClassification, teacher: TeacherSource, args: DistillationArguments) -> None:
-    if teacher.num_labels is not None:
-        check_same_classes(student.config, teacher)
     check_apart(student, teacher)
     if args.needs_teacher:
         check_answers(teacher, bool(args.kd_weight), args.needs_features)

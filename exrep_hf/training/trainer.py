@@ -22,12 +22,15 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
 from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, as_teacher
+from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
+from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.default_settings import complete, preset_notes
 from exrep_hf.training.inputs import DataPreparation, number_of, student_preprocessing, training_labels
 from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes, tell_processes
@@ -67,6 +70,8 @@ class DistillationTrainer(StudentTrainer):
         callbacks: as in the Trainer.
         optimizers: as in the Trainer.
         preprocess_logits_for_metrics: as in the Trainer.
+        classes: how classes of data, teacher and student are matched: by `names`, by `position` where names don't
+            tell, or by a mapping from the teacher's names to those of the data (or the path of a JSON file of one).
 
     Raises:
         ValueError: before training, for data, labels, teacher and student that don't fit each other.
@@ -91,6 +96,7 @@ class DistillationTrainer(StudentTrainer):
         callbacks: list[TrainerCallback] | None = None,
         optimizers: tuple[Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
+        classes: ClassRule | str | os.PathLike[str] = "names",
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
@@ -99,8 +105,10 @@ class DistillationTrainer(StudentTrainer):
         preprocessing = student_preprocessing(student, processing_class)
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()
-        self._data = DataPreparation(preprocessing, self.teacher, student.config)
-        notes = preset_notes(student, augmentation, args)
+        rule, names = read_class_rule(classes), names_of_data(train_dataset)
+        self.classes, told = match_classes(student, self.teacher, args, rule, names)
+        self._data = DataPreparation(preprocessing, self.teacher, self.classes)
+        notes = [*preset_notes(student, augmentation, args), *told]
         train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation)
         chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
         args = chosen.args
@@ -156,8 +164,28 @@ class DistillationTrainer(StudentTrainer):
     def prepare_training(self) -> None:
         """Say how many processes train, and start with an empty logging window."""
         tell_processes(self.args)
+        self._look_at_teacher()
         super().prepare_training()
         self._train_meters.clear()
+
+    def _look_at_teacher(self) -> None:
+        """Say how the teacher does on some training images, as it will be asked about them, or refuse it."""
+        labels = training_labels(self.train_dataset)
+        if not self.args.kd_weight or self.teacher is None or labels is None:
+            return
+        rows = rows_to_look_at(labels)
+        look = look_at_answers(rows, labels, self._answers_of_rows, self.args.train_batch_size) if rows else None
+        message = told(look, self._data.num_labels)
+        if self.is_world_process_zero():
+            print(message, flush=True)
+
+    def _answers_of_rows(self, rows: list[int]) -> tuple[Tensor, Tensor | None]:
+        """Return the teacher's logits about training images, and their labels, `(batch, …)`."""
+        batch = self.data_collator([self.train_dataset[row] for row in rows])  # type: ignore[index]
+        batch = {name: value.to(self.args.device) for name, value in batch.items()}
+        logits = self.ask_teacher(batch, training=True).logits
+        assert logits is not None
+        return logits, batch.get("labels")
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
         """Get the teacher's answer; an empty one where it is not needed or not available."""
@@ -166,7 +194,10 @@ class DistillationTrainer(StudentTrainer):
             return TeacherOutput()
         # The Trainer's autocast covers the trained module alone.
         with torch.no_grad(), self.accelerator.autocast():
-            return self.teacher(batch, temperature=self.args.temperature)
+            answer = self.teacher(batch, temperature=self.args.temperature)
+        if answer.logits is None or not self.classes.has_teacher:
+            return TeacherOutput(features=answer.features)
+        return TeacherOutput(logits=self.classes.in_students_order(answer.logits), features=answer.features)
 
     def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
         answer = self.ask_teacher(batch, training=model.training)
@@ -274,6 +305,7 @@ class DistillationTrainer(StudentTrainer):
             "training_images": len(self.train_dataset) if isinstance(self.train_dataset, Sized) else None,
             "content_of_images": fingerprint(self.train_dataset),
             "classes": self._data.num_labels,
+            "teacher_classes": self.classes.teacher_fingerprint,
             "teacher": None if self.teacher is None else self.teacher.fingerprint,
             "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
         }

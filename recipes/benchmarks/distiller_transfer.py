@@ -18,6 +18,7 @@ from datasets import Dataset
 from transformers import set_seed
 
 from exrep_hf import DistillationArguments, DistillationTrainer, DistillerAugment, ExRepForImageClassification
+from exrep_hf.command_line import run_command
 from exrep_hf.data import Preprocessing, load_digits, split_public_private
 from exrep_hf.evaluation import mean_and_deviation
 from exrep_hf.files import write_json
@@ -48,7 +49,8 @@ def accuracy(distiller: ExRepForImageClassification, p: float, seed: int, args: 
     digits = load_digits()
     public, _ = split_public_private(digits["train"], len(digits["train"]) - args.num_public, seed, "label")
     set_seed(seed)
-    student = load_classifier(args.student, num_labels=10, pretrained=False)
+    names = dict(enumerate(digits["train"].features["label"].names))
+    student = load_classifier(args.student, id2label=names, pretrained=False)
     set_input_size(student.config, SIZE)
     preprocessing = Preprocessing.from_model(student)
     trainer = DistillationTrainer(
@@ -111,4 +113,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

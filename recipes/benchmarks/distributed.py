@@ -26,6 +26,7 @@ from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification
+from exrep_hf.command_line import run_command
 from exrep_hf.files import write_json
 from exrep_hf.losses.memory_bank import MemoryBank
 from exrep_hf.models import load_classifier
@@ -170,4 +171,4 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -17,6 +17,7 @@ from typing import Any
 from transformers import set_seed
 
 from exrep_hf.cli import parse_settings
+from exrep_hf.command_line import run_command
 from exrep_hf.data.partition import load_partition
 from exrep_hf.files import write_json
 from exrep_hf.report import RESULTS_NAME, plot_sizes, sizes_table
@@ -122,4 +123,4 @@ def collect(args: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -26,6 +26,7 @@ import torch
 from torch.utils.data import Dataset
 
 from exrep_hf import CachedTeacher, DistillationArguments, DistillationTrainer, OnlineTeacher
+from exrep_hf.command_line import run_command
 from exrep_hf.data import Preprocessing, ViewPolicy
 from exrep_hf.evaluation import count_macs
 from exrep_hf.files import write_json
@@ -281,4 +282,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -13,14 +13,14 @@ from exrep_hf.arguments.preset import DEFAULT_PRESET, preset_names, read_preset
 @pytest.mark.parametrize(
     ("name", "value", "message"),
     [
-        ("kd_weight", -0.1, r"`kd_weight` is -0.1; expected a weight ≥ 0"),
+        ("kd_weight", -0.1, r"`kd_weight` is -0.1; expected a finite number ≥ 0"),
         ("critic_weight", -1, r"`critic_weight` is -1"),
-        ("temperature", 0.0, r"`temperature` is 0.0; expected a temperature > 0"),
+        ("temperature", 0.0, r"`temperature` is 0.0; expected a finite number > 0"),
         ("crd_temperature", -0.07, r"`crd_temperature` is -0.07"),
         ("momentum", 1.0, r"`momentum` is 1.0; expected a number in \[0, 1\)"),
         ("momentum", -0.1, r"`momentum` is -0.1"),
         ("num_negatives", 0, r"`num_negatives` is 0; expected a whole number ≥ 1"),
-        ("mixup", -1.0, r"`mixup` is -1.0; expected an α ≥ 0"),
+        ("mixup", -1.0, r"`mixup` is -1.0; expected a finite number ≥ 0"),
         ("cutmix", float("inf"), r"`cutmix` is inf"),
         ("crd_weight", 0.8, r"`crd_weight` is 0.8 with `mixup` 1.0, `cutmix` 1.0; expected one or the other"),
         ("distiller_share", 0.0, r"`distiller_share` is 0.0; expected a share in \(0, 1\]"),
@@ -112,7 +112,7 @@ def test_untrained_networks() -> None:
         ModelArguments(student_steps=-1)
     with pytest.raises(ValueError, match="`distiller` is 'heavy'; expected one of"):
         ModelArguments(distiller="heavy")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`image_size` is 4; expected ≥ 8"):
+    with pytest.raises(ValueError, match="`image_size` is 4; expected a whole number ≥ 8"):
         ModelArguments(image_size=4)
 
 
@@ -126,7 +126,7 @@ def test_untrained_networks() -> None:
         ({"hflip": 1.5}, "`hflip` is 1.5"),
         ({"validation_fraction": 0.0}, "`validation_fraction` is 0.0"),
         ({"max_train_samples": 0}, "`max_train_samples` is 0"),
-        ({"num_public": 1}, "`num_public` is 1; expected ≥ 2 images"),
+        ({"num_public": 1}, "`num_public` is 1; expected a whole number ≥ 2"),
         ({"num_public": 5, "private_fraction": 0.5}, "`private_fraction` is 0.5 and `num_public` is 5; expected one"),
         ({"train_on": "private"}, "`train_on` is 'private'"),
         ({"evaluate_on": "train"}, "`evaluate_on` is 'train'"),
@@ -146,7 +146,7 @@ def test_controls_in_yaml() -> None:
     assert StudyArguments(controls="none").controls == StudyArguments(controls={}).controls == {}
     assert StudyArguments(controls="[ce, kd]").controls == {"ce": None, "kd": None}
     assert StudyArguments(controls="ce").controls == {"ce": None}
-    with pytest.raises(ValueError, match=r"`controls` is '\{kd: '; expected YAML"):
+    with pytest.raises(ValueError, match=r"`controls`, '\{kd: ', can't be read as YAML"):
         StudyArguments(controls="{kd: ")
     with pytest.raises(ValueError, match="`controls.kd` is 0; expected a mapping from setting to value"):
         StudyArguments(controls={"kd": 0})

@@ -33,10 +33,31 @@ def test_validation_is_part_of_the_public_images() -> None:
     """Settings chosen on test images would be tuned to them."""
     args: dict[str, Any] = {"dataset": "digits", "private_fraction": 0.9}
     whole, test = load_partition(DataArguments(**args)).parts(3)
-    rest, held_out = load_partition(DataArguments(**args, evaluate_on="validation")).parts(3)
-    assert pixels(rest) | pixels(held_out) == pixels(whole)
-    assert not pixels(rest) & pixels(held_out)
+    data = load_partition(DataArguments(**args, evaluate_on="validation"))
+    rest, held_out = data.parts(3)
+    assert (len(rest), len(held_out), data.num_private(3)) == (len(whole) - 41, 41, 1213)
     assert not pixels(held_out) & pixels(test)
+
+
+@pytest.mark.parametrize(
+    "part", [{}, {"private_fraction": 0.5}, {"num_public": 300}, {"num_public": 300, "validation_fraction": 0.6667}]
+)
+def test_nobody_trains_on_validation_images(part: dict[str, Any]) -> None:
+    """Teacher and oracle too: one that knows them by heart is judged too well, whichever seed drew them."""
+    data = load_partition(DataArguments(dataset="digits", evaluate_on="validation", **part))
+    judged = [data.parts(seed)[1] for seed in range(3)]
+    assert [pixels(each) for each in judged] == [pixels(judged[0])] * 3
+    # Scans that are there twice are no leak of the split.
+    twice = pixels(judged[0]) & pixels(data.teacher_images)
+    assert len(twice) <= 1 and len(data.teacher_images) == len(data.train) - len(judged[0])
+    for seed in range(3):
+        public, _ = data.parts(seed)
+        everything = data.training_images(seed, DataArguments(train_on="all"))
+        assert len(everything) == len(public) + data.num_private(seed) == len(data.teacher_images)
+        assert pixels(everything) == pixels(data.teacher_images)
+    public_images = len(public) + len(judged[0])
+    assert public_images == part.get("num_public", len(data.train) - data.num_private(0))
+    assert len(judged[0]) == pytest.approx(part.get("validation_fraction", 0.3) * public_images, abs=1)
 
 
 @pytest.fixture

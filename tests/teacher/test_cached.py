@@ -269,7 +269,7 @@ def test_items_that_are_not_made_again_are_refused(teacher: OnlineTeacher, tmp_p
 def pictures(count: int = 6) -> datasets.Dataset:
     rng = np.random.default_rng(3)
     made = [Image.fromarray(rng.integers(0, 256, (20, 24, 3), dtype=np.uint8)) for _ in range(count)]
-    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(num_classes=3))
+    features = datasets.Features(image=datasets.Image(), label=datasets.ClassLabel(names=["a", "b", "c"]))
     return datasets.Dataset.from_dict({"image": made, "label": [row % 3 for row in range(count)]}, features=features)
 
 

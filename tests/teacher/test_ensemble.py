@@ -18,6 +18,7 @@ from exrep_hf.data import (
     collate_distillation,
 )
 from exrep_hf.data.datasets import ReplayedDataset
+from exrep_hf.data.pixels import teacher_pixels_name
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherEnsemble
 from exrep_hf.teacher.cache import Storage
 from tests.teacher.test_cached import Rows, pictures
@@ -118,19 +119,31 @@ def test_weights_that_weigh_nothing(weights: list[float], message: str, members:
         TeacherEnsemble(members, weights)
 
 
+def test_classes_in_another_order(members: list[OnlineTeacher]) -> None:
+    """The mean is of what the teachers say of the same class, in the order of the first."""
+    other = OnlineTeacher(members[0].model, SMALL.to_image_processor())
+    other.id2label = dict(enumerate("cab"))
+    pixels = torch.randn(2, 3, 16, 16)
+    both = TeacherEnsemble([members[0], other])
+    answer = both({teacher_pixels_name(place, 2): pixels for place in range(2)}).logits
+    own = members[0]({"pixel_values": pixels}).logits
+    assert answer is not None and own is not None
+    assert torch.allclose(answer, (own + own[:, [1, 2, 0]]) / 2, atol=1e-6)
+
+
 def test_members_that_don_t_fit(members: list[OnlineTeacher], tmp_path: Path) -> None:
     """The mean of different classes, or of answers to different views, is noise."""
     with pytest.raises(ValueError, match="`teachers` holds 0 teachers"):
         TeacherEnsemble([])
     with pytest.raises(ValueError, match="Teacher 1 of the ensemble has 4 classes and teacher 0 has 3 classes"):
         TeacherEnsemble([members[0], member(3, 6, SMALL, "abcd")])
-    with pytest.raises(ValueError, match="Class 1 is 'b' to teacher 0 of the ensemble and 'c' to teacher 1"):
-        TeacherEnsemble([members[0], member(3, 6, SMALL, "acb")])
+    with pytest.raises(ValueError, match="Teacher 0 of the ensemble has 1 of 3 .* teacher 1 of the ensemble .* 'c'"):
+        TeacherEnsemble([members[0], member(3, 6, SMALL, "abd")])
     nameless = member(3, 6, SMALL)
     nameless.id2label = None
-    with pytest.raises(ValueError, match="Class 1 is 'b' to teacher 1 of the ensemble and 'c' to teacher 2"):
-        TeacherEnsemble([nameless, members[0], member(3, 6, SMALL, "acb")])
-    assert TeacherEnsemble([nameless, members[0]]).id2label == {0: "a", 1: "b", 2: "c"}
+    with pytest.raises(ValueError, match="Teacher 0 of the ensemble has 3 classes without names, and teacher 1"):
+        TeacherEnsemble([nameless, members[0]])
+    assert TeacherEnsemble([nameless, members[0]], classes="position").id2label == {0: "a", 1: "b", 2: "c"}
     stored = CachedTeacher.write(members[0], Rows(), tmp_path / "a")
     with pytest.raises(ValueError, match="Teacher 1 of the ensemble can be queried on the views .*on any image"):
         TeacherEnsemble([members[1], stored])

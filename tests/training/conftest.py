@@ -127,7 +127,16 @@ def make_trainer(
     """Builds a trainer; keywords of the trainer go to it, all others are arguments of training."""
 
     def make(**changes: Any) -> DistillationTrainer:
-        own = {"model", "teacher", "train_dataset", "eval_dataset", "augmentation", "optimizers", "callbacks"}
+        own = {
+            "model",
+            "teacher",
+            "train_dataset",
+            "eval_dataset",
+            "augmentation",
+            "optimizers",
+            "callbacks",
+            "classes",
+        }
         given: dict[str, Any] = {
             "model": changes["model"] if "model" in changes else make_student(),
             "teacher": teacher,

@@ -4,7 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import datasets
-import pytest
 import torch
 
 
@@ -29,15 +28,3 @@ def test_tensors_in_an_hf_data_set(make_trainer: Callable[..., Any], make_rows: 
     columns = {key: [rows[row][key] for row in range(6)] for key in ("pixel_values", "labels", "sample_index")}
     trainer = make_trainer(train_dataset=datasets.Dataset.from_dict(columns))
     trainer.train()
-
-
-def test_class_names_in_another_order(make_trainer: Callable[..., Any], make_images: Callable[..., Any]) -> None:
-    """The same classes in another order train on wrong labels, without an error anywhere."""
-    images = make_images(8)
-    names = images.features["label"].names or [str(number) for number in range(images.features["label"].num_classes)]
-    images = images.cast_column("label", datasets.ClassLabel(names=[f"c{name}" for name in names]))
-    trainer = make_trainer()
-    student = trainer.student
-    student.config.id2label = {number: f"c{name}" for number, name in enumerate(reversed(names))}
-    with pytest.raises(ValueError, match="in another order"):
-        make_trainer(model=student, train_dataset=images)

@@ -1,26 +1,33 @@
 """A data set's views, as a teacher wants to see them."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import datasets
 
-from exrep_hf.data import DistillationDataset, ViewPolicy, ViewTransform, find_columns
+from exrep_hf.arguments.class_rule import ClassRule
+from exrep_hf.data import DistillationDataset, ViewPolicy, ViewTransform, find_columns, label_names
 from exrep_hf.data.checks import is_map_style
+from exrep_hf.data.class_map import Side, numbers_of_each
 from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.teacher.requirements import known_preprocessing
 from exrep_hf.teacher.source import TeacherSource
 
 
-def images_to_ask_about(teacher: TeacherSource, dataset: Any, views: ViewPolicy) -> ReplayedDataset:
+def images_to_ask_about(
+    teacher: TeacherSource, dataset: Any, views: ViewPolicy, rule: ClassRule = "names"
+) -> ReplayedDataset:
     """Return the views of a data set, prepared for a teacher alone.
 
     Args:
         teacher: who will be asked.
         dataset: an HF `Dataset` of images, one that was prepared for a student, or a map-style data set of tensors.
         views: which views.
+        rule: how the classes of data set and teacher are matched.
 
     Raises:
-        ValueError: if the data set has no rows, augments otherwise, or can't be prepared for this teacher.
+        ValueError: if the data set has no rows, augments otherwise, has other classes, or can't be prepared for this
+            teacher.
     """
     if not is_map_style(dataset):
         raise ValueError(
@@ -34,13 +41,27 @@ def images_to_ask_about(teacher: TeacherSource, dataset: Any, views: ViewPolicy)
                 f"{views.augmentation}, as `views` says. Pass the HF `Dataset` itself."
             )
         columns = (dataset.image_column, dataset.label_column)
-        dataset = DistillationDataset(dataset.rows, _transform(teacher, views), *columns)
+        numbers = _numbers(teacher, dataset.rows, dataset.label_column, rule)
+        dataset = DistillationDataset(dataset.rows, _transform(teacher, views), *columns, numbers)
     elif isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom":
         if "pixel_values" in dataset.column_names:
             dataset = dataset.with_format("torch")
         else:
-            dataset = DistillationDataset(dataset, _transform(teacher, views), *find_columns(dataset))
+            image, label = find_columns(dataset)
+            numbers = _numbers(teacher, dataset, label, rule)
+            dataset = DistillationDataset(dataset, _transform(teacher, views), image, label, numbers)
     return ReplayedDataset(dataset, views, teacher.num_labels)
+
+
+def _numbers(
+    teacher: TeacherSource, rows: datasets.Dataset, label: str | None, rule: ClassRule
+) -> tuple[int, ...] | None:
+    """Return the teacher's number of each class: its answers are compared with labels."""
+    if label is None or teacher.num_labels is None or (names := label_names(rows, label)) is None:
+        return None
+    side = Side.of_model("the teacher", teacher)
+    side = side.called(rule) if isinstance(rule, Mapping) else side
+    return numbers_of_each(Side.of_data("the data set", names), side, rule)
 
 
 def _transform(teacher: TeacherSource, views: ViewPolicy) -> ViewTransform:

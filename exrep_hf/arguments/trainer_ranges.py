@@ -1,0 +1,36 @@
+"""Settings of the Trainer that would fail late, or train towards nothing, and that it takes as they are."""
+
+from pathlib import Path
+
+from transformers import TrainingArguments
+
+from exrep_hf.arguments.ranges import require, require_number
+
+
+def check_trainer_settings(args: TrainingArguments) -> None:
+    """Make sure that the Trainer's own settings are in their ranges.
+
+    Raises:
+        ValueError: naming the setting, what it is, and what was expected.
+    """
+    require_number("learning_rate", args.learning_rate, 0, above=True, optional=True)
+    require_number("num_train_epochs", args.num_train_epochs, 0, above=True, optional=True)
+    for name in ("weight_decay", "max_grad_norm"):
+        require_number(name, getattr(args, name), 0, optional=name == "max_grad_norm")
+    require_number("adam_epsilon", args.adam_epsilon, 0, above=True)
+    for name in ("adam_beta1", "adam_beta2"):
+        value = getattr(args, name)
+        require(isinstance(value, int | float) and 0 <= value < 1, name, value, "a number in [0, 1)")
+    steps = args.max_steps
+    require(isinstance(steps, int) and (steps == -1 or steps >= 1), "max_steps", steps, "≥ 1, or -1: none are given")
+    for name in ("per_device_train_batch_size", "per_device_eval_batch_size", "gradient_accumulation_steps"):
+        require_number(name, getattr(args, name), 1, whole=True)
+    for name in ("logging_steps", "eval_steps", "save_steps"):
+        # The Trainer's own check of these comes after a teacher was trained.
+        require_number(name, getattr(args, name), 0, above=True, optional=name == "eval_steps")
+    require_number("warmup_steps", args.warmup_steps or 0, 0)
+    require_number("seed", args.seed, 0, 2**32 - 1, whole=True)
+    require_number("data_seed", args.data_seed, 0, 2**32 - 1, whole=True, optional=True)
+    require_number("dataloader_num_workers", args.dataloader_num_workers, 0, whole=True)
+    if args.output_dir is not None and Path(args.output_dir).expanduser().is_file():
+        raise ValueError(f"`output_dir` is {args.output_dir!r}, which is a file; expected a folder, or a new name.")

@@ -1,0 +1,236 @@
+"""Which class of one is which of another: data, teacher and student."""
+
+import difflib
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from exrep_hf.arguments.class_rule import ClassRule
+from exrep_hf.data.class_names import numbers_by_name
+from exrep_hf.data.classes import HasClasses, class_names
+
+_NAMED = 5
+REMEDY = (
+    "Where their numbers mean the same all the same, say `classes='position'`; else give `classes` a mapping from the "
+    "model's names to those of the data."
+)
+
+
+@dataclass(frozen=True)
+class Side:
+    """Somebody's classes.
+
+    Attributes:
+        what: who it is, for messages.
+        count: how many there are.
+        names: in the order of their numbers; None where they have none.
+    """
+
+    what: str
+    count: int
+    names: tuple[str, ...] | None
+
+    @classmethod
+    def of_model(cls, what: str, model: HasClasses) -> "Side":
+        """Return a model's classes; transformers' placeholders (`LABEL_0` …) are no names."""
+        names = class_names(model)
+        return cls(what, model.num_labels or 0, None if names is None else tuple(names))
+
+    @classmethod
+    def of_data(cls, what: str, names: Sequence[str]) -> "Side":
+        """Return a data set's classes."""
+        return cls(what, len(names), tuple(names))
+
+    def called(self, mapping: Mapping[str, str], known: Sequence[str] = ()) -> "Side":
+        """Return the same classes by the names that a mapping has for them, unless they are `known` as they are."""
+        names = self.names_or_placeholders
+        renamed = tuple(name if name in known else mapping.get(name, name) for name in names)
+        return self if renamed == names else Side(self.what, self.count, renamed)
+
+    @property
+    def names_or_placeholders(self) -> tuple[str, ...]:
+        """What transformers calls the classes where they have no names."""
+        return self.names or tuple(f"LABEL_{number}" for number in range(self.count))
+
+
+class ClassMap:
+    """One meaning for the classes of data, student and teacher: by name, or by what the user says.
+
+    Args:
+        student: whose numbers labels get.
+        teacher: whose answers are put into the student's order; None: there is none, or it gives no logits.
+        rule: how classes are matched.
+        names: of the data that are trained on; None where they have none.
+        called: what messages call student and teacher.
+
+    Attributes:
+        teacher_columns: for each class of the student its number in the teacher's answers; None: the same number.
+        has_teacher: whether a teacher's logits have a meaning to the student.
+
+    Raises:
+        ValueError: if a class of the student is not found among the teacher's, or nothing tells which it is.
+    """
+
+    def __init__(
+        self,
+        student: HasClasses,
+        teacher: HasClasses | None = None,
+        rule: ClassRule = "names",
+        names: Sequence[str] | None = None,
+        called: tuple[str, str] = ("the student", "the teacher"),
+    ) -> None:
+        self.rule = rule
+        self.student = Side.of_model(called[0], student)
+        there = None if teacher is None else Side.of_model(called[1], teacher)
+        if isinstance(rule, Mapping):
+            if there is not None:
+                _check_mapping(rule, self.student, there, names)
+                there = there.called(rule)
+            self.student = self.student.called(rule, names or ())
+        self.teacher_columns = None if there is None else numbers_of_each(self.student, there, rule)
+        self._columns: Tensor | None = None
+        self.has_teacher = there is not None
+
+    @property
+    def teacher_fingerprint(self) -> str | None:
+        """A short name for `teacher_columns`; None where these are the student's numbers."""
+        if self.teacher_columns is None:
+            return None
+        return hashlib.sha256(repr(self.teacher_columns).encode()).hexdigest()[:16]
+
+    def numbers_of_labels(self, names: Sequence[str] | None, what: str) -> tuple[int, ...] | None:
+        """Return the student's number of each class of a data set; None: the same number, as where it has no names.
+
+        Raises:
+            ValueError: if the student does not know a class.
+        """
+        return None if names is None else numbers_of_each(Side.of_data(what, names), self.student, self.rule)
+
+    def in_students_order(self, logits: Tensor) -> Tensor:
+        """Return a teacher's logits `(batch, its classes)` as `(batch, num_labels)`, the student's classes alone."""
+        if self.teacher_columns is None:
+            return logits
+        if self._columns is None or self._columns.device != logits.device:
+            # Kept there: it would be copied, and waited for, at each step.
+            self._columns = torch.tensor(self.teacher_columns, device=logits.device)
+        return logits.index_select(-1, self._columns)
+
+
+def numbers_of_each(some: Side, others: Side, rule: ClassRule = "names") -> tuple[int, ...] | None:
+    """Return the number that each class of one side has on another; None: the same.
+
+    Args:
+        some: each of these has to be among the others.
+        others: may be more.
+        rule: `position` counts where names don't tell; names of a mapping have their new names already.
+
+    Raises:
+        ValueError: if that can't be told.
+    """
+    if rule == "position" and not _all_known(some, others):
+        _check_positions(some, others)
+        return None
+    if some.names is None or others.names is None:
+        if some.names is None and others.names is None:
+            if some.count != others.count:
+                raise ValueError(
+                    f"{_first(some)} has {some.count} classes and {others.what} has {others.count}, and neither has "
+                    "names to match them by; expected the same classes. Give the models `id2label`, or take models "
+                    "for the same classes."
+                )
+            return None
+        nameless, named = (some, others) if some.names is None else (others, some)
+        assert named.names is not None
+        raise ValueError(
+            f"{_first(nameless)} has {nameless.count} classes without names, and {named.what} calls its {named.count} "
+            f"classes {_quoted(named.names)}: nothing tells which is which. Give it `id2label`. {REMEDY}"
+        )
+    found = numbers_by_name(some.names, others.names)
+    _check_found(some, others, found)
+    numbers = tuple(places[0] for places in found)
+    twice = next((number for number in numbers if numbers.count(number) > 1), None) if _repeats(numbers) else None
+    if twice is not None:
+        both = [name for name, number in zip(some.names, numbers, strict=True) if number == twice]
+        raise ValueError(
+            f"{_first(some)} has the classes {_quoted(both)}, one to {others.what}: {others.names[twice]!r}. "
+            f"Expected each to be a class of its own. {REMEDY}"
+        )
+    return None if numbers == tuple(range(others.count)) else numbers
+
+
+def _repeats(numbers: Sequence[int]) -> bool:
+    return len(set(numbers)) < len(numbers)
+
+
+def _check_found(some: Side, others: Side, found: list[list[int]]) -> None:
+    assert some.names is not None and others.names is not None
+    if missing := [name for name, places in zip(some.names, found, strict=True) if not places]:
+        raise ValueError(
+            f"{_first(some)} has {len(missing)} of {some.count} classes that {others.what} does not know: "
+            f"{_with_nearest(missing, others.names)}; {others.what} has {others.count}: {_quoted(others.names)}. "
+            f"Expected the same names, whatever their order, case and separators. {REMEDY}"
+        )
+    for name, places in zip(some.names, found, strict=True):
+        if len(places) > 1:
+            several = ", ".join(f"{others.names[place]!r} (class {place})" for place in places[:_NAMED])
+            raise ValueError(
+                f"The class {name!r} of {some.what} could be any of {several} of {others.what}; expected one. Rename "
+                f"it. {REMEDY}"
+            )
+
+
+def _all_known(some: Side, others: Side) -> bool:
+    if some.names is None or others.names is None:
+        return False
+    return all(len(places) == 1 for places in numbers_by_name(some.names, others.names))
+
+
+def _check_positions(some: Side, others: Side) -> None:
+    if some.count != others.count:
+        raise ValueError(
+            f"`classes` is 'position', and {some.what} has {some.count} classes and {others.what} has {others.count}; "
+            "expected the same number. Give `classes` a mapping from the model's names to those of the data."
+        )
+    if some.names is None or others.names is None:
+        return
+    for number, places in enumerate(numbers_by_name(some.names, others.names)):
+        if places and number not in places:
+            raise ValueError(
+                f"`classes` is 'position', and the class {some.names[number]!r} is number {number} to {some.what} and "
+                f"number {places[0]} to {others.what}: a name that both know means one class. Give `classes` a "
+                "mapping from the model's names to those of the data."
+            )
+
+
+def _check_mapping(mapping: Mapping[str, str], student: Side, teacher: Side, names: Sequence[str] | None) -> None:
+    known = [*teacher.names_or_placeholders, *student.names_or_placeholders]
+    if unknown := [name for name in mapping if name not in known]:
+        raise ValueError(
+            f"`classes` maps names that no model has: {_with_nearest(unknown, known)}; the teacher's are "
+            f"{_quoted(known)}. Expected a mapping from names of the teacher to names of the data."
+        )
+    targets = [*(names or ()), *(student.names or ())]
+    if targets and (unknown := [name for name in mapping.values() if not numbers_by_name([name], targets)[0]]):
+        raise ValueError(
+            f"`classes` maps to names that neither the data nor the student has: {_with_nearest(unknown, targets)}. "
+            f"Expected names of the data: {_quoted(targets)}."
+        )
+
+
+def _with_nearest(names: Sequence[str], known: Sequence[str]) -> str:
+    shown = []
+    for name in names[:_NAMED]:
+        nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+        shown.append(repr(name) + (f" (nearest: {nearest[0]!r})" if nearest else ""))
+    return ", ".join(shown) + " …" * (len(names) > _NAMED)
+
+
+def _quoted(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names[:_NAMED])) + " …" * (len(names) > _NAMED)
+
+
+def _first(side: Side) -> str:
+    return side.what[0].upper() + side.what[1:]

@@ -1,0 +1,99 @@
+"""When two names mean the same class."""
+
+import functools
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+
+from timm.data import ImageNetInfo
+
+_WORDNET = re.compile(r"n\d{8}")
+_SUBSETS = ("imagenet-1k", "imagenet-12k", "imagenet-21k", "imagenet-21k-miil", "imagenet-22k")
+# Of the names of a list, at their places: then it is ImageNet's, some of whose names stand for two classes ("crane").
+_AGREEING = 0.99
+_TIERS = 4
+
+Keys = tuple[frozenset[str], ...]
+
+
+def numbers_by_name(names: Sequence[str], others: Sequence[str]) -> list[list[int]]:
+    """Find each of some names among others.
+
+    A name is found by its WordNet id, which names of ImageNet have; else as it stands; else without regard to case,
+    underscores and hyphens; else by one of its synonyms (`tench, Tinca tinca`).
+
+    Args:
+        names: to find.
+        others: where to find them.
+
+    Returns:
+        For each of `names` its places in `others`: one, or none, or several where it could be any of them.
+    """
+    if list(names) == list(others):
+        return [[number] for number in range(len(names))]
+    here, there = _keys(names), _keys(others)
+    index: list[dict[str, set[int]]] = [defaultdict(set) for _ in range(_TIERS)]
+    for number, tiers in enumerate(there):
+        for tier, keys in enumerate(tiers):
+            for key in keys:
+                index[tier][key].add(number)
+    return [_found(tiers, index) for tiers in here]
+
+
+def _found(tiers: Keys, index: list[dict[str, set[int]]]) -> list[int]:
+    for tier, keys in enumerate(tiers):
+        found = set().union(*(index[tier].get(key, set()) for key in keys))
+        if found:
+            return sorted(found)
+    return []
+
+
+def _keys(names: Sequence[str]) -> list[Keys]:
+    """Return what each name can be found by, the surest first: WordNet id, itself, its spelling, its synonyms."""
+    ids = _wordnet_ids(tuple(names))
+    keys: list[Keys] = []
+    for place, name in enumerate(names):
+        spelt = _spelt(name)
+        own = ids[place] if ids else spelt if _WORDNET.fullmatch(spelt) else None
+        synonyms = ({_spelt(part) for part in name.split(",")} | _lemmas(own)) - {""}
+        keys.append((frozenset([own] if own else ()), frozenset([name]), frozenset([spelt]), frozenset(synonyms)))
+    return keys
+
+
+def _spelt(name: str) -> str:
+    """Return a name without regard to case, separators and width of characters."""
+    return re.sub(r"[\s_/-]+", " ", unicodedata.normalize("NFKC", name).casefold()).strip()
+
+
+@functools.lru_cache(maxsize=8)
+def _wordnet_ids(names: tuple[str, ...]) -> list[str] | None:
+    """Return the WordNet id of each name, if these are ImageNet's classes in ImageNet's order."""
+    for subset in _SUBSETS if len(names) >= 1000 else ():
+        info = _imagenet(subset)
+        if info.num_classes() != len(names):
+            continue
+        ids = info.label_names()
+        agreeing = sum(
+            _spelt(name) == own or not {_spelt(part) for part in name.split(",")}.isdisjoint(_lemmas(own))
+            for name, own in zip(names, ids, strict=True)
+        )
+        if agreeing >= _AGREEING * len(names):
+            return ids
+    return None
+
+
+def _lemmas(wordnet_id: str | None) -> set[str]:
+    """Return the words of a WordNet id; none where it is not ImageNet's."""
+    if wordnet_id is None:
+        return set()
+    try:
+        words = _imagenet(_SUBSETS[0]).label_name_to_description(wordnet_id)
+    except KeyError:
+        return set()
+    return {_spelt(part) for part in words.split(",")}
+
+
+@functools.cache
+def _imagenet(subset: str) -> ImageNetInfo:
+    return ImageNetInfo(subset)

@@ -1,0 +1,84 @@
+"""The classes of a run: what the student calls them, and which is which."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from datasets import ClassLabel, Features
+
+from exrep_hf.arguments import DistillationArguments
+from exrep_hf.arguments.class_rule import ClassRule
+from exrep_hf.data import ClassMap, DistillationDataset, class_names
+from exrep_hf.data.loading import LABEL_NAMES
+from exrep_hf.models import ExRepForImageClassification, set_labels
+from exrep_hf.teacher import TeacherSource
+
+
+def match_classes(
+    student: ExRepForImageClassification,
+    teacher: TeacherSource | None,
+    args: DistillationArguments,
+    rule: ClassRule,
+    names: Sequence[str] | None,
+) -> tuple[ClassMap, list[str]]:
+    """Find out which class is which.
+
+    Where the teacher's logits are not trained on, its classes may be any.
+
+    Args:
+        student: a nameless one gets the names of the data, where it has learnt none, or where `rule` is `position`.
+        teacher: whom it is to follow, if anyone.
+        args: which terms are active.
+        rule: how classes are matched.
+        names: of the classes of the training images.
+
+    Returns:
+        The map, and what there is to say about it.
+
+    Raises:
+        ValueError: if nothing tells which class is which.
+    """
+    notes = _name_student(student, teacher, rule, names)
+    asked = teacher if teacher is not None and teacher.num_labels is not None else None
+    try:
+        found = ClassMap(student.config, asked, rule, names)
+    except ValueError as error:
+        if args.kd_weight:
+            raise
+        return ClassMap(student.config, None, rule, names), [
+            *notes,
+            f"agreement with the teacher isn't known: {error}",
+        ]
+    if asked is not None and found.teacher_columns is None and args.kd_weight and class_names(asked) is None:
+        notes.append("classes of student and teacher are matched by their numbers")
+    if found.teacher_columns is not None and asked is not None:
+        notes.append(f"of the teacher's {asked.num_labels} classes the student's are taken, by name")
+    return found, notes
+
+
+def _name_student(
+    student: ExRepForImageClassification, teacher: TeacherSource | None, rule: ClassRule, names: Sequence[str] | None
+) -> list[str]:
+    """Name the classes of a student that has no names, and say so."""
+    if class_names(student.config) is not None:
+        return []
+    learnt_nothing, whose = student.starts_from_nothing, "the training images"
+    if names is None and learnt_nothing and teacher is not None:
+        names, whose = class_names(teacher), "the teacher"
+    if names is None or len(names) != student.config.num_labels or not (learnt_nothing or rule == "position"):
+        return []
+    set_labels(student.config, dict(enumerate(names)))
+    return [f"the student's classes have no names, and get those of {whose}"]
+
+
+def names_of_data(dataset: Any) -> list[str] | None:
+    """Return what a data set calls its classes: an HF data set by its features, one of torchvision by `classes`."""
+    if isinstance(dataset, DistillationDataset):
+        dataset = dataset.rows.select_columns([dataset.label_column]) if dataset.label_column else None
+    features = getattr(dataset, "features", None)
+    if isinstance(features, Features):
+        labels = {name: feature for name, feature in features.items() if isinstance(feature, ClassLabel)}
+        named = next((name for name in LABEL_NAMES if name in features), next(iter(labels), None))
+        return list(labels[named].names) if named in labels else None
+    names = getattr(dataset, "classes", None)
+    is_names = isinstance(names, list | tuple) and names and all(isinstance(name, str) for name in names)
+    return list(names) if is_names else None  # type: ignore[arg-type]
