@@ -7,26 +7,29 @@ What is taken here of the Trainer and of accelerate that is not public, and nowh
   older one goes. `_get_output_dir` and `_push_from_checkpoint` are called for it.
 - `_tr_loss`, `_globalstep_last_logged`, `_total_loss_scalar`: what was gathered since the last log, and is not in the
   Trainer's checkpoints.
+- `_load_optimizer_and_scheduler`: where a state that does not fit is found by PyTorch.
 - `_is_accelerate_prepared`: the mark of a model that evaluation prepared, which training would then not wrap.
 """
 
 import contextlib
 import json
+import pickle
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, rotate_checkpoints
 
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.training.checkpoints import check_same_run, discard, last_whole_checkpoint, read_manifest, write_manifest
-from exrep_hf.training.default_settings import images_per_step
+from exrep_hf.training.checkpoints import discard, last_whole_checkpoint, read_manifest, write_manifest
 from exrep_hf.training.distributed import broadcast_batch_statistics
+from exrep_hf.training.same_run import SETTINGS, check_same_run, settings_of_run
 
 
 class ResumableTrainer(Trainer):
@@ -39,6 +42,8 @@ class ResumableTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._seeded_step, self._batch_of_step = -1, 0
+        # By the Trainer none is made yet.
+        self._given_optimizer = None if self.optimizer is None else type(self.optimizer).__name__
         self._facts: dict[str, Any] = {}
         self._checkpoint: str | None = None
         self.is_prepared = False
@@ -47,7 +52,13 @@ class ResumableTrainer(Trainer):
     def run_facts(self) -> dict[str, Any]:
         """Return what a run has to share with the one whose checkpoint it goes on from, of JSON types."""
         args = self.args
-        return {"processes": args.world_size, "images_per_step": images_per_step(args), "seed": args.seed}
+        return {
+            "processes": args.world_size,
+            "images_per_step": self.get_total_train_batch_size(args),
+            "seed": args.seed,
+            "optimizer": self._given_optimizer,
+            SETTINGS: settings_of_run(args),
+        }
 
     @property
     def backend_saves_model(self) -> bool:
@@ -147,6 +158,19 @@ class ResumableTrainer(Trainer):
             )
         check_same_run(checkpoint, read_manifest(Path(checkpoint)), self._facts)
         return checkpoint
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Say in one sentence what the optimizer finds wrong with a state."""
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except (ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            if should_reduce_batch_size(error):
+                raise
+            raise ValueError(
+                f"The optimizer and scheduler in {checkpoint!r} don't fit this run's or can't be read ({error}). "
+                "Resume with the optimizer, schedule, trained parameters and `critic_learning_rate` that the "
+                "checkpoint was written with, or from an earlier checkpoint."
+            ) from error
 
     def _init_training_state(
         self,

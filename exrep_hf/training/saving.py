@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.image_processing_utils import BaseImageProcessor
@@ -18,7 +19,9 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.files import replacing
 from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
+from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
+from exrep_hf.training.checkpoints import read_manifest
 from exrep_hf.training.objective import STUDENT_PREFIX, DistillationObjective
 from exrep_hf.training.resuming import ResumableTrainer
 
@@ -105,6 +108,8 @@ class StudentTrainer(ResumableTrainer):
             self._load_student(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
+        # What has been damaged since it was written would be published as the best.
+        decided_by_main(lambda: read_manifest(Path(str(self.state.best_model_checkpoint))))
         if self.backend_saves_model:
             super()._load_best_model()
         else:
@@ -138,4 +143,9 @@ def _load_tensors(checkpoint: str, name: str) -> dict[str, Tensor]:
             f"The checkpoint {checkpoint!r} has no {name!r}; expected what `DistillationTrainer` writes without "
             "`save_only_model`. Resume from another checkpoint."
         )
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{name!r} of the checkpoint {checkpoint!r} is damaged ({error}). Resume from another checkpoint."
+        ) from error

@@ -29,7 +29,13 @@ from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, as_teacher
 from exrep_hf.training.default_settings import complete, preset_notes
-from exrep_hf.training.inputs import DataPreparation, number_of, student_preprocessing, training_labels
+from exrep_hf.training.inputs import (
+    DataPreparation,
+    number_of,
+    student_preprocessing,
+    training_labels,
+    transform_facts,
+)
 from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes, tell_processes
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
@@ -276,6 +282,7 @@ class DistillationTrainer(StudentTrainer):
             "classes": self._data.num_labels,
             "teacher": None if self.teacher is None else self.teacher.fingerprint,
             "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
+            **transform_facts(dataset),
         }
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
