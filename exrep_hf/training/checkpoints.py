@@ -1,5 +1,6 @@
 """Which checkpoints are whole, and of which run they are."""
 
+import hashlib
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from exrep_hf.files import checksum, sync, write_json
+from exrep_hf.files import as_read_back, checksum, sync, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -33,12 +34,14 @@ def write_manifest(checkpoint: Path, run: dict[str, Any]) -> None:
     for path in files:
         sync(path)
     names = {path.relative_to(checkpoint).as_posix(): path for path in files}
-    content = {
-        "run": run,
-        "files": {name: path.stat().st_size for name, path in names.items()},
-        "sha256": {name: checksum(path) for name, path in names.items()},
-    }
-    write_json(content, checkpoint / MANIFEST_NAME)
+    content = {"run": run, "files": {name: path.stat().st_size for name, path in names.items()}}
+    checksums = {name: checksum(path) for name, path in names.items()} | {MANIFEST_NAME: _checksum_of(content)}
+    write_json(content | {"sha256": checksums}, checkpoint / MANIFEST_NAME)
+
+
+def _checksum_of(content: dict[str, Any]) -> str:
+    # Numbers as keys sort otherwise than the texts that they come back as.
+    return hashlib.sha256(json.dumps(as_read_back(content), sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any]:
@@ -61,9 +64,11 @@ def _read(checkpoint: Path) -> tuple[dict[str, int], dict[str, str], dict[str, A
     """Sizes and checksums by file, and the facts about the run."""
     try:
         manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
+        checksums = manifest.pop("sha256") if manifest.keys() - {"files", "run"} else {}
+        if checksums and checksums.pop(MANIFEST_NAME) != _checksum_of(manifest):
+            raise ValueError("its own checksum is another one than when it was written")
         files, run = manifest["files"], manifest["run"]
-        checksums = manifest["sha256"] if manifest.keys() - {"files", "run"} else dict.fromkeys(files)
-        if not (isinstance(run, dict) and files.keys() == checksums.keys() and all(map(_is_inside, files))):
+        if not (isinstance(run, dict) and checksums.keys() <= files.keys() and all(map(_is_inside, files))):
             raise ValueError("it contradicts itself")
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(

@@ -24,11 +24,18 @@ from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, rotate_checkpoints
+from transformers.trainer_utils import (
+    PREFIX_CHECKPOINT_DIR,
+    EvalLoopOutput,
+    SaveStrategy,
+    TrainOutput,
+    rotate_checkpoints,
+)
 
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.training.checkpoints import discard, last_whole_checkpoint, read_manifest, write_manifest
 from exrep_hf.training.distributed import broadcast_batch_statistics
+from exrep_hf.training.only_run import only_run_in
 from exrep_hf.training.same_run import SETTINGS, check_same_run, settings_of_run
 
 
@@ -131,11 +138,15 @@ class ResumableTrainer(Trainer):
         """Train as the Trainer does; `True` takes the newest whole checkpoint of `output_dir`.
 
         Raises:
-            ValueError: if the checkpoint is not whole or of another run, or if there is none.
+            ValueError: if the checkpoint is not whole or of another run, or if there is none; if another run is at
+                work in `output_dir`, or if the processes would train different things.
         """
         self.prepare_training()
-        self._checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
-        return super().train(self._checkpoint, trial, ignore_keys_for_eval)
+        saves = self.args.save_strategy != SaveStrategy.NO
+        # A run that saves nothing disturbs none.
+        with only_run_in(Path(str(self.args.output_dir))) if saves else contextlib.nullcontext():
+            self._checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
+            return super().train(self._checkpoint, trial, ignore_keys_for_eval)
 
     def begin(self) -> None:
         """Take note that the backend holds the model, and go on with the logging window of a checkpoint."""
