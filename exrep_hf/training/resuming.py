@@ -14,7 +14,7 @@ What is taken here of the Trainer and of accelerate that is not public, and nowh
 import contextlib
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,7 @@ from transformers.trainer_utils import (
 )
 
 from exrep_hf.main_process import decided_by_main
+from exrep_hf.training.agreement import check_processes_agree, settings_in_step
 from exrep_hf.training.checkpoints import discard, last_whole_checkpoint, read_manifest, write_manifest
 from exrep_hf.training.distributed import broadcast_batch_statistics
 from exrep_hf.training.only_run import only_run_in
@@ -66,6 +67,12 @@ class ResumableTrainer(Trainer):
             "optimizer": self._given_optimizer,
             SETTINGS: settings_of_run(args),
         }
+
+    def start_facts(self) -> dict[str, Any]:
+        """Return what else has to be the same on all processes when a training starts, of JSON types."""
+        sets = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"images": self.eval_dataset}
+        images = {name: len(part) for name, part in sets.items() if isinstance(part, Sized)}
+        return {"evaluation": images, "moments": settings_in_step(self.args)}
 
     @property
     def backend_saves_model(self) -> bool:
@@ -128,6 +135,7 @@ class ResumableTrainer(Trainer):
         self._seeded_step = -1
         # Here, on all processes: data that can't be read must not stop one of them at its first checkpoint.
         self._facts = self.run_facts()
+        check_processes_agree(self._facts | self.start_facts())
 
     def train(
         self,

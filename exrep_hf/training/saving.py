@@ -8,6 +8,7 @@ What is taken here of the Trainer that is not public, and nowhere else:
 
 import os
 from pathlib import Path
+from typing import Any
 
 from accelerate.utils import broadcast_object_list
 from safetensors import SafetensorError
@@ -21,6 +22,7 @@ from exrep_hf.files import replacing
 from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
+from exrep_hf.training.agreement import weights_facts
 from exrep_hf.training.checkpoints import read_manifest
 from exrep_hf.training.objective import STUDENT_PREFIX, DistillationObjective
 from exrep_hf.training.resuming import ResumableTrainer
@@ -50,6 +52,17 @@ class StudentTrainer(ResumableTrainer):
         for module in self.distillation_objective.modules():
             if isinstance(module, UnregisteredTensorModule):
                 module.to(self.args.device)
+
+    def start_facts(self) -> dict[str, Any]:
+        """Add the weights that a first training starts from: later each process may hold a part of them."""
+        facts = super().start_facts()
+        fsdp = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        loaded_by_one = fsdp is not None and fsdp.cpu_ram_efficient_loading
+        if self.args.world_size == 1 or self.is_prepared or loaded_by_one:
+            return facts
+        objective = self.distillation_objective
+        state = objective.state_dict() | objective.auxiliary_state()
+        return facts | weights_facts(objective, state, STUDENT_PREFIX)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the student whole: the Trainer writes no weights at all where FSDP saves in parts."""
