@@ -132,7 +132,6 @@ class ResumableTrainer(Trainer):
 
     def prepare_training(self) -> None:
         """What each call of `train` begins with, on all processes."""
-        self._seeded_step = -1
         # Here, on all processes: data that can't be read must not stop one of them at its first checkpoint.
         self._facts = self.run_facts()
         check_processes_agree(self._facts | self.start_facts())
@@ -159,6 +158,7 @@ class ResumableTrainer(Trainer):
     def begin(self) -> None:
         """Take note that the backend holds the model, and go on with the logging window of a checkpoint."""
         self.is_prepared = True
+        self._seeded_step = -1
         path = None if self._checkpoint is None else _window_file(self._checkpoint, self.args.process_index)
         if path is not None and path.is_file():
             window = json.loads(path.read_text())
@@ -175,8 +175,13 @@ class ResumableTrainer(Trainer):
                 f"`resume_from_checkpoint` is {asked}, but {self.args.output_dir!r} holds no whole checkpoint. Start "
                 "without it, or give the folder of a checkpoint."
             )
-        check_same_run(checkpoint, read_manifest(Path(checkpoint)), self._facts)
+        written = read_manifest(Path(checkpoint))
+        check_same_run(checkpoint, written, self.facts_on_resuming(Path(checkpoint), written))
         return checkpoint
+
+    def facts_on_resuming(self, checkpoint: Path, written: dict[str, Any]) -> dict[str, Any]:
+        """Return the facts that this run has if it goes on from a checkpoint, whose facts are `written`."""
+        return self._facts
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """Say in one sentence what the optimizer finds wrong with a state."""

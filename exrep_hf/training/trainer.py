@@ -29,6 +29,7 @@ from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, as_teacher
 from exrep_hf.training.default_settings import complete, preset_notes
+from exrep_hf.training.found_batch import FoundBatchTrainer
 from exrep_hf.training.inputs import (
     DataPreparation,
     number_of,
@@ -41,12 +42,11 @@ from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.roles import as_student, check_roles
-from exrep_hf.training.saving import StudentTrainer
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(StudentTrainer):
+class DistillationTrainer(FoundBatchTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -160,10 +160,14 @@ class DistillationTrainer(StudentTrainer):
     # One step
 
     def prepare_training(self) -> None:
-        """Say how many processes train, and start with an empty logging window."""
+        """Say how many processes train."""
         tell_processes(self.args)
         super().prepare_training()
+
+    def begin(self) -> None:
+        """Start with an empty logging window."""
         self._train_meters.clear()
+        super().begin()
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
         """Get the teacher's answer; an empty one where it is not needed or not available."""
