@@ -105,7 +105,8 @@ class Study:
                 f"`resume_from_checkpoint` is {asked!r}; expected `true`: a study of several runs goes on where each "
                 "of them was."
             )
-        checkpoint_to_resume(asked, self.folder)
+        if str(asked).lower() != "true":
+            checkpoint_to_resume(asked, self.folder)
         self.began = time.perf_counter()
         self._check_folder()
         if self.pushes:

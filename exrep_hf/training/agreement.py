@@ -98,7 +98,7 @@ def weights_facts(module: nn.Module, state: Mapping[str, Tensor], part: str) -> 
         value = state[name].detach().cpu().contiguous()
         digest = digests[part if name.startswith(part) else ""]
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.flatten().view(torch.uint8).numpy())
+        digest.update(value.flatten().view(torch.uint8).numpy().data)
     trained = [name for name, parameter in module.named_parameters() if parameter.requires_grad]
     return {
         "weights_of_the_student": digests[part].hexdigest()[:16],

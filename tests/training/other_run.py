@@ -58,7 +58,9 @@ def trainer_of(case: str, folder: Path) -> DistillationTrainer:
         processing_class=PREPROCESSING.to_image_processor(),
     )
     if case == "critic":
-        torch.nn.init.zeros_(next(trainer.distillation_objective.adversarial.critic.parameters()))
+        adversarial = trainer.distillation_objective.adversarial
+        assert adversarial is not None
+        torch.nn.init.zeros_(next(adversarial.critic.parameters()))
     return trainer
 
 

@@ -67,6 +67,7 @@ def outcome(trainer: DistillationTrainer) -> dict[str, Any]:
     state = trainer.distillation_objective.state_dict() | trainer.distillation_objective.auxiliary_state()
     timed = ("train_runtime", "train_samples_per_second", "train_steps_per_second", "train_loss", "total_flos")
     history = [{name: entry[name] for name in entry if name not in timed} for entry in trainer.state.log_history]
+    assert trainer.optimizer is not None
     moments = [value for each in trainer.optimizer.state_dict()["state"].values() for value in each.values()]
     return {"state": {name: value.clone() for name, value in state.items()}, "history": history, "moments": moments}
 
@@ -74,7 +75,7 @@ def outcome(trainer: DistillationTrainer) -> dict[str, Any]:
 def run(rank: int, folder: str) -> None:
     """Write what the uninterrupted and the resumed run of each case left."""
     found = {}
-    online = OnlineTeacher(network(seed=1, width=12), PREPROCESSING.to_image_processor())
+    online: Any = OnlineTeacher(network(seed=1, width=12), PREPROCESSING.to_image_processor())
     for number, (case, (stored, augmentation, changes)) in enumerate(CASES.items()):
         place, teacher = Path(folder) / str(number), online
         if stored:
