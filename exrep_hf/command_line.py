@@ -30,6 +30,11 @@ def public_command(script: str, argv: Sequence[str]) -> str:
         script: the recipe, relative to the project.
         argv: its flags, as `--name value` or `--name=value`.
     """
+    return shlex.join(["accelerate", "launch", script, *public_flags(argv)])
+
+
+def public_flags(argv: Sequence[str]) -> list[str]:
+    """Return the flags of a command line, as anybody may read them."""
     kept: list[str] = []
     leave_out = False
     for part in argv:
@@ -38,7 +43,7 @@ def public_command(script: str, argv: Sequence[str]) -> str:
             leave_out = name in _LEFT_OUT
         if not leave_out:
             kept.append(_public_part(part))
-    return shlex.join(["accelerate", "launch", script, *kept])
+    return kept
 
 
 def _public_part(part: str) -> str:

@@ -1,6 +1,7 @@
 """The one way to write a file: under its name there is all of it, or what was there before."""
 
 import contextlib
+import hashlib
 import json
 import os
 import shutil
@@ -52,6 +53,15 @@ def read_json(path: Path) -> Any:
 def as_read_back(content: Any) -> Any:
     """Return content as it comes back from a JSON file: tuples as lists, keys as text."""
     return json.loads(json.dumps(content))
+
+
+def checksum(path: Path) -> str:
+    """Return a file's SHA-256, as `sha256sum` prints it."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def sync(path: Path) -> None:

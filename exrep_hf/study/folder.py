@@ -9,6 +9,7 @@ from exrep_hf.files import as_read_back, read_json
 from exrep_hf.publishing.student import MODEL_CODE
 from exrep_hf.report import RESULTS_NAME
 from exrep_hf.training.checkpoints import last_whole_checkpoint
+from exrep_hf.training.same_run import OF_NO_EFFECT
 
 RUN_NAME = "run.json"
 SETTINGS_NAME = "settings.json"
@@ -38,12 +39,6 @@ WRITTEN = (
     # The code that `push_code` puts beside the weights.
     *MODEL_CODE,
     "with_distiller",
-)
-# What may differ between a run and its continuation, because no weight depends on it.
-_OF_NO_EFFECT = frozenset(
-    {"logging_steps", "logging_first_step", "save_strategy", "save_steps", "save_total_limit", "eval_strategy"}
-    | {"eval_steps", "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_persistent_workers"}
-    | {"dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_backend", "ddp_timeout", "log_level"}
 )
 
 
@@ -141,7 +136,7 @@ def _refuse_differences(what: str, folder: Path, then: dict[str, Any], now: dict
     differing = [
         f"`{name}` {then[part].get(name, 'by default')} then, {now[part].get(name, 'by default')} now"
         for part in then
-        for name in sorted((then[part].keys() | now[part].keys()) - _OF_NO_EFFECT)
+        for name in sorted((then[part].keys() | now[part].keys()) - OF_NO_EFFECT)
         if then[part].get(name) != now[part].get(name)
     ]
     if differing:

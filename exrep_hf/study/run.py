@@ -12,6 +12,7 @@ from exrep_hf.arguments import DataArguments, DistillationArguments
 from exrep_hf.data import Augmentation
 from exrep_hf.data.partition import DataPartition
 from exrep_hf.evaluation import data_gap_recovered, gap_recovered
+from exrep_hf.main_process import decided_by_main
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.folder import checkpoint_to_resume
 from exrep_hf.study.stages import Classifier, labels_only, with_distiller
@@ -76,7 +77,9 @@ def distil(
         What happened, and the trainer with the trained student.
     """
     trainer = make_trainer(arm, start, images, data, arm.args.seed, teacher)
-    resume = checkpoint_to_resume(arm.args.resume_from_checkpoint, Path(str(arm.args.output_dir)))
+    asked, folder = arm.args.resume_from_checkpoint, Path(str(arm.args.output_dir))
+    # Once: all files of a checkpoint are read for it.
+    resume = decided_by_main(lambda: checkpoint_to_resume(asked, folder))
     began = time.perf_counter()
     trained = trainer.train(resume_from_checkpoint=resume).metrics
     seconds = time.perf_counter() - began

@@ -60,6 +60,7 @@ from exrep_hf.study.stages import Classifier, load_student, load_teacher, save_n
 from exrep_hf.study.stored_teacher import open_cache, stored_metrics, summarise_stored_teacher
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
 from exrep_hf.training.notices import in_words
+from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME, only_run_in
 
 
 @dataclass
@@ -104,19 +105,24 @@ class Study:
                 f"`resume_from_checkpoint` is {asked!r}; expected `true`: a study of several runs goes on where each "
                 "of them was."
             )
-        checkpoint_to_resume(asked, self.folder)
+        if str(asked).lower() != "true":
+            checkpoint_to_resume(asked, self.folder)
         self.began = time.perf_counter()
-        if PartialState().is_main_process:
-            models = (settings.model.teacher, settings.model.teacher_cache, settings.model.student)
-            inputs = (*models, settings.data.dataset)
-            check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
-        PartialState().wait_for_everyone()
+        self._check_folder()
         if self.pushes:
             training = settings.training
             # Now, instead of after hours of training.
             self.model_id = decided_by_main(
                 lambda: ensure_repository(self.model_id, "model", training.hub_private_repo, training.hub_token)
             )
+
+    def _check_folder(self) -> None:
+        settings = self.settings
+        if PartialState().is_main_process:
+            models = (settings.model.teacher, settings.model.teacher_cache, settings.model.student)
+            inputs = (*models, settings.data.dataset)
+            check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
+        PartialState().wait_for_everyone()
 
     def run(self) -> dict[str, Any]:
         """Run what is not finished yet; write results, model, card and pictures into the output folder.
@@ -125,8 +131,15 @@ class Study:
             The content of `results.json`.
 
         Raises:
+            ValueError: if another run is at work in the output folder, naming its process.
             OSError: if the student can't be pushed; everything is kept.
         """
+        with only_run_in(self.folder):
+            # It may have been filled since it was looked at.
+            self._check_folder()
+            return self._run()
+
+    def _run(self) -> dict[str, Any]:
         settings = self.settings
         data = load_partition(settings.data, settings.training.dataloader_num_workers or None)
         self._print(f"{settings.data.dataset}: {len(data.train)} training images, {len(data.test)} test images")
@@ -337,7 +350,8 @@ class Study:
         return len(self.arms) * len(self.seeds) > 1
 
     def _written(self) -> list[str]:
-        return sorted(path.name + "/" * path.is_dir() for path in self.folder.iterdir())
+        left = (path for path in self.folder.iterdir() if path.name not in (LOCK_NAME, HOLDER_NAME))
+        return sorted(path.name + "/" * path.is_dir() for path in left)
 
     def _print(self, message: str) -> None:
         if PartialState().is_main_process:

@@ -1,5 +1,6 @@
 """Which checkpoints are whole, and of which run they are."""
 
+import hashlib
 import json
 import logging
 import os
@@ -10,7 +11,7 @@ from typing import Any
 
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from exrep_hf.files import as_read_back, sync, write_json
+from exrep_hf.files import as_read_back, checksum, sync, write_json
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ _FOLDER = re.compile(rf"{PREFIX_CHECKPOINT_DIR}-(\d+)")
 def write_manifest(checkpoint: Path, run: dict[str, Any]) -> None:
     """Declare a checkpoint whole, when all processes have written their parts of it.
 
-    Everything is on the disk before the manifest appears under its name.
+    Everything is on the disk before the manifest, with a checksum of each file, appears under its name.
 
     Args:
         checkpoint: its folder.
@@ -32,34 +33,66 @@ def write_manifest(checkpoint: Path, run: dict[str, Any]) -> None:
     files = sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST_NAME)
     for path in files:
         sync(path)
-    sizes = {path.relative_to(checkpoint).as_posix(): path.stat().st_size for path in files}
-    write_json({"run": run, "files": sizes}, checkpoint / MANIFEST_NAME)
+    names = {path.relative_to(checkpoint).as_posix(): path for path in files}
+    content = {"run": run, "files": {name: path.stat().st_size for name, path in names.items()}}
+    checksums = {name: checksum(path) for name, path in names.items()} | {MANIFEST_NAME: _checksum_of(content)}
+    write_json(content | {"sha256": checksums}, checkpoint / MANIFEST_NAME)
+
+
+def _checksum_of(content: dict[str, Any]) -> str:
+    # Numbers as keys sort otherwise than the texts that they come back as.
+    return hashlib.sha256(json.dumps(as_read_back(content), sort_keys=True).encode()).hexdigest()
 
 
 def read_manifest(checkpoint: Path) -> dict[str, Any]:
-    """Return the facts about the run that wrote a checkpoint.
+    """Return the facts about the run that wrote a checkpoint, all of whose files are looked at.
+
+    Checkpoints of older releases have no checksums: of their files the sizes alone are compared.
 
     Raises:
-        ValueError: if the checkpoint is not whole, saying what is missing.
+        ValueError: if the checkpoint is not whole, naming the file and what is wrong with it.
     """
+    files, checksums, run = _read(checkpoint)
+    for name, size in files.items():
+        if (fault := _fault(checkpoint / name, size, checksums.get(name))) is not None:
+            told = f"The checkpoint {str(checkpoint)!r} is not whole: {name!r} {fault}."
+            raise ValueError(f"{told} Resume from an earlier checkpoint.")
+    return run
+
+
+def _read(checkpoint: Path) -> tuple[dict[str, int], dict[str, str], dict[str, Any]]:
+    """Sizes and checksums by file, and the facts about the run."""
     try:
         manifest = json.loads((checkpoint / MANIFEST_NAME).read_text(encoding="utf-8"))
+        checksums = manifest.pop("sha256") if manifest.keys() - {"files", "run"} else {}
+        if checksums and checksums.pop(MANIFEST_NAME) != _checksum_of(manifest):
+            raise ValueError("its own checksum is another one than when it was written")
         files, run = manifest["files"], manifest["run"]
-    except (OSError, ValueError, KeyError) as error:
+        if not (isinstance(run, dict) and checksums.keys() <= files.keys() and all(map(_is_inside, files))):
+            raise ValueError("it contradicts itself")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
-            f"The checkpoint {str(checkpoint)!r} is not whole: it has no readable {MANIFEST_NAME!r}, which "
+            f"The checkpoint {str(checkpoint)!r} is not whole: it has no readable {MANIFEST_NAME!r} ({error}), which "
             "`DistillationTrainer` writes last. Resume from an earlier checkpoint."
         ) from error
-    for name, size in files.items():
-        path = checkpoint / name
+    return files, checksums, run
+
+
+def _is_inside(name: str) -> bool:
+    return "\0" not in name and not os.path.isabs(name) and ".." not in Path(name).parts
+
+
+def _fault(path: Path, size: Any, expected: Any) -> str | None:
+    try:
         found = path.stat().st_size if path.is_file() else None
+        if found is None:
+            return "is missing"
         if found != size:
-            raise ValueError(
-                f"The checkpoint {str(checkpoint)!r} is not whole: {name!r} "
-                + ("is missing" if found is None else f"has {found} bytes instead of {size}")
-                + ". Resume from an earlier checkpoint."
-            )
-    return run
+            return f"has {found} bytes instead of {size}"
+        damaged = expected is not None and checksum(path) != expected
+    except (OSError, ValueError) as error:
+        return f"can't be read ({error})"
+    return "is damaged: its SHA-256 is another one than when it was written" if damaged else None
 
 
 def last_whole_checkpoint(folder: str | os.PathLike[str]) -> str | None:
@@ -85,39 +118,3 @@ def discard(checkpoint: Path) -> None:
     """Remove a checkpoint; at no moment of this does the rest of it look whole."""
     (checkpoint / MANIFEST_NAME).unlink(missing_ok=True)
     shutil.rmtree(checkpoint, ignore_errors=True)
-
-
-def check_same_run(checkpoint: str, written: dict[str, Any], now: dict[str, Any]) -> None:
-    """Make sure that a checkpoint belongs to this run.
-
-    Another number of processes is accepted with a warning if a step still takes as many images: steps, order of images
-    and the memory bank then stay what they were.
-
-    Args:
-        checkpoint: its folder, for messages.
-        written: the facts of `write_manifest`.
-        now: those of this run.
-
-    Raises:
-        ValueError: naming what differs, with both values.
-    """
-    now = as_read_back(now)
-    differing = [
-        f"{name.replace('_', ' ')}: {written.get(name)} in the checkpoint, {now.get(name)} now"
-        for name in sorted(written.keys() | now.keys())
-        if name != "processes" and written.get(name) != now.get(name)
-    ]
-    if differing:
-        raise ValueError(
-            f"The checkpoint {checkpoint!r} is of another run ({'; '.join(differing)}), and rows of the memory bank "
-            "and the order of images belong to a run. Resume with the settings it was written with, or start again in "
-            "another `output_dir`."
-        )
-    if written.get("processes") != now.get("processes"):
-        logger.warning(
-            "The checkpoint %r was written by %s processes and goes on with %s: each step sees the same images, but "
-            "its random draws (negatives, mixtures) differ from those of a run that was not interrupted.",
-            checkpoint,
-            written.get("processes"),
-            now.get("processes"),
-        )

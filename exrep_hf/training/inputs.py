@@ -186,6 +186,18 @@ def training_labels(dataset: Any) -> Tensor | None:
     return None if labels is None else torch.as_tensor(labels)
 
 
+def transform_facts(dataset: Any) -> dict[str, Any]:
+    """Return how a training data set varies its images, and how the student sees them; nothing where it is its own."""
+    inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
+    if not isinstance(inner, DistillationDataset):
+        return {}
+    augmentation, student = inner.transform.augmentation, inner.transform.student
+    return {
+        "augmentation": None if augmentation is None else dataclasses.asdict(augmentation),
+        "student_pixels": dataclasses.asdict(student),
+    }
+
+
 def student_preprocessing(model: PreTrainedModel, processor: BaseImageProcessor | None) -> Preprocessing | None:
     """Return how the student wants its images, from its processor or from itself; None where neither says so.
 

@@ -7,26 +7,37 @@ What is taken here of the Trainer and of accelerate that is not public, and nowh
   older one goes. `_get_output_dir` and `_push_from_checkpoint` are called for it.
 - `_tr_loss`, `_globalstep_last_logged`, `_total_loss_scalar`: what was gathered since the last log, and is not in the
   Trainer's checkpoints.
+- `_load_optimizer_and_scheduler`: where a state that does not fit is found by PyTorch.
 - `_is_accelerate_prepared`: the mark of a model that evaluation prepared, which training would then not wrap.
 """
 
 import contextlib
 import json
-from collections.abc import Iterator
+import pickle
+from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, rotate_checkpoints
+from transformers.trainer_utils import (
+    PREFIX_CHECKPOINT_DIR,
+    EvalLoopOutput,
+    SaveStrategy,
+    TrainOutput,
+    rotate_checkpoints,
+)
 
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.training.checkpoints import check_same_run, discard, last_whole_checkpoint, read_manifest, write_manifest
-from exrep_hf.training.default_settings import images_per_step
+from exrep_hf.training.agreement import check_processes_agree, settings_in_step
+from exrep_hf.training.checkpoints import discard, last_whole_checkpoint, read_manifest, write_manifest
 from exrep_hf.training.distributed import broadcast_batch_statistics
+from exrep_hf.training.only_run import only_run_in
+from exrep_hf.training.same_run import SETTINGS, check_same_run, settings_of_run
 
 
 class ResumableTrainer(Trainer):
@@ -39,6 +50,8 @@ class ResumableTrainer(Trainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._seeded_step, self._batch_of_step = -1, 0
+        # By the Trainer none is made yet.
+        self._given_optimizer = None if self.optimizer is None else type(self.optimizer).__name__
         self._facts: dict[str, Any] = {}
         self._checkpoint: str | None = None
         self.is_prepared = False
@@ -47,7 +60,19 @@ class ResumableTrainer(Trainer):
     def run_facts(self) -> dict[str, Any]:
         """Return what a run has to share with the one whose checkpoint it goes on from, of JSON types."""
         args = self.args
-        return {"processes": args.world_size, "images_per_step": images_per_step(args), "seed": args.seed}
+        return {
+            "processes": args.world_size,
+            "images_per_step": self.get_total_train_batch_size(args),
+            "seed": args.seed,
+            "optimizer": self._given_optimizer,
+            SETTINGS: settings_of_run(args),
+        }
+
+    def start_facts(self) -> dict[str, Any]:
+        """Return what else has to be the same on all processes when a training starts, of JSON types."""
+        sets = self.eval_dataset if isinstance(self.eval_dataset, dict) else {"images": self.eval_dataset}
+        images = {name: len(part) for name, part in sets.items() if isinstance(part, Sized)}
+        return {"evaluation": images, "moments": settings_in_step(self.args)}
 
     @property
     def backend_saves_model(self) -> bool:
@@ -107,9 +132,9 @@ class ResumableTrainer(Trainer):
 
     def prepare_training(self) -> None:
         """What each call of `train` begins with, on all processes."""
-        self._seeded_step = -1
         # Here, on all processes: data that can't be read must not stop one of them at its first checkpoint.
         self._facts = self.run_facts()
+        check_processes_agree(self._facts | self.start_facts())
 
     def train(
         self,
@@ -120,15 +145,20 @@ class ResumableTrainer(Trainer):
         """Train as the Trainer does; `True` takes the newest whole checkpoint of `output_dir`.
 
         Raises:
-            ValueError: if the checkpoint is not whole or of another run, or if there is none.
+            ValueError: if the checkpoint is not whole or of another run, or if there is none; if another run is at
+                work in `output_dir`, or if the processes would train different things.
         """
         self.prepare_training()
-        self._checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
-        return super().train(self._checkpoint, trial, ignore_keys_for_eval)
+        saves = self.args.save_strategy != SaveStrategy.NO
+        # A run that saves nothing disturbs none.
+        with only_run_in(Path(str(self.args.output_dir))) if saves else contextlib.nullcontext():
+            self._checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
+            return super().train(self._checkpoint, trial, ignore_keys_for_eval)
 
     def begin(self) -> None:
         """Take note that the backend holds the model, and go on with the logging window of a checkpoint."""
         self.is_prepared = True
+        self._seeded_step = -1
         path = None if self._checkpoint is None else _window_file(self._checkpoint, self.args.process_index)
         if path is not None and path.is_file():
             window = json.loads(path.read_text())
@@ -145,8 +175,26 @@ class ResumableTrainer(Trainer):
                 f"`resume_from_checkpoint` is {asked}, but {self.args.output_dir!r} holds no whole checkpoint. Start "
                 "without it, or give the folder of a checkpoint."
             )
-        check_same_run(checkpoint, read_manifest(Path(checkpoint)), self._facts)
+        written = read_manifest(Path(checkpoint))
+        check_same_run(checkpoint, written, self.facts_on_resuming(Path(checkpoint), written))
         return checkpoint
+
+    def facts_on_resuming(self, checkpoint: Path, written: dict[str, Any]) -> dict[str, Any]:
+        """Return the facts that this run has if it goes on from a checkpoint, whose facts are `written`."""
+        return self._facts
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Say in one sentence what the optimizer finds wrong with a state."""
+        try:
+            super()._load_optimizer_and_scheduler(checkpoint)
+        except (ValueError, KeyError, TypeError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            if should_reduce_batch_size(error):
+                raise
+            raise ValueError(
+                f"The optimizer and scheduler in {checkpoint!r} don't fit this run's or can't be read ({error}). "
+                "Resume with the optimizer, schedule, trained parameters and `critic_learning_rate` that the "
+                "checkpoint was written with, or from an earlier checkpoint."
+            ) from error
 
     def _init_training_state(
         self,

@@ -8,8 +8,10 @@ What is taken here of the Trainer that is not public, and nowhere else:
 
 import os
 from pathlib import Path
+from typing import Any
 
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.image_processing_utils import BaseImageProcessor
@@ -18,7 +20,10 @@ from transformers.utils import SAFE_WEIGHTS_NAME
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.files import replacing
 from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
+from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
+from exrep_hf.training.agreement import weights_facts
+from exrep_hf.training.checkpoints import read_manifest
 from exrep_hf.training.objective import STUDENT_PREFIX, DistillationObjective
 from exrep_hf.training.resuming import ResumableTrainer
 
@@ -47,6 +52,17 @@ class StudentTrainer(ResumableTrainer):
         for module in self.distillation_objective.modules():
             if isinstance(module, UnregisteredTensorModule):
                 module.to(self.args.device)
+
+    def start_facts(self) -> dict[str, Any]:
+        """Add the weights that a first training starts from: later each process may hold a part of them."""
+        facts = super().start_facts()
+        fsdp = self.accelerator.state.fsdp_plugin if self.is_fsdp_enabled else None
+        loaded_by_one = fsdp is not None and fsdp.cpu_ram_efficient_loading
+        if self.args.world_size == 1 or self.is_prepared or loaded_by_one:
+            return facts
+        objective = self.distillation_objective
+        state = objective.state_dict() | objective.auxiliary_state()
+        return facts | weights_facts(objective, state, STUDENT_PREFIX)
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the student whole: the Trainer writes no weights at all where FSDP saves in parts."""
@@ -105,6 +121,8 @@ class StudentTrainer(ResumableTrainer):
             self._load_student(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
+        # What has been damaged since it was written would be published as the best.
+        decided_by_main(lambda: read_manifest(Path(str(self.state.best_model_checkpoint))))
         if self.backend_saves_model:
             super()._load_best_model()
         else:
@@ -138,4 +156,9 @@ def _load_tensors(checkpoint: str, name: str) -> dict[str, Tensor]:
             f"The checkpoint {checkpoint!r} has no {name!r}; expected what `DistillationTrainer` writes without "
             "`save_only_model`. Resume from another checkpoint."
         )
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{name!r} of the checkpoint {checkpoint!r} is damaged ({error}). Resume from another checkpoint."
+        ) from error

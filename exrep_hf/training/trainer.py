@@ -32,18 +32,24 @@ from exrep_hf.teacher import TeacherSource, as_teacher
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.default_settings import complete, preset_notes
-from exrep_hf.training.inputs import DataPreparation, number_of, student_preprocessing, training_labels
+from exrep_hf.training.found_batch import FoundBatchTrainer
+from exrep_hf.training.inputs import (
+    DataPreparation,
+    number_of,
+    student_preprocessing,
+    training_labels,
+    transform_facts,
+)
 from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes, tell_processes
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.roles import as_student, check_roles
-from exrep_hf.training.saving import StudentTrainer
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(StudentTrainer):
+class DistillationTrainer(FoundBatchTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -162,11 +168,15 @@ class DistillationTrainer(StudentTrainer):
     # One step
 
     def prepare_training(self) -> None:
-        """Say how many processes train, and start with an empty logging window."""
+        """Say how many processes train."""
         tell_processes(self.args)
         self._look_at_teacher()
         super().prepare_training()
+
+    def begin(self) -> None:
+        """Start with an empty logging window."""
         self._train_meters.clear()
+        super().begin()
 
     def _look_at_teacher(self) -> None:
         """Say how the teacher does on some training images, as it will be asked about them, or refuse it."""
@@ -308,6 +318,7 @@ class DistillationTrainer(StudentTrainer):
             "teacher_classes": self.classes.teacher_fingerprint,
             "teacher": None if self.teacher is None else self.teacher.fingerprint,
             "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
+            **transform_facts(dataset),
         }
 
     def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:

@@ -6,6 +6,7 @@ import pytest
 
 from exrep_hf.study.folder import check_output_dir, checkpoint_to_resume, clear_output_dir
 from exrep_hf.training.checkpoints import write_manifest
+from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME
 
 
 def test_an_empty_or_new_folder_is_taken(tmp_path: Path) -> None:
@@ -72,3 +73,11 @@ def test_another_run(tmp_path: Path) -> None:
     assert (tmp_path / "checkpoint-3").is_dir()
     clear_output_dir(tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
+
+
+def test_what_a_killed_run_leaves_is_nobodys(tmp_path: Path) -> None:
+    """A lock file of its own must not keep a run out of its folder, nor prove that it is a run's."""
+    for name in (LOCK_NAME, HOLDER_NAME):
+        (tmp_path / name).write_text("")
+    check_output_dir(tmp_path, overwrite=False, resume=False)
+    check_output_dir(tmp_path, overwrite=False, resume=True)

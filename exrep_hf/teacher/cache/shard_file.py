@@ -1,6 +1,5 @@
 """One file of answers: safetensors, of which single rows are read."""
 
-import hashlib
 import json
 import math
 import os
@@ -12,6 +11,7 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from exrep_hf.files import checksum
 from exrep_hf.teacher.cache.manifest import Plan, Shard
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "I16": torch.int16, "I32": torch.int32}
@@ -96,15 +96,6 @@ class ShardFile:
 def checksum_file(path: Path) -> Path:
     """Return where the checksum of a file is kept until the manifest holds it."""
     return path.with_suffix(".sha256")
-
-
-def checksum(path: Path) -> str:
-    """Return the file's SHA-256, as `sha256sum` prints it."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as file:
-        while chunk := file.read(2**20):
-            digest.update(chunk)
-    return digest.hexdigest()
 
 
 def find_fault(path: Path, plan: Plan, shard: Shard, size: int | None = None, sha256: str | None = None) -> str | None:
