@@ -168,10 +168,10 @@ class DistillationTrainer(FoundBatchTrainer):
     # One step
 
     def prepare_training(self) -> None:
-        """Say how many processes train."""
+        """Say how many processes train, and how the teacher does."""
         tell_processes(self.args)
-        self._look_at_teacher()
         super().prepare_training()
+        self._look_at_teacher()
 
     def begin(self) -> None:
         """Start with an empty logging window."""
