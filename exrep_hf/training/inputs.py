@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import datasets
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -27,9 +27,12 @@ from exrep_hf.data import (
 )
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.classes import HasClasses
-from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
-from exrep_hf.data.pixels import teacher_pixels
+from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept
+from exrep_hf.data.item_pixels import PixelRules
+from exrep_hf.data.loading import holds_tensors
+from exrep_hf.data.pixels import STUDENT_PIXELS, teacher_pixels_name
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
+from exrep_hf.training.image_size import check_size
 
 logger = logging.getLogger(__name__)
 
@@ -40,16 +43,27 @@ class DataPreparation:
     Args:
         preprocessing: how the student wants its images; None where that is not known.
         teacher: the teacher, if there is one.
-        classes: the student's configuration: how many classes it has, and their names.
+        student: the model, which has its classes in its configuration.
+        items_are_final: whether the items' pixels are those of the batch: a collator of the user's may make others.
+
+    Attributes:
+        pixels: what has to hold for them.
     """
 
     def __init__(
-        self, preprocessing: Preprocessing | None, teacher: TeacherSource | None, classes: HasClasses
+        self,
+        preprocessing: Preprocessing | None,
+        teacher: TeacherSource | None,
+        student: PreTrainedModel,
+        items_are_final: bool = True,
     ) -> None:
         self.preprocessing = preprocessing
         self.teacher = teacher
-        self.classes = classes
-        self.num_labels = classes.num_labels or 0
+        self.student = student
+        self.classes: HasClasses = student.config
+        self.num_labels = self.classes.num_labels or 0
+        self.items_are_final = items_are_final
+        self.pixels = PixelRules(preprocessing, () if teacher is None else teacher.preprocessing)
 
     def for_training(
         self, dataset: Any, args: DistillationArguments, augmentation: Augmentation | Literal["preset"] | None
@@ -81,8 +95,7 @@ class DataPreparation:
             dataset = _replayed(dataset, views, self.num_labels if "labels" in needed else None)
         if args.needs_teacher and self.teacher is not None and dataset is not None:
             self.teacher.check_images(dataset)
-            if isinstance(dataset, SeededDataset):
-                teacher_pixels(dataset[0], len(self.teacher.preprocessing))
+        self._check_pixels(dataset, "train_dataset", args.needs_teacher)
         _check_batches(args, dataset)
         return dataset, Mixing() if replayed else mixing
 
@@ -120,13 +133,34 @@ class DataPreparation:
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
         dataset = self._with_transform(dataset, None, None)
         check_items(dataset, (), self.num_labels, name="eval_dataset")
+        self._check_pixels(dataset, "eval_dataset", self.teacher is not None and self.teacher.views is None)
         return dataset
+
+    def _check_pixels(self, dataset: Any, name: str, for_teacher: bool) -> None:
+        """Look at the first item, as each model will get it."""
+        if not self.items_are_final or not is_map_style(dataset):
+            return
+        with generators_kept():
+            item = dataset[0]
+        found = self.pixels.check_item(item, f"row 0 of `{name}`", for_teacher)
+        networks: list[nn.Module] = [self.student]
+        wanted = [self.preprocessing]
+        if for_teacher and self.teacher is not None:
+            # Where each set of pixels is for one network, it is for the one in its place.
+            own = list(self.teacher.networks())
+            if len(own) == len(self.pixels.teachers):
+                networks, wanted = networks + own, wanted + list(self.pixels.teachers)
+        names = [STUDENT_PIXELS, *(teacher_pixels_name(place, len(wanted) - 1) for place in range(len(wanted) - 1))]
+        for key, network, entry in zip(names, networks, wanted, strict=True):
+            if entry is not None:
+                shape = found[key if key in found else STUDENT_PIXELS].shape
+                check_size(network, shape, (entry.height, entry.width), f"An image in row 0 of `{name}`")
 
     def _with_transform(self, dataset: Any, augmentation: Augmentation | None, reference: Preprocessing | None) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
             return dataset
-        if "pixel_values" in dataset.column_names:
+        if holds_tensors(dataset):
             return dataset.with_format("torch")
         image_column, label_column = find_columns(dataset)
         if label_column is not None:

@@ -99,7 +99,7 @@ class DistillationTrainer(StudentTrainer):
         preprocessing = student_preprocessing(student, processing_class)
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()
-        self._data = DataPreparation(preprocessing, self.teacher, student.config)
+        self._data = DataPreparation(preprocessing, self.teacher, student, data_collator is None)
         notes = preset_notes(student, augmentation, args)
         train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation)
         chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
@@ -164,6 +164,7 @@ class DistillationTrainer(StudentTrainer):
         wanted = self.args.needs_teacher if training else not self._answers_are_stored
         if self.teacher is None or not wanted:
             return TeacherOutput()
+        self._data.pixels.check_shared(batch, "the batch")
         # The Trainer's autocast covers the trained module alone.
         with torch.no_grad(), self.accelerator.autocast():
             return self.teacher(batch, temperature=self.args.temperature)

@@ -7,6 +7,7 @@ import datasets
 from exrep_hf.data import DistillationDataset, ViewPolicy, ViewTransform, find_columns
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.datasets import ReplayedDataset
+from exrep_hf.data.loading import holds_tensors
 from exrep_hf.teacher.requirements import known_preprocessing
 from exrep_hf.teacher.source import TeacherSource
 
@@ -36,7 +37,7 @@ def images_to_ask_about(teacher: TeacherSource, dataset: Any, views: ViewPolicy)
         columns = (dataset.image_column, dataset.label_column)
         dataset = DistillationDataset(dataset.rows, _transform(teacher, views), *columns)
     elif isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom":
-        if "pixel_values" in dataset.column_names:
+        if holds_tensors(dataset):
             dataset = dataset.with_format("torch")
         else:
             dataset = DistillationDataset(dataset, _transform(teacher, views), *find_columns(dataset))
