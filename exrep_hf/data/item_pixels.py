@@ -46,8 +46,8 @@ class PixelRules:
             shape = getattr(content.get(STUDENT_PIXELS), "shape", ())
             if name not in content and (told := _differences(student, teacher, tuple(shape[-2:]))):
                 raise ValueError(
-                    f"{what[:1].upper()}{what[1:]} has no `{name}`, only {sorted(map(str, content))}, and the teacher wants other pixels "
-                    f"than the student: {told}. Pass the HF `Dataset` of images itself, from which both are made, "
+                    f"{what[:1].upper()}{what[1:]} has no `{name}`, only {sorted(map(str, content))}, and the teacher "
+                    f"wants other pixels than the student: {told}. Pass the HF `Dataset` of images itself, from which both are made, "
                     f"let the items hold `{name}`, or say by `processing_class` and `OnlineTeacher(model, "
                     "processing_class=…)` how both want their images, if that is not so."
                 )

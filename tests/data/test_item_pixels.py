@@ -46,7 +46,9 @@ def test_a_teacher_that_wants_other_pixels(changes: dict[str, Any], told: str, p
 def test_pixels_that_serve_both() -> None:
     """How an image was resized is the data set's own affair, and so is a size that is the teacher's after all."""
     for other in (STUDENT, replace(STUDENT, resize=None, interpolation="bicubic"), None):
-        assert list(PixelRules(STUDENT, [other]).check_item({"pixel_values": IMAGE}, "row 0", True)) == ["pixel_values"]
+        assert list(PixelRules(STUDENT, [other]).check_item({"pixel_values": IMAGE}, "row 0", True)) == [
+            "pixel_values"
+        ]
     smaller = torch.zeros(3, 6, 6)
     other = PixelRules(STUDENT, [replace(STUDENT, height=6, width=6)])
     other.check_item({"pixel_values": smaller}, "row 0", True)
