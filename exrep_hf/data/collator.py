@@ -1,14 +1,16 @@
 """Items of a data set to the batch of one step."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from exrep_hf.data.answers import ANSWERS
 from exrep_hf.data.pixels import pixel_names
+from exrep_hf.data.rows import check_index_batch
 
-KEYS = ("labels", "sample_index", "view", "teacher_logits", "teacher_features")
+KEYS = ("labels", "sample_index", "view", *ANSWERS)
 """What a batch holds beside pixels."""
 
 
@@ -39,6 +41,25 @@ def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor
                 "must have the same keys."
             )
     return {key: _stacked(key, [item[key] for item in renamed]) for key in present}
+
+
+def collate_numbered(
+    items: Sequence[Mapping[str, Any]], collate: Callable[[Any], dict[str, Tensor]], num_samples: int
+) -> dict[str, Tensor]:
+    """Collate items that number themselves, and check the numbers while they are on the CPU.
+
+    Args:
+        items: of a data set that only yields them one by one.
+        collate: makes the batch.
+        num_samples: rows of the memory bank.
+
+    Raises:
+        ValueError: for a `sample_index` without a row.
+    """
+    batch = collate(items)
+    if "sample_index" in batch:
+        check_index_batch(batch["sample_index"], num_samples)
+    return batch
 
 
 def _known(item: Mapping[str, Any]) -> list[str]:

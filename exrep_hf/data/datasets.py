@@ -15,6 +15,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from exrep_hf.data.augmentation import ViewTransform
 from exrep_hf.data.mixing import mix_pairs
 from exrep_hf.data.pixels import pixel_names
+from exrep_hf.data.rows import is_number, parts_of
 from exrep_hf.data.views import ViewPolicy
 
 # Sets the draws of a mixture apart from those of the image itself.
@@ -30,6 +31,7 @@ class DistillationDataset(torch.utils.data.Dataset):
         image_column: name of the column with images.
         label_column: name of the column with class numbers; `None`: items have no labels.
         numbers: the model's number of each class of the data set; `None`: the same.
+        answer_columns: names of columns with a teacher's answers, which items hold as they are.
 
     Raises:
         ValueError: if the data set is empty.
@@ -42,15 +44,17 @@ class DistillationDataset(torch.utils.data.Dataset):
         image_column: str,
         label_column: str | None = None,
         numbers: Sequence[int] | None = None,
+        answer_columns: Sequence[str] = (),
     ) -> None:
         if len(dataset) == 0:
             raise ValueError("The data set is empty; expected at least one image.")
-        columns = [image_column] if label_column is None else [image_column, label_column]
+        columns = [image_column, *([] if label_column is None else [label_column]), *answer_columns]
         self.rows = dataset.with_format(None).select_columns(columns)
         self.transform = transform
         self.image_column = image_column
         self.label_column = label_column
         self.numbers = numbers
+        self.answer_columns = tuple(answer_columns)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -71,7 +75,8 @@ class DistillationDataset(torch.utils.data.Dataset):
 
         Returns:
             the tensors of `transform`: `pixel_values` `(channels, height, width)`, and the teacher's own pixels;
-            `labels` (int) where there is a label column, and `sample_index` (int): the position in this data set.
+            `labels` (int) where there is a label column, a teacher's answers as float32 where there are columns of
+            them, and `sample_index` (int): the position in this data set.
 
         Raises:
             ValueError: if the image cannot be decoded; names the row and the file.
@@ -101,6 +106,8 @@ class DistillationDataset(torch.utils.data.Dataset):
         if self.label_column is not None:
             label = rows[self.label_column][place]
             item["labels"] = label if self.numbers is None else self.numbers[label]
+        for column in self.answer_columns:
+            item[column] = torch.as_tensor(rows[column][place], dtype=torch.float32)
         item["sample_index"] = position
         return item
 
@@ -137,14 +144,21 @@ class SeededDataset(torch.utils.data.Dataset):
     Args:
         dataset: anything with `__getitem__` and `__len__`.
         seed: of the run, ≥ 0.
+        numbered: whether `sample_index` has to be the row: items without one get it. Those of a `DistillationDataset`
+            get it in any case: below torch's `Subset` and `ConcatDataset` it has other numbers.
 
     Attributes:
         dataset: the data set itself.
+
+    Raises:
+        ValueError: when an item is asked for that numbers itself otherwise.
     """
 
-    def __init__(self, dataset: Any, seed: int) -> None:
+    def __init__(self, dataset: Any, seed: int, numbered: bool = False) -> None:
         self.dataset = dataset
         self.seed = seed
+        self.numbered = numbered
+        self._is_ours = all(isinstance(part, DistillationDataset) for part in parts_of(dataset))
         # In shared memory, because workers that outlive an epoch hold a copy of this object.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
 
@@ -174,8 +188,20 @@ class SeededDataset(torch.utils.data.Dataset):
         with generators_kept():
             for index in indices:
                 seed_generators([self.seed, number, index])
-                made.append(next(items))
+                made.append(self._with_row(next(items), index))
         return made
+
+    def _with_row(self, item: Any, row: int) -> Any:
+        if not isinstance(item, Mapping) or not (self.numbered or self._is_ours):
+            return item
+        own = row if self._is_ours else item.get("sample_index", row)
+        if not is_number(own, row):
+            raise ValueError(
+                f"The `sample_index` of row {row} of `train_dataset` is {own}; expected {row}, as rows are numbered "
+                f"from 0 to {len(self) - 1}: the memory bank and stored answers have a row an image. Leave "
+                "`sample_index` out of the items, and they get their row."
+            )
+        return {**item, "sample_index": row}
 
 
 @contextlib.contextmanager
@@ -225,10 +251,13 @@ class ReplayedDataset(SeededDataset):
             be the policy's.
         policy: the views.
         num_labels: number of classes, for the labels of mixed images; None leaves these out.
+        numbered: as in `SeededDataset`.
     """
 
-    def __init__(self, dataset: Any, policy: ViewPolicy, num_labels: int | None = None) -> None:
-        super().__init__(dataset, policy.seed)
+    def __init__(
+        self, dataset: Any, policy: ViewPolicy, num_labels: int | None = None, numbered: bool = False
+    ) -> None:
+        super().__init__(dataset, policy.seed, numbered)
         self.policy = policy
         self.num_labels = num_labels
 

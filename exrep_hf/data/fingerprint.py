@@ -37,7 +37,9 @@ def fingerprint(dataset: Any) -> str | None:
         digest.update(repr(labels.tolist() if isinstance(labels, Tensor) else list(labels)).encode())
     for row in np.linspace(0, len(dataset) - 1, min(_IMAGES, len(dataset))).astype(int).tolist():
         if isinstance(inner, DistillationDataset):
-            digest.update(np.asarray(inner.rows[row][inner.image_column]).tobytes())
+            content = inner.rows[row]
+            for column in (inner.image_column, *inner.answer_columns):
+                digest.update(np.asarray(content[column]).tobytes())
         else:
             first, second = _item(steady, row), _item(steady, row)
             digest.update(first if first == second else b"")

@@ -23,6 +23,7 @@ from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
 
 from exrep_hf.data.classes import names_or_numbers
+from exrep_hf.data.pixels import STUDENT_PIXELS
 
 ACCEPTED = (
     "a data set's name on the Hub, a folder of images (class folders, or train/ and test/ with class folders), "
@@ -212,6 +213,11 @@ def find_columns(
     class_labels = [name for name, feature in features.items() if isinstance(feature, ClassLabel)]
     named = next((name for name in LABEL_NAMES if name in features), None)
     return image, label_column_name or named or _only(class_labels, LABEL_NAMES)
+
+
+def holds_tensors(dataset: Dataset) -> bool:
+    """Return whether a data set holds arrays as `pixel_values`, ready for a model, and not images of that name."""
+    return STUDENT_PIXELS in dataset.features and not isinstance(dataset.features[STUDENT_PIXELS], Image)
 
 
 def _only(candidates: list[str], preferred: tuple[str, ...]) -> str | None:

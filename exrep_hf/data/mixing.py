@@ -13,10 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from exrep_hf.data.answers import ANSWERS
 from exrep_hf.data.checks import check_label_batch
 from exrep_hf.data.pixels import pixel_names
-
-STORED_ANSWERS = frozenset({"teacher_logits", "teacher_features"})
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class Mixing:
         mixed = dict(batch)
         if not self:
             return mixed
-        stored = sorted(STORED_ANSWERS & batch.keys())
+        stored = sorted(set(ANSWERS) & batch.keys())
         if stored:
             raise ValueError(
                 f"A batch that is to be mixed holds {stored}: a teacher's answers for images that are not mixed. Set "

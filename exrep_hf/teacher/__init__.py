@@ -2,6 +2,7 @@
 
 from exrep_hf.teacher.cached import CachedTeacher
 from exrep_hf.teacher.ensemble import TeacherEnsemble
+from exrep_hf.teacher.given import GivenAnswers, answers_in_items
 from exrep_hf.teacher.online import OnlineTeacher
 from exrep_hf.teacher.requirements import check_answers, check_apart, check_views, known_preprocessing
 from exrep_hf.teacher.resolve import as_teacher
@@ -9,9 +10,11 @@ from exrep_hf.teacher.source import TeacherSource
 
 __all__ = [
     "CachedTeacher",
+    "GivenAnswers",
     "OnlineTeacher",
     "TeacherEnsemble",
     "TeacherSource",
+    "answers_in_items",
     "as_teacher",
     "check_answers",
     "check_apart",

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from datasets import ClassLabel, Features
 
 from exrep_hf.arguments import DistillationArguments
@@ -71,7 +72,21 @@ def _name_student(
 
 
 def names_of_data(dataset: Any) -> list[str] | None:
-    """Return what a data set calls its classes: an HF data set by its features, one of torchvision by `classes`."""
+    """Return what a data set calls its classes: an HF data set by its features, one of torchvision by `classes`.
+
+    Raises:
+        ValueError: if it is made of several that don't number their classes alike.
+    """
+    if isinstance(dataset, torch.utils.data.Subset):
+        return names_of_data(dataset.dataset)
+    if isinstance(dataset, torch.utils.data.ConcatDataset):
+        of_parts = [names_of_data(part) for part in dataset.datasets]
+        if any(names != of_parts[0] for names in of_parts):
+            raise ValueError(
+                f"The parts of a data set number their classes differently: {of_parts[:3]}; expected the same names in "
+                "the same order. Renumber them (`dataset.align_labels_with_mapping`) before they are put together."
+            )
+        return of_parts[0]
     if isinstance(dataset, DistillationDataset):
         dataset = dataset.rows.select_columns([dataset.label_column]) if dataset.label_column else None
     features = getattr(dataset, "features", None)

@@ -1,13 +1,14 @@
 """From the data sets that people pass to the ones that the Trainer walks through."""
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Sized
+from collections.abc import Callable, Mapping, Sized
 from typing import Any, Literal
 
 import datasets
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -24,11 +25,17 @@ from exrep_hf.data import (
     check_labels,
     find_columns,
 )
+from exrep_hf.data.answers import ANSWERS, check_answered_images, check_one_teacher
 from exrep_hf.data.checks import is_map_style
-from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
-from exrep_hf.data.pixels import teacher_pixels
+from exrep_hf.data.collator import collate_numbered
+from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept
+from exrep_hf.data.item_pixels import PixelRules
+from exrep_hf.data.loading import holds_tensors
+from exrep_hf.data.pixels import STUDENT_PIXELS, teacher_pixels_name
+from exrep_hf.data.rows import parts_of
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
 from exrep_hf.training.classes import names_of_data
+from exrep_hf.training.image_size import check_size
 
 logger = logging.getLogger(__name__)
 
@@ -39,14 +46,29 @@ class DataPreparation:
     Args:
         preprocessing: how the student wants its images; None where that is not known.
         teacher: the teacher, if there is one.
+        student: the model.
         classes: which class of a data set is which of the student's.
+        items_are_final: whether the items' pixels are those of the batch: a collator of the user's may make others.
+
+    Attributes:
+        pixels: what has to hold for them.
     """
 
-    def __init__(self, preprocessing: Preprocessing | None, teacher: TeacherSource | None, classes: ClassMap) -> None:
+    def __init__(
+        self,
+        preprocessing: Preprocessing | None,
+        teacher: TeacherSource | None,
+        student: PreTrainedModel,
+        classes: ClassMap,
+        items_are_final: bool = True,
+    ) -> None:
         self.preprocessing = preprocessing
         self.teacher = teacher
+        self.student = student
         self.classes = classes
         self.num_labels = classes.student.count
+        self.items_are_final = items_are_final
+        self.pixels = PixelRules(preprocessing, () if teacher is None else teacher.preprocessing)
 
     def for_training(
         self, dataset: Any, args: DistillationArguments, augmentation: Augmentation | Literal["preset"] | None
@@ -70,18 +92,28 @@ class DataPreparation:
             augmentation = self._usual_augmentation(args)
         views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)
         needed = self._needed_keys(args)
-        dataset = self._with_transform(dataset, "train_dataset", views.augmentation, views.reference)
+        dataset = self._with_transform(
+            dataset, "train_dataset", views.augmentation, views.reference, args.needs_teacher
+        )
         if is_map_style(dataset):
-            dataset = SeededDataset(dataset, views.seed)
+            dataset = SeededDataset(dataset, views.seed, numbered="sample_index" in needed)
         check_items(dataset, needed, self.num_labels)
         if replayed and dataset is not None:
             dataset = _replayed(dataset, views, self.num_labels if "labels" in needed else None)
         if args.needs_teacher and self.teacher is not None and dataset is not None:
             self.teacher.check_images(dataset)
-            if isinstance(dataset, SeededDataset):
-                teacher_pixels(dataset[0], len(self.teacher.preprocessing))
+        item = self._check_first(dataset, "train_dataset", args.needs_teacher)
+        if args.needs_teacher:
+            check_answered_images(item, _variations(dataset, mixing))
         _check_batches(args, dataset)
         return dataset, Mixing() if replayed else mixing
+
+    def checked_collator(self, collate: Callable[[Any], Any], dataset: Any, args: DistillationArguments) -> Any:
+        """Return the collator of training batches, which checks the rows that a stream gives its own items."""
+        has_bank = args.crd_weight and args.queue_length is None
+        if not has_bank or isinstance(dataset, SeededDataset) or not isinstance(dataset, Sized):
+            return collate
+        return functools.partial(collate_numbered, collate=collate, num_samples=len(dataset))
 
     def _usual_augmentation(self, args: DistillationArguments) -> Augmentation | None:
         """Return how images are varied where nobody says so."""
@@ -115,12 +147,47 @@ class DataPreparation:
         """
         if isinstance(dataset, dict):
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
-        dataset = self._with_transform(dataset, "eval_dataset", None, None)
+        dataset = self._with_transform(dataset, "eval_dataset", None, None, answers=True)
         check_items(dataset, (), self.num_labels, name="eval_dataset")
+        self._check_first(dataset, "eval_dataset", self.teacher is not None and self.teacher.views is None)
         return dataset
 
+    def _check_first(self, dataset: Any, name: str, for_teacher: bool) -> Mapping[str, Any]:
+        """Look at the first item, as teacher and student will get it, and return it."""
+        if not is_map_style(dataset):
+            return {}
+        with generators_kept():
+            item = dataset[0]
+        teacher = self.teacher
+        # A source that sees neither pixels nor rows has its answers from the batch.
+        if for_teacher and teacher is not None and (teacher.preprocessing or teacher.views is not None):
+            check_one_teacher(item, type(teacher).__name__, name)
+        if self.items_are_final:
+            self._check_pixels(item, name, for_teacher)
+        return item
+
+    def _check_pixels(self, item: Mapping[str, Any], name: str, for_teacher: bool) -> None:
+        found = self.pixels.check_item(item, f"row 0 of `{name}`", for_teacher)
+        networks: list[nn.Module] = [self.student]
+        wanted = [self.preprocessing]
+        if for_teacher and self.teacher is not None:
+            # Where each set of pixels is for one network, it is for the one in its place.
+            own = list(self.teacher.networks())
+            if len(own) == len(self.pixels.teachers):
+                networks, wanted = networks + own, wanted + list(self.pixels.teachers)
+        names = [STUDENT_PIXELS, *(teacher_pixels_name(place, len(wanted) - 1) for place in range(len(wanted) - 1))]
+        for key, network, entry in zip(names, networks, wanted, strict=True):
+            if entry is not None:
+                shape = found[key if key in found else STUDENT_PIXELS].shape
+                check_size(network, shape, (entry.height, entry.width), f"An image in row 0 of `{name}`")
+
     def _with_transform(
-        self, dataset: Any, what: str, augmentation: Augmentation | None, reference: Preprocessing | None
+        self,
+        dataset: Any,
+        what: str,
+        augmentation: Augmentation | None,
+        reference: Preprocessing | None,
+        answers: bool,
     ) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         names = names_of_data(dataset)
@@ -128,7 +195,7 @@ class DataPreparation:
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
             _check_as_they_are(numbers, names, what)
             return dataset
-        if "pixel_values" in dataset.column_names:
+        if holds_tensors(dataset):
             _check_as_they_are(numbers, names, what)
             return dataset.with_format("torch")
         image_column, label_column = find_columns(dataset)
@@ -140,7 +207,8 @@ class DataPreparation:
             )
         teachers = () if self.teacher is None else known_preprocessing(self.teacher)
         transform = ViewTransform(self.preprocessing, teachers, augmentation, reference)
-        return DistillationDataset(dataset, transform, image_column, label_column, numbers)
+        answered = [name for name in ANSWERS if answers and name in dataset.column_names]
+        return DistillationDataset(dataset, transform, image_column, label_column, numbers, answered)
 
 
 def _check_as_they_are(numbers: tuple[int, ...] | None, names: list[str] | None, what: str) -> None:
@@ -163,7 +231,7 @@ def _replayed(dataset: Any, views: ViewPolicy, num_labels: int | None) -> Replay
             "made again only of rows that can be asked for. Pass a map-style data set, or leave out `views` and "
             "stored answers."
         )
-    return ReplayedDataset(dataset.dataset, views, num_labels)
+    return ReplayedDataset(dataset.dataset, views, num_labels, dataset.numbered)
 
 
 def _check_batches(args: DistillationArguments, dataset: Any) -> None:
@@ -173,6 +241,14 @@ def _check_batches(args: DistillationArguments, dataset: Any) -> None:
             f"`train_dataset` has {len(dataset)} images, fewer than one batch of {images}, and `dataloader_drop_last` "
             "leaves incomplete batches out. Lower `per_device_train_batch_size`, or let incomplete batches in."
         )
+
+
+def _variations(dataset: Any, mixing: Mixing) -> dict[str, Any]:
+    """Return what is done to the images of a training data set after an item's other values were read."""
+    inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
+    made = {part.transform.augmentation for part in parts_of(inner) if isinstance(part, DistillationDataset)}
+    varied = {"augmentation": next(iter(made - {None}), None), "mixup": mixing.mixup, "cutmix": mixing.cutmix}
+    return {name: value for name, value in varied.items() if value}
 
 
 def number_of(dataset: Any) -> int | None:

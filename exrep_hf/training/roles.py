@@ -44,7 +44,8 @@ def check_roles(
     elif args.needs_teacher:
         raise ValueError(
             "No teacher was given, but `kd_weight`, `crd_weight` or `adversarial_weight` is above 0. Pass `teacher=`, "
-            "or set all three to 0."
+            "let the items hold `teacher_logits` or `teacher_features` (with `teacher=GivenAnswers(…)` where they can "
+            "only be had one by one), or set all three to 0."
         )
 
 

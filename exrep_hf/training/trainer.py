@@ -28,7 +28,7 @@ from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import TeacherSource, as_teacher
+from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.default_settings import complete, preset_notes
@@ -62,9 +62,11 @@ class DistillationTrainer(FoundBatchTrainer):
         args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
             printed when training starts.
         train_dataset: an HF `Dataset` with an image column, or any data set whose items are dicts with
-            `pixel_values` (and `labels`, `sample_index`, `teacher_pixel_values` where a term needs them). If it has
-            an attribute `labels`, that is the class of every image by `sample_index`, and lets CRD draw negatives of
-            other classes from the first step on. Items of a row and epoch are the same in every run of a seed.
+            `pixel_values` (and `labels`, `teacher_pixel_values` where a term needs them; `sample_index` is the row,
+            and only what yields its items one by one has to number them). If it has an attribute `labels`, that is
+            the class of every row, and lets CRD draw negatives of other classes from the first step on. Items of a
+            row and epoch are the same in every run of a seed. Items or columns `teacher_logits` and
+            `teacher_features` are the teacher's answers where no teacher is given.
         eval_dataset: the same; labels may be missing. A dict of data sets is evaluated one by one.
         augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student: as the preset
             of `args` does where not given, or as the teacher's stored answers are for; None trains on the evaluation
@@ -107,13 +109,15 @@ class DistillationTrainer(FoundBatchTrainer):
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
         student, self.teacher = as_student(model), as_teacher(teacher)
+        if self.teacher is None and args.needs_teacher:
+            self.teacher = answers_in_items(train_dataset, student.config)
         check_roles(student, self.teacher, args, optimizers[0])
         preprocessing = student_preprocessing(student, processing_class)
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()
         rule, names = read_class_rule(classes), names_of_data(train_dataset)
         self.classes, told = match_classes(student, self.teacher, args, rule, names)
-        self._data = DataPreparation(preprocessing, self.teacher, self.classes)
+        self._data = DataPreparation(preprocessing, self.teacher, student, self.classes, data_collator is None)
         notes = [*preset_notes(student, augmentation, args), *told]
         train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation)
         chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
@@ -143,6 +147,15 @@ class DistillationTrainer(FoundBatchTrainer):
         return self.teacher is not None and self.teacher.views is not None
 
     # Data
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Look at the numbers that the items of a stream have, while they are on the CPU."""
+        collate = self.data_collator
+        self.data_collator = self._data.checked_collator(collate, self.train_dataset, self.args)
+        try:
+            return super().get_train_dataloader()
+        finally:
+            self.data_collator = collate
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Take HF data sets with image columns here too."""
@@ -202,6 +215,7 @@ class DistillationTrainer(FoundBatchTrainer):
         wanted = self.args.needs_teacher if training else not self._answers_are_stored
         if self.teacher is None or not wanted:
             return TeacherOutput()
+        self._data.pixels.check_shared(batch, "the batch")
         # The Trainer's autocast covers the trained module alone.
         with torch.no_grad(), self.accelerator.autocast():
             answer = self.teacher(batch, temperature=self.args.temperature)

@@ -14,6 +14,7 @@ from transformers import TimmWrapperConfig, TimmWrapperForImageClassification
 from exrep_hf import DistillationTrainer, OnlineTeacher
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher import TeacherSource
+from tests.training.conftest import PREPROCESSING, TensorRows
 
 MakeTrainer = Callable[..., Any]
 MakeRows = Callable[..., Any]
@@ -71,6 +72,14 @@ def wrapped_timm() -> TimmWrapperForImageClassification:
 NAMELESS = ("timm", "timm wrapper", "source")
 
 
+class WithTeacherPixels(TensorRows):
+    """timm's networks want another normalisation than the student."""
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        item = super().__getitem__(index)
+        return item | {"teacher_pixel_values": item["pixel_values"] * 0.25 + 0.5}
+
+
 @pytest.mark.parametrize("kind", ["timm", "timm wrapper", "transformers", "folder", "path", "source"])
 def test_kinds_of_teachers(
     kind: str, make_trainer: MakeTrainer, make_network: Any, teacher: OnlineTeacher, tmp_path: Path
@@ -85,7 +94,8 @@ def test_kinds_of_teachers(
         "path": lambda: tmp_path / "teacher",
         "source": Constant,
     }[kind]()
-    trainer = make_trainer(teacher=given, max_steps=2, classes="position" if kind in NAMELESS else "names")
+    classes = "position" if kind in NAMELESS else "names"
+    trainer = make_trainer(teacher=given, train_dataset=WithTeacherPixels(12), max_steps=2, classes=classes)
     trainer.train()
     logs = [entry for entry in trainer.state.log_history if "loss" in entry]
     assert all(0 <= entry[name] < 1e3 for entry in logs for name in ("loss_kd", "loss_crd", "loss_critic"))
@@ -108,7 +118,8 @@ def test_plain_classifiers_as_students(
 ) -> None:
     """A user's own classifier is a student without a distiller."""
     model = wrapped_timm() if kind == "TimmWrapper" else make_network(seed=3)
-    trainer = DistillationTrainer(model, teacher, make_args(max_steps=2), make_rows(12))
+    processor = PREPROCESSING.to_image_processor()
+    trainer = DistillationTrainer(model, teacher, make_args(max_steps=2), make_rows(12), processing_class=processor)
     trainer.train()
     assert trainer.student.classifier is model and trainer.student.config.distiller is None
 

@@ -10,6 +10,7 @@ from exrep_hf.data import DistillationDataset, ViewPolicy, ViewTransform, find_c
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.class_map import Side, numbers_of_each
 from exrep_hf.data.datasets import ReplayedDataset
+from exrep_hf.data.loading import holds_tensors
 from exrep_hf.teacher.requirements import known_preprocessing
 from exrep_hf.teacher.source import TeacherSource
 
@@ -44,7 +45,7 @@ def images_to_ask_about(
         numbers = _numbers(teacher, dataset.rows, dataset.label_column, rule)
         dataset = DistillationDataset(dataset.rows, _transform(teacher, views), *columns, numbers)
     elif isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom":
-        if "pixel_values" in dataset.column_names:
+        if holds_tensors(dataset):
             dataset = dataset.with_format("torch")
         else:
             image, label = find_columns(dataset)
