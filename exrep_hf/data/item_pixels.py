@@ -48,8 +48,8 @@ class PixelRules:
                 raise ValueError(
                     f"{what[:1].upper()}{what[1:]} has no `{name}`, only {sorted(map(str, content))}, and the teacher "
                     f"wants other pixels than the student: {told}. Pass the HF `Dataset` of images itself, from which "
-                    f"both are made, let the items hold `{name}`, or say by `processing_class` and `OnlineTeacher(model, "
-                    "processing_class=…)` how both want their images, if that is not so."
+                    f"both are made, let the items hold `{name}`, or say by `processing_class` and "
+                    "`OnlineTeacher(model, processing_class=…)` how both want their images, if that is not so."
                 )
 
     def check_item(self, item: Mapping[str, Any], what: str, for_teacher: bool) -> dict[str, Tensor]:

@@ -83,8 +83,8 @@ def names_of_data(dataset: Any) -> list[str] | None:
         of_parts = [names_of_data(part) for part in dataset.datasets]
         if any(names != of_parts[0] for names in of_parts):
             raise ValueError(
-                f"The parts of a data set number their classes differently: {of_parts[:3]}; expected the same names in "
-                "the same order. Renumber them (`dataset.align_labels_with_mapping`) before they are put together."
+                f"The parts of a data set have the classes {of_parts[:3]}; expected the same names in the same order. "
+                "Renumber them (`dataset.align_labels_with_mapping`) before they are put together."
             )
         return of_parts[0]
     if isinstance(dataset, DistillationDataset):

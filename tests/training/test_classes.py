@@ -175,3 +175,13 @@ def test_a_resumed_run_has_the_same_classes(
     other = make_trainer(model=named(NAMES, 3), teacher=teacher, classes=swapped, **given)
     with pytest.raises(ValueError, match="teacher classes: None in the checkpoint"):
         other.train(resume_from_checkpoint=str(tmp_path / "out" / "checkpoint-2"))
+
+
+def test_parts_that_number_their_classes_differently(make_trainer: MakeTrainer, named: Any, teaching: Any) -> None:
+    """Put together, half of the labels would be wrong."""
+    transform = lambda rows: {"pixel_values": [torch.zeros(3, 16, 16)] * len(rows["image"]), "label": rows["label"]}  # noqa: E731
+    parts = [shades(names, 8).with_transform(transform) for names in (NAMES, [*reversed(NAMES)], NAMES)]
+    given = {"model": named(NAMES, 3), "teacher": teaching(NAMES), "crd_weight": 0.0}
+    make_trainer(**given, train_dataset=torch.utils.data.ConcatDataset([parts[0], parts[2]]))
+    with pytest.raises(ValueError, match="The parts of a data set have the classes .* expected the same names"):
+        make_trainer(**given, train_dataset=torch.utils.data.ConcatDataset(parts))
