@@ -25,9 +25,10 @@ from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
-from exrep_hf.models import ExRepForImageClassification
+from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, as_teacher
+from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.training.default_settings import complete, preset_notes
 from exrep_hf.training.inputs import DataPreparation, number_of, student_preprocessing, training_labels
 from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes, tell_processes
@@ -275,6 +276,8 @@ class DistillationTrainer(StudentTrainer):
             "content_of_images": fingerprint(self.train_dataset),
             "classes": self._data.num_labels,
             "teacher": None if self.teacher is None else self.teacher.fingerprint,
+            "features_of_student": feature_definition(self.student.classifier),
+            "features_of_teacher": None if self.teacher is None else features_of(self.teacher),
             "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
         }
 
