@@ -99,8 +99,8 @@ def logits_of(output: object) -> Tensor:
         logits = sum(logits) / len(logits)
     if not isinstance(logits, Tensor):
         raise ValueError(
-            f"A classifier gave a {type(output).__name__} without `logits`; expected a tensor `(batch, num_labels)` or "
-            "an output that holds one as `logits`. Use a `*ForImageClassification` whose forward gives them."
+            f"A classifier gave a {type(output).__name__} without `logits`; expected a tensor `(batch, num_labels)`, "
+            "or an output that holds one as `logits`. Use a `*ForImageClassification` whose forward gives them."
         )
     return logits
 

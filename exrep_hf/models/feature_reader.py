@@ -23,10 +23,10 @@ def _keep_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, 
 class FeatureReader:
     """Read the pooled features of a classifier, in the one forward that makes its logits.
 
-    For timm's models these are `forward_head(forward_features(images), pre_logits=True)`, for transformers' what enters
-    the final layer. Where heads have tokens of their own (DeiT and PiT with distillation) features are the tokens'
-    mean, where they have branches of their own (CrossViT, EfficientViM) the branches side by side. A head's own
-    normalisation (LeViT, EfficientViT-M, SHViT, RepViT) comes after them, and so does dropout in training.
+    For timm's models these are `forward_head(forward_features(images), pre_logits=True)`, for transformers' what
+    enters the final layer. Where heads have tokens of their own (DeiT and PiT with distillation) features are the
+    tokens' mean, where they have branches of their own (CrossViT, EfficientViM) the branches side by side. A head's
+    own normalisation (LeViT, EfficientViT-M, SHViT, RepViT) comes after them, and so does dropout in training.
 
     The reader keeps *names* and not the model, so it can be an attribute of a module without registering the model
     twice, and it goes on working on deep copies, compiled models and replicas.

