@@ -3,6 +3,7 @@
 from transformers import AutoConfig, AutoModelForImageClassification
 
 from .backbone import load_classifier, set_input_size, set_labels
+from .classifier_heads import feature_definition
 from .configuration_exrep import ExRepConfig
 from .feature_reader import FeatureReader
 from .input_distiller import LightDistiller, PaperDistiller
@@ -19,6 +20,7 @@ __all__ = [
     "LightDistiller",
     "PaperDistiller",
     "StudentOutput",
+    "feature_definition",
     "load_classifier",
     "set_input_size",
     "set_labels",

@@ -78,10 +78,11 @@ def load_classifier(
 
 
 def _replace_head(model: PreTrainedModel, num_labels: int) -> None:
-    layer_name = FeatureReader(model).layer_name
+    layer_names = FeatureReader(model).layer_names
     if isinstance(model, TimmClassifier):
         model.timm_model.reset_classifier(num_labels)
-    else:
+        layer_names = ()
+    for layer_name in layer_names:
         old = model.get_submodule(layer_name)
         if not isinstance(old, nn.Linear):
             raise ValueError(f"The head of {type(model).__name__} is a {type(old).__name__}; expected a Linear layer.")

@@ -12,6 +12,7 @@ from transformers import AutoModelForImageClassification, PreTrainedModel
 from transformers.utils import ModelOutput
 
 from .backbone import image_shape, load_classifier, make_plain
+from .classifier_heads import logits_of
 from .configuration_exrep import Distiller, ExRepConfig
 from .feature_reader import FeatureReader
 from .input_distiller import LightDistiller, PaperDistiller, initialize_layer
@@ -106,7 +107,7 @@ class ExRepForImageClassification(PreTrainedModel):
         if output_features:
             logits, features = self._reader(self.classifier, pixel_values)  # (batch, num_labels), (batch, feature_dim)
         else:
-            logits = self.classifier(pixel_values).logits  # (batch, num_labels)
+            logits = logits_of(self.classifier(pixel_values))  # (batch, num_labels)
         # In float32 also under autocast: bfloat16 has three digits.
         loss = F.cross_entropy(logits.float(), labels) if labels is not None else None
         output = StudentOutput(loss=loss, logits=logits, features=features)

@@ -20,6 +20,7 @@ from exrep_hf.teacher.cache import Plan, Provenance, Storage, StoredAnswers, wri
 from exrep_hf.teacher.cache.answer_files import AnswerFiles
 from exrep_hf.teacher.cache.asked_images import images_to_ask_about
 from exrep_hf.teacher.cache.top_k import check_temperature, rebuild_logits
+from exrep_hf.teacher.feature_definition import check_stored_features, stored_definition
 from exrep_hf.teacher.identity import teacher_sha256
 from exrep_hf.teacher.source import TeacherSource
 
@@ -49,7 +50,8 @@ class CachedTeacher:
         fingerprint: hash of the stored answers, 16 hexadecimal digits.
 
     Raises:
-        ValueError: if there are no stored answers, of another format, or damaged ones, naming the files.
+        ValueError: if there are no stored answers, of another format, of features that are read otherwise, or damaged
+            ones, naming the files.
     """
 
     preprocessing: tuple[Preprocessing | None, ...] = ()
@@ -58,6 +60,7 @@ class CachedTeacher:
         files = AnswerFiles(name_or_path, revision, verify)
         self.manifest = files.manifest
         plan = self.manifest.plan
+        check_stored_features(plan.teacher, files.name)
         self.num_samples: int = plan.dataset["num_samples"]
         self.num_labels: int = plan.teacher["num_labels"]
         self.feature_dim: int = plan.teacher["feature_dim"]
@@ -197,6 +200,7 @@ class CachedTeacher:
                 "num_labels": teacher.num_labels,
                 "feature_dim": teacher.feature_dim,
                 "id2label": teacher.id2label and {str(key): name for key, name in teacher.id2label.items()},
+                **stored_definition(teacher, provenance.teacher, teacher.num_labels or 0),
             },
             preprocessing=_written_preprocessing(teacher.preprocessing),
             dataset={

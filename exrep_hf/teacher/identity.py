@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from exrep_hf.models import feature_definition
 from exrep_hf.teacher.source import TeacherSource
 
 # Of each weight tensor: a large teacher is told from another without reading all of it.
@@ -13,11 +14,15 @@ _HASHED_VALUES = 1024
 
 
 def network_fingerprint(network: nn.Module) -> str:
-    """Return a hash of the names, shapes and first values of all weights, 16 hexadecimal digits."""
+    """Return a hash of the names, shapes and first values of all weights, 16 hexadecimal digits.
+
+    For a network that pools its features by itself it is another than for one whose last layer's input they are.
+    """
     digest = hashlib.sha256()
     for name, value in network.state_dict().items():
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
         digest.update(value.flatten()[:_HASHED_VALUES].cpu().double().numpy().tobytes())
+    digest.update((feature_definition(network) or "").encode())
     return digest.hexdigest()[:16]
 
 

@@ -26,9 +26,10 @@ from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
 from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
-from exrep_hf.models import ExRepForImageClassification
+from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher
+from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.default_settings import complete, preset_notes
@@ -331,6 +332,8 @@ class DistillationTrainer(FoundBatchTrainer):
             "classes": self._data.num_labels,
             "teacher_classes": self.classes.teacher_fingerprint,
             "teacher": None if self.teacher is None else self.teacher.fingerprint,
+            "features_of_student": feature_definition(self.student.classifier),
+            "features_of_teacher": None if self.teacher is None else features_of(self.teacher),
             "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
             **transform_facts(dataset),
         }

@@ -1,4 +1,5 @@
 import copy
+from typing import Any
 
 import pytest
 import timm
@@ -15,7 +16,8 @@ from transformers import (
     ViTForImageClassification,
 )
 
-from exrep_hf.models import FeatureReader, load_classifier
+from exrep_hf.models import FeatureReader, feature_definition, load_classifier
+from tests.models.feature_checks import build, check_evaluation, check_training
 
 NAMES = {index: f"class {index}" for index in range(5)}
 
@@ -97,27 +99,56 @@ def test_timm_wrapper_and_bare_timm_agree(images: Tensor) -> None:
         assert torch.equal(ours, theirs)
 
 
-def test_eval_is_before_dropout_and_train_is_after(images: Tensor) -> None:
-    """A teacher's features must not be thinned at random; in training mode the student's follow its logits."""
-    model = settled(timm.create_model("test_efficientnet", num_classes=5, drop_rate=0.5), images)
-    reader = FeatureReader(model)
-    _, features = reader(model, images)
-    assert torch.equal(features, reader(model, images)[1])
-    assert (features == 0).float().mean() < 0.2
-    logits, dropped = reader(model.train(), images)
-    assert (dropped == 0).float().mean() > 0.3
-    torch.testing.assert_close(model.get_submodule(reader.layer_name)(dropped), logits)
+OPTIONS: dict[str, dict[str, Any]] = {
+    "test_vit": {"img_size": 64},
+    "test_efficientnet": {},
+    "test_resnet": {},
+    "mobilenetv3_small_050": {},
+    "hgnetv2_b0": {},
+    "deit_tiny_distilled_patch16_224": {"img_size": 64, "depth": 1},
+    "pit_ti_distilled_224": {"img_size": 64},
+    "crossvit_tiny_240": {"depth": [[1, 1, 0]]},
+    "levit_128s": {"img_size": 64},
+    "levit_conv_128s": {"img_size": 64},
+    "efficientformerv2_s0": {"img_size": 64},
+    "efficientvit_m0": {"img_size": 64},
+    "efficientvim_m1_dist": {},
+    "repvit_m1": {},
+    "shvit_s1": {},
+    "test_byobnet": {"head_type": "attn_abs", "img_size": 64},
+}
+# Of the others features are the input of one final layer.
+POOLED_BY_THEMSELVES = {*OPTIONS} - {
+    *("test_vit", "test_efficientnet", "test_resnet", "mobilenetv3_small_050", "hgnetv2_b0", "efficientformerv2_s0")
+}
 
 
-def test_distilled_transformer(images: Tensor) -> None:
-    """A model with two heads gives a tuple in training mode; the first head's layer and logits are the ones to use."""
-    model = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=5, img_size=64, depth=1)
-    reader = FeatureReader(model)
-    assert reader.layer_name == "head"
-    assert reader(model.eval(), images)[0].shape == (2, 5)
+def size_of(name: str) -> int:
+    return 240 if name.startswith("crossvit") else 64
+
+
+@pytest.mark.parametrize("name", [*OPTIONS])
+def test_features_are_what_the_model_itself_pools(name: str) -> None:
+    """Of two heads, of branches, and of heads with a normalisation of their own, a plausible part was taken."""
+    images = torch.randn(2, 3, size_of(name), size_of(name))
+    model = build(name, **OPTIONS[name])
+    check_evaluation(model, images)
+    check_training(name, images, **OPTIONS[name])
+    assert (feature_definition(model) is not None) == (name in POOLED_BY_THEMSELVES)
+
+
+@pytest.mark.parametrize("name", ["deit_tiny_distilled_patch16_224", "repvit_m1", "levit_128s"])
+def test_what_is_trained_is_what_is_evaluated(name: str, images: Tensor) -> None:
+    """A model told to give both heads' logits in training has to be trained on their mean, which it is judged by."""
+    model = build(name, **OPTIONS[name]).train()
     model.set_distilled_training(True)  # type: ignore[operator]
-    logits, features = reader(model.train(), images)
-    torch.testing.assert_close(model.get_submodule("head")(features), logits)
+    reader = FeatureReader(model)
+    with torch.no_grad():
+        logits, features = reader(model, images)
+        pairs = model(images)
+    assert isinstance(pairs, tuple)
+    assert torch.equal(logits, (pairs[0] + pairs[1]) / 2)
+    assert features.shape == (2, reader.feature_dim)
 
 
 def test_convolutional_head_is_pooled(images: Tensor) -> None:
@@ -184,13 +215,20 @@ def test_gradients_reach_the_network_through_the_features(images: Tensor) -> Non
     assert last is None
 
 
-def test_compiles_without_graph_breaks(images: Tensor) -> None:
+@pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "deit_tiny_distilled_patch16_224"])
+def test_compiles_without_graph_breaks(name: str, images: Tensor) -> None:
     """A graph break in the student's forward would cost most of what compiling gains."""
-    model = timm_model("test_resnet").eval()
+    torch._dynamo.reset()
+    model = build(name, drop_rate=0.5, **OPTIONS[name]).train()
     reader = FeatureReader(model)
     compiled = torch.compile(lambda pixels: reader(model, pixels), backend="eager", fullgraph=True)
-    for ours, theirs in zip(compiled(images), reader(model, images), strict=True):
-        assert torch.equal(ours, theirs)
+    for _ in range(2):
+        torch.manual_seed(0)
+        ours = compiled(images)
+        torch.manual_seed(0)
+        for mine, theirs in zip(ours, reader(model, images), strict=True):
+            assert torch.equal(mine, theirs)
+    assert getattr(model, "drop_rate", 0.5) == 0.5
 
 
 def test_headless_models_are_refused() -> None:

@@ -96,7 +96,8 @@ class Plan:
     """All that is decided before the first image is queried on.
 
     Attributes:
-        teacher: name, revision, weights_sha256, num_labels, feature_dim, id2label, license.
+        teacher: name, revision, weights_sha256, num_labels, feature_dim, id2label, license; and `features`, where
+            they are not simply the input of one final layer.
         preprocessing: fields of the teacher's `Preprocessing`, in a list where it wants several sets of pixels; None
             where it is not known.
         dataset: name, fingerprint, num_samples, license.

@@ -28,6 +28,7 @@ from exrep_hf.teacher.cache.manifest import (
 )
 from exrep_hf.teacher.cache.shard_file import ShardFile, checksum_file, find_fault
 from exrep_hf.teacher.cache.shard_writer import ShardWriter, warn_of_top1
+from exrep_hf.teacher.feature_definition import other_features
 from exrep_hf.teacher.source import TeacherSource
 
 logger = logging.getLogger(__name__)
@@ -196,6 +197,8 @@ def _clear_traces(folder: Path) -> None:
 
 def _check_same(folder: Path, stored: Plan, plan: Plan) -> None:
     differences = stored.differences(plan)
+    if stored.teacher.get("features") is None and plan.teacher.get("features") is not None:
+        raise ValueError(other_features(str(folder), plan.teacher["name"]))
     if differences:
         raise ValueError(
             f"{str(folder)!r} holds other answers than these ({'; '.join(differences)}). Run with the settings it was "
