@@ -150,6 +150,11 @@ def make_plain(classifier: PreTrainedModel) -> PreTrainedModel:
 
 def _build(name: str, num_labels: int | None, revision: str | None) -> PreTrainedModel:
     if name.startswith(TIMM_PREFIX) and not Path(name).is_dir():
+        if revision is not None:
+            raise ValueError(
+                f"The revision {revision!r} was asked for with `pretrained=False`, and the architecture {name!r} is "
+                "timm's own, of which nothing is read from the Hub. Leave it out."
+            )
         with named_errors(name, ARCHITECTURE):
             config: PreTrainedConfig = _timm_config(name.removeprefix(TIMM_PREFIX))
     else:

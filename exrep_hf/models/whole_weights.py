@@ -23,8 +23,8 @@ from .whole_parameters import whole_parameters
 TIMM_PREFIX = "timm/"
 WEIGHTS, ARCHITECTURE = "Weights of an image classifier", "The architecture of an image classifier"
 
-# Parts that no answer of a classifier depends on, and that checkpoints hold all the same: the pooler and the mask token
-# of a pre-training, the second head that some convolutional networks are trained with, and a counter.
+# Parts that no answer of a classifier depends on, and that checkpoints hold all the same: the pooler and the mask
+# token of a pre-training, the second head that some convolutional networks are trained with, and a counter.
 _UNUSED = re.compile(r"(^|\.)(pooler|mask_token|AuxLogits)(\.|$)|\.num_batches_tracked$")
 
 
@@ -92,8 +92,8 @@ def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) ->
     if found:
         raise ValueError(
             f"The checkpoint {name!r} has {'; and '.join(found)}; expected exactly the weights of a "
-            f"{type(model).__name__} as its config.json describes it. Use a checkpoint whose head is trained and whose "
-            "config.json belongs to its weights, or `pretrained=False` to start from nothing."
+            f"{type(model).__name__} as its config.json describes it. Use a checkpoint whose head is trained and "
+            "whose config.json belongs to its weights, or `pretrained=False` to start from nothing."
         )
 
 
@@ -149,7 +149,9 @@ def not_loaded(name: str, what: str, error: Exception) -> str:
         architecture = name.removeprefix(TIMM_PREFIX).split(".")[0]
         known = timm.list_pretrained(f"{architecture}.*")
         close = known or timm.list_models(f"*{architecture}*")
-        remedy = f"timm knows {', '.join(TIMM_PREFIX + each for each in close[:5]) or 'no such architecture'}. {remedy}"
+        remedy = (
+            f"timm knows {', '.join(TIMM_PREFIX + each for each in close[:5]) or 'no such architecture'}. {remedy}"
+        )
     reason = " ".join(str(error).split())
     reason = reason if len(reason) <= 200 else f"{reason[:200]} …"
     return f"{what} could not be loaded from {name!r} ({type(error).__name__}: {reason}). {remedy}."

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor
 
 from exrep_hf.data import Preprocessing, names_or_numbers
 from exrep_hf.evaluation.predict import classification_report, predict
-from exrep_hf.models import ExRepConfig, ExRepForImageClassification, whole_parameters
+from exrep_hf.models import ExRepConfig, ExRepForImageClassification, load_whole
 from exrep_hf.report import plot_losses, plot_residuals
 from exrep_hf.training.trainer import DistillationTrainer
 
@@ -100,9 +100,7 @@ def publish_student(
 
 def describe_published(folder: Path, images: Dataset, names: Sequence[str] | None) -> dict[str, Any]:
     """Return `classification_report`'s figures of the student in a folder, as anybody will load it."""
-    # On the main process alone: ZeRO-3 would split it with processes that are not here.
-    with whole_parameters():
-        model = AutoModelForImageClassification.from_pretrained(folder)
+    model = load_whole(str(folder))
     preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
     logits, labels = predict(model, preprocessing, images, ("image", "label"))
     return classification_report(logits, labels, names_or_numbers(names, logits.shape[1]))

@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers.image_processing_utils import BaseImageProcessor
@@ -138,4 +139,9 @@ def _load_tensors(checkpoint: str, name: str) -> dict[str, Tensor]:
             f"The checkpoint {checkpoint!r} has no {name!r}; expected what `DistillationTrainer` writes without "
             "`save_only_model`. Resume from another checkpoint."
         )
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise ValueError(
+            f"{name!r} in the checkpoint {checkpoint!r} is damaged ({error}). Resume from another checkpoint."
+        ) from error
