@@ -7,8 +7,11 @@ from .classifier_heads import feature_definition
 from .configuration_exrep import ExRepConfig
 from .feature_reader import FeatureReader
 from .input_distiller import LightDistiller, PaperDistiller
+from .model_files import check_no_revision, check_processor_files
 from .modeling_exrep import ExRepForImageClassification, StudentOutput
+from .precision import to_float32
 from .whole_parameters import whole_parameters
+from .whole_weights import load_whole
 
 AutoConfig.register(ExRepConfig.model_type, ExRepConfig, exist_ok=True)
 AutoModelForImageClassification.register(ExRepConfig, ExRepForImageClassification, exist_ok=True)
@@ -20,9 +23,13 @@ __all__ = [
     "LightDistiller",
     "PaperDistiller",
     "StudentOutput",
+    "check_no_revision",
+    "check_processor_files",
     "feature_definition",
     "load_classifier",
+    "load_whole",
     "set_input_size",
     "set_labels",
+    "to_float32",
     "whole_parameters",
 ]

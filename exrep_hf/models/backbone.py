@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import timm
-from safetensors import SafetensorError
+import torch
 from torch import Tensor, nn
 from transformers import (
-    AutoConfig,
     AutoModelForImageClassification,
     PreTrainedConfig,
     PreTrainedModel,
@@ -20,8 +19,7 @@ from transformers import TimmWrapperForImageClassification as TimmClassifier
 from .configuration_exrep import invert_labels
 from .feature_reader import FeatureReader
 from .whole_parameters import whole_parameters
-
-_TIMM = "timm/"
+from .whole_weights import ARCHITECTURE, TIMM_PREFIX, WEIGHTS, load_config, load_whole, named_errors
 
 
 def load_classifier(
@@ -31,6 +29,7 @@ def load_classifier(
     pretrained: bool = True,
     revision: str | None = None,
     new_head: bool = False,
+    dtype: torch.dtype | None = torch.float32,
 ) -> PreTrainedModel:
     """Load an image classifier, or build it untrained.
 
@@ -43,28 +42,21 @@ def load_classifier(
             no network.
         revision: branch, tag or commit on the Hub.
         new_head: replace a head for another number of classes by an untrained one, instead of raising.
+        dtype: of the weights: float32, in which they can be trained; None: as they were saved.
 
     Returns:
         a Hugging Face `*ForImageClassification` in `eval()`, timm's by `TimmWrapperForImageClassification`.
 
     Raises:
-        ValueError: not found; not an image classifier; no weights for its head; or other classes than asked for.
+        ValueError: not found; not an image classifier; not exactly its weights; or other classes than asked for.
     """
     name = os.fspath(name_or_path)
     if num_labels is None and id2label is not None:
         num_labels = len(id2label)
-    try:
-        # A teacher is asked on each process by itself: it has to stand there in one piece.
-        with whole_parameters():
-            model, untrained = _load(name, revision) if pretrained else (_build(name, num_labels, revision), [])
-    except (OSError, RuntimeError, ValueError, ImportError, SafetensorError) as error:
-        raise ValueError(_not_loaded(name, pretrained)) from error
-    # transformers would draw them at random, and only log it.
-    if untrained:
-        raise ValueError(
-            f"The checkpoint {name!r} has no weights for {', '.join(untrained)}; expected all weights of a "
-            "classifier. Use a checkpoint with a trained head, or `pretrained=False` to start from nothing."
-        )
+    if pretrained:
+        model = load_whole(name, _load_config(name, revision, WEIGHTS), revision, dtype)
+    else:
+        model = _build(name, num_labels, revision)
     if new_head and num_labels is not None and model.config.num_labels != num_labels:
         _replace_head(model, num_labels)
     if num_labels is not None and model.config.num_labels != num_labels:
@@ -157,31 +149,37 @@ def make_plain(classifier: PreTrainedModel) -> PreTrainedModel:
     return classifier
 
 
-def _load(name: str, revision: str | None) -> tuple[PreTrainedModel, list[str]]:
-    """Return the model, and the names of those parameters that the checkpoint doesn't hold."""
-    model, report = AutoModelForImageClassification.from_pretrained(
-        name, config=_load_config(name, revision), revision=revision, output_loading_info=True
-    )
-    # Buffers that are missing are made by the model itself, such as indices of positions.
-    return model, sorted(set(report["missing_keys"]) & {key for key, _ in model.named_parameters()})
-
-
 def _build(name: str, num_labels: int | None, revision: str | None) -> PreTrainedModel:
-    is_timm = name.startswith(_TIMM) and not Path(name).is_dir()
-    config = _timm_config(name.removeprefix(_TIMM)) if is_timm else _load_config(name, revision)
+    if name.startswith(TIMM_PREFIX) and not Path(name).is_dir():
+        if revision is not None:
+            raise ValueError(
+                f"The revision {revision!r} was asked for with `pretrained=False`, and the architecture {name!r} is "
+                "timm's own, of which nothing is read from the Hub. Leave it out."
+            )
+        with named_errors(name, ARCHITECTURE):
+            config: PreTrainedConfig = _timm_config(name.removeprefix(TIMM_PREFIX))
+    else:
+        config = _load_config(name, revision, ARCHITECTURE, num_labels)
     if num_labels is not None and num_labels != config.num_labels:
         set_labels(config, {index: f"LABEL_{index}" for index in range(num_labels)})
-    model = AutoModelForImageClassification.from_config(config)
-    if isinstance(config, TimmWrapperConfig):
-        # transformers overwrites timm's initialisation with its own, which doesn't train as well.
-        model_args = copy.deepcopy(config.model_args) or {}
-        fresh = timm.create_model(config.architecture, num_classes=config.num_labels, **model_args)
-        model.timm_model.load_state_dict(fresh.state_dict())
+    with whole_parameters(), named_errors(name, ARCHITECTURE):
+        # Not in the type of the weights that the configuration was saved beside.
+        model = AutoModelForImageClassification.from_config(config, dtype=torch.float32)
+        if isinstance(config, TimmWrapperConfig):
+            # transformers overwrites timm's initialisation with its own, which doesn't train as well.
+            model_args = copy.deepcopy(config.model_args) or {}
+            fresh = timm.create_model(config.architecture, num_classes=config.num_labels, **model_args)
+            model.timm_model.load_state_dict(fresh.state_dict())
     return model
 
 
-def _load_config(name: str, revision: str | None) -> PreTrainedConfig:
-    config = AutoConfig.from_pretrained(name, revision=revision)
+def _load_config(name: str, revision: str | None, what: str, num_labels: int | None = None) -> PreTrainedConfig:
+    config = load_config(name, revision, what)
+    if not (num_labels or config.num_labels):
+        raise ValueError(
+            f"{name!r} has no classes: it is a network without a classifier. Take one with a trained head, or only "
+            "its architecture with a head of your own: `pretrained=False` and `num_labels=…`."
+        )
     if isinstance(config, TimmWrapperConfig):
         # timm's `save_for_hf` repeats the number of classes here, and the wrapper would pass it twice.
         config.model_args = {key: value for key, value in (config.model_args or {}).items() if key != "num_classes"}
@@ -200,16 +198,3 @@ def _pretrained_cfg(name: str) -> dict[str, Any]:
     if cfg is None:
         raise ValueError(f"Architecture {name!r} is unknown to timm {timm.__version__}.")
     return cfg.to_dict(remove_source=True)
-
-
-def _not_loaded(name: str, pretrained: bool) -> str:
-    what = "Weights of an image classifier" if pretrained else "The architecture of an image classifier"
-    remedy = "Check the spelling, the network, and that it is public or you are logged in (`hf auth login`)"
-    if name.startswith(_TIMM):
-        architecture = name.removeprefix(_TIMM).split(".")[0]
-        known = timm.list_pretrained(f"{architecture}.*")
-        close = known or timm.list_models(f"*{architecture}*")
-        remedy = f"timm knows {', '.join(_TIMM + each for each in close[:5]) or 'no such architecture'}. {remedy}"
-    elif Path(name).is_dir():
-        remedy = "Expected a folder with config.json and weights that `save_pretrained` or timm's `save_for_hf` wrote"
-    return f"{what} could not be loaded from {name!r}. {remedy}."

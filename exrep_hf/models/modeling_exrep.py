@@ -2,6 +2,8 @@
 
 import copy
 import importlib
+import logging
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +18,11 @@ from .classifier_heads import logits_of
 from .configuration_exrep import Distiller, ExRepConfig
 from .feature_reader import FeatureReader
 from .input_distiller import LightDistiller, PaperDistiller, initialize_layer
+from .precision import to_float32
 from .whole_parameters import whole_parameters
+from .whole_weights import check_whole
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -114,9 +120,44 @@ class ExRepForImageClassification(PreTrainedModel):
         return output if return_dict is None or return_dict else output.to_tuple()
 
     @classmethod
+    def from_pretrained(  # type: ignore[override]
+        cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *model_args: Any, **kwargs: Any
+    ) -> Any:
+        """Load as transformers does, but whole, and in float32 where no `dtype` is given.
+
+        A checkpoint without an Input Distiller may be opened as a student with one, which starts at zero residual.
+        Whoever asks for `output_loading_info` or `ignore_mismatched_sizes` judges what was loaded by themselves.
+
+        Args:
+            pretrained_model_name_or_path: Hub name or folder.
+            *model_args: as in transformers.
+            **kwargs: as in transformers.
+
+        Raises:
+            ValueError: if the checkpoint lacks weights, or has others.
+        """
+        if "torch_dtype" not in kwargs:
+            kwargs.setdefault("dtype", torch.float32)
+        load = super().from_pretrained
+        if {"output_loading_info", "ignore_mismatched_sizes"} & kwargs.keys():
+            return load(pretrained_model_name_or_path, *model_args, **kwargs)
+        model, report = load(
+            pretrained_model_name_or_path,
+            *model_args,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,
+            **kwargs,
+        )
+        distiller = {name for name in model.state_dict() if name.startswith("input_distiller.")}
+        if distiller <= set(report["missing_keys"]):
+            report["missing_keys"] = set(report["missing_keys"]) - distiller
+        check_whole(model, report, str(pretrained_model_name_or_path))
+        return model
+
+    @classmethod
     def from_backbone(
         cls,
-        backbone: str | PreTrainedModel,
+        backbone: str | os.PathLike[str] | PreTrainedModel,
         distiller: Distiller | None = None,
         *,
         preset: str | None = None,
@@ -131,7 +172,8 @@ class ExRepForImageClassification(PreTrainedModel):
 
         Args:
             backbone: a Hub name ("timm/tf_efficientnet_b1.aa_in1k", "microsoft/resnet-50"), a local folder, or a
-                Hugging Face image classifier, which is wrapped and not copied.
+                Hugging Face image classifier, which is wrapped and not copied. Weights in half precision become
+                float32: a student is trained.
             distiller: "light", "paper", or None for no distiller.
             preset: take those of `distiller`, `distiller_channels` and `image_size` that are not given from a preset,
                 such as "exrep-paper".
@@ -151,6 +193,8 @@ class ExRepForImageClassification(PreTrainedModel):
             distiller = chosen.get("distiller")
         distiller_channels = distiller_channels or chosen.get("distiller_channels", 24)
         image_size = image_size or chosen.get("image_size")
+        if isinstance(backbone, os.PathLike):
+            backbone = os.fspath(backbone)
         untrained = not pretrained if isinstance(backbone, str) else not getattr(backbone, "name_or_path", "")
         if isinstance(backbone, str):
             backbone = load_classifier(backbone, num_labels, id2label, pretrained, revision)
@@ -165,6 +209,9 @@ class ExRepForImageClassification(PreTrainedModel):
                 "`backbone` is an ExRepForImageClassification already; expected a classifier without a distiller. "
                 "Use `ExRepForImageClassification.from_pretrained`, or pass `backbone.without_distiller()`."
             )
+        if found := to_float32(backbone):
+            told = ", ".join(map(str, found))
+            logger.warning("The weights of the given %s were %s and are float32 now.", type(backbone).__name__, told)
         if not backbone.config.architectures:
             # Where several classes share a configuration, transformers chooses by this name.
             backbone.config.architectures = [type(backbone).__name__]

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from huggingface_hub import HfApi, file_exists
 from torch import nn
-from transformers import AutoImageProcessor, AutoModelForImageClassification, PreTrainedModel
+from transformers import AutoImageProcessor, PreTrainedModel
 
 from exrep_hf.arguments import EvaluationArguments
 from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
@@ -27,7 +27,7 @@ from exrep_hf.data import (
 from exrep_hf.data.loading import check_split
 from exrep_hf.evaluation import images_per_second
 from exrep_hf.evaluation.predict import classification_report, predict
-from exrep_hf.models import load_classifier
+from exrep_hf.models import check_processor_files, load_classifier, load_whole
 from exrep_hf.publishing.access import check_write_access
 from exrep_hf.publishing.card_figures import merge_into_card, model_index, write_eval_results
 from exrep_hf.publishing.claims import EVAL_RESULTS, hub_name
@@ -40,13 +40,17 @@ def load_published(folder: Path, device: torch.device) -> tuple[PreTrainedModel,
     """Load a student and how it wants its images, as anybody would.
 
     Raises:
-        ValueError: if the folder holds no classifier.
+        ValueError: if the folder holds no classifier with all of its weights, or nothing about its images.
     """
+    model = load_whole(str(folder))
+    check_processor_files(str(folder))
     try:
-        model = AutoModelForImageClassification.from_pretrained(folder)
         processor = AutoImageProcessor.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise ValueError(f"{str(folder)!r} holds no image classifier that can be loaded ({error}).") from error
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(
+            f"{str(folder)!r} does not say how the classifier in it wants its images ({error}); expected a "
+            "preprocessor_config.json as `processor.save_pretrained` writes it."
+        ) from error
     nn.Module.to(model, device)
     return model, Preprocessing.from_image_processor(processor)
 

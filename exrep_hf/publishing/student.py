@@ -11,6 +11,7 @@ from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
 
 from exrep_hf.files import replacing
+from exrep_hf.models import check_no_revision
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card import make_model_card
 from exrep_hf.publishing.card_figures import are_all_ours, keep_entries, keep_eval_results
@@ -125,8 +126,9 @@ def fetch_student(name_or_path: str, revision: str | None = None) -> Path:
     """Return the folder of a student: the one named, or a download of all that its repository holds.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there is none, or it is a folder, and a revision of it is asked for.
     """
+    check_no_revision(name_or_path, revision)
     folder = Path(name_or_path).expanduser()
     if folder.is_dir():
         return folder

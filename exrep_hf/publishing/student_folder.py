@@ -8,12 +8,12 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from transformers import AutoImageProcessor, AutoModelForImageClassification
+from transformers import AutoImageProcessor
 
 from exrep_hf.arguments.class_rule import ClassRule
 from exrep_hf.data import ClassMap, Preprocessing, class_names, label_names, names_or_numbers
 from exrep_hf.evaluation.predict import classification_report, predict
-from exrep_hf.models import ExRepConfig, ExRepForImageClassification, whole_parameters
+from exrep_hf.models import ExRepConfig, ExRepForImageClassification, load_whole
 from exrep_hf.report import plot_losses, plot_residuals
 from exrep_hf.training.trainer import DistillationTrainer
 
@@ -107,9 +107,7 @@ def describe_published(folder: Path, images: Dataset, rule: ClassRule) -> dict[s
         images: in the columns `image` and `label`.
         rule: how the classes of images and student are matched.
     """
-    # On the main process alone: ZeRO-3 would split it with processes that are not here.
-    with whole_parameters():
-        model = AutoModelForImageClassification.from_pretrained(folder)
+    model = load_whole(str(folder))
     preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
     numbers = ClassMap(model.config, None, rule, names := label_names(images, "label")).numbers_of_labels(
         names, "the data set"

@@ -19,6 +19,7 @@ from exrep_hf.data.class_map import Side, numbers_of_each
 from exrep_hf.data.partition import DataPartition
 from exrep_hf.files import replacing
 from exrep_hf.models import ExRepForImageClassification, load_classifier, set_input_size, set_labels
+from exrep_hf.models.image_check import check_takes_image
 from exrep_hf.training.trainer import DistillationTrainer
 
 
@@ -134,6 +135,8 @@ def load_network(
     if (image_size := model_args.image_size) is not None:
         set_input_size(classifier.config, image_size)
         preprocessing = dataclasses.replace(preprocessing, height=image_size, width=image_size, resize=image_size)
+    blank = torch.zeros(len(preprocessing.mean), preprocessing.height, preprocessing.width)
+    check_takes_image(classifier, blank, f"model {name!r}")
     _lay_out(classifier, model_args)
     return Classifier(classifier, preprocessing.to_image_processor())
 

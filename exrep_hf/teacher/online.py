@@ -46,12 +46,12 @@ class OnlineTeacher:
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike[str], revision: str | None = None) -> "OnlineTeacher":
-        """Load a published classifier: Hub name, `timm/...` or local folder.
+        """Load a published classifier: Hub name, `timm/...` or local folder, in the type of its weights.
 
         Raises:
             ValueError: if there is no such model, naming what was asked for.
         """
-        return cls(load_classifier(name_or_path, revision=revision))
+        return cls(load_classifier(name_or_path, revision=revision, dtype=None))
 
     @property
     def fingerprint(self) -> str:

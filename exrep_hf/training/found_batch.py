@@ -12,11 +12,11 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
+from exrep_hf.training.optimizer import GroupingTrainer
 from exrep_hf.training.same_run import SETTINGS
-from exrep_hf.training.saving import StudentTrainer
 
 
-class FoundBatchTrainer(StudentTrainer):
+class FoundBatchTrainer(GroupingTrainer):
     """Trains with a batch that was found as with one that was given, and says which one it is.
 
     The Trainer tries the next smaller batch with the student, memory bank and optimizer that the last attempt left.

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import datasets
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -31,11 +31,9 @@ from exrep_hf.data.collator import collate_numbered
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept
 from exrep_hf.data.item_pixels import PixelRules
 from exrep_hf.data.loading import holds_tensors
-from exrep_hf.data.pixels import STUDENT_PIXELS, teacher_pixels_name
 from exrep_hf.data.rows import parts_of
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
 from exrep_hf.training.classes import names_of_data
-from exrep_hf.training.image_size import check_size
 
 logger = logging.getLogger(__name__)
 
@@ -163,23 +161,8 @@ class DataPreparation:
         if for_teacher and teacher is not None and (teacher.preprocessing or teacher.views is not None):
             check_one_teacher(item, type(teacher).__name__, name)
         if self.items_are_final:
-            self._check_pixels(item, name, for_teacher)
+            self.pixels.check_item(item, f"row 0 of `{name}`", for_teacher)
         return item
-
-    def _check_pixels(self, item: Mapping[str, Any], name: str, for_teacher: bool) -> None:
-        found = self.pixels.check_item(item, f"row 0 of `{name}`", for_teacher)
-        networks: list[nn.Module] = [self.student]
-        wanted = [self.preprocessing]
-        if for_teacher and self.teacher is not None:
-            # Where each set of pixels is for one network, it is for the one in its place.
-            own = list(self.teacher.networks())
-            if len(own) == len(self.pixels.teachers):
-                networks, wanted = networks + own, wanted + list(self.pixels.teachers)
-        names = [STUDENT_PIXELS, *(teacher_pixels_name(place, len(wanted) - 1) for place in range(len(wanted) - 1))]
-        for key, network, entry in zip(names, networks, wanted, strict=True):
-            if entry is not None:
-                shape = found[key if key in found else STUDENT_PIXELS].shape
-                check_size(network, shape, (entry.height, entry.width), f"An image in row 0 of `{name}`")
 
     def _with_transform(
         self,

@@ -1,20 +1,23 @@
 """Whether student, teacher and settings fit each other: looked at before anything is prepared."""
 
+import os
 from typing import Any
 
 from transformers import PreTrainedModel
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.models import ExRepForImageClassification
+from exrep_hf.models import ExRepForImageClassification, load_classifier
 from exrep_hf.teacher import TeacherSource, check_answers, check_apart
 
 
-def as_student(model: PreTrainedModel) -> ExRepForImageClassification:
-    """Return a student; any other classifier becomes one without a distiller.
+def as_student(model: PreTrainedModel | str | os.PathLike[str]) -> ExRepForImageClassification:
+    """Return a student; any other classifier, or the name or folder of one, becomes one without a distiller.
 
     Raises:
-        ValueError: if the model is no classifier.
+        ValueError: if the model is no classifier, or none is found.
     """
+    if isinstance(model, str | os.PathLike):
+        model = load_classifier(model)
     if isinstance(model, ExRepForImageClassification):
         return model
     return ExRepForImageClassification.from_backbone(model, distiller=None)

@@ -33,6 +33,7 @@ from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.default_settings import complete, preset_notes
+from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.found_batch import FoundBatchTrainer
 from exrep_hf.training.inputs import (
     DataPreparation,
@@ -45,6 +46,7 @@ from exrep_hf.training.launch import allow_another_accelerator, check_backend, c
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
+from exrep_hf.training.precision import train_in_float32, weights_kept
 from exrep_hf.training.roles import as_student, check_roles
 
 logger = logging.getLogger(__name__)
@@ -57,7 +59,8 @@ class DistillationTrainer(FoundBatchTrainer):
     alone it is what `save_model` and `push_to_hub` write.
 
     Args:
-        model: the student. Any other `*ForImageClassification` is taken as a student without a distiller.
+        model: the student, which is trained in float32. Any other `*ForImageClassification`, or the name or folder of
+            one, is taken as a student without a distiller.
         teacher: a classifier (transformers or timm), a `TeacherSource`, or a name or path. None where no active term
             needs one.
         args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
@@ -93,7 +96,7 @@ class DistillationTrainer(FoundBatchTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel,
+        model: PreTrainedModel | str | os.PathLike[str],
         teacher: PreTrainedModel | nn.Module | TeacherSource | str | os.PathLike[str] | None = None,
         args: DistillationArguments | None = None,
         train_dataset: Dataset | datasets.Dataset | None = None,
@@ -109,6 +112,7 @@ class DistillationTrainer(FoundBatchTrainer):
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
+        converted = train_in_float32(model)
         student, self.teacher = as_student(model), as_teacher(teacher)
         if self.teacher is None and args.needs_teacher:
             self.teacher = answers_in_items(train_dataset, student.config)
@@ -119,10 +123,12 @@ class DistillationTrainer(FoundBatchTrainer):
         rule, names = read_class_rule(classes), names_of_data(train_dataset)
         self.classes, told = match_classes(student, self.teacher, args, rule, names)
         self._data = DataPreparation(preprocessing, self.teacher, student, self.classes, data_collator is None)
-        notes = [*preset_notes(student, augmentation, args), *told]
+        notes = [*converted, *preset_notes(student, augmentation, args), *told]
         train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation)
         chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
         args = chosen.args
+        eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
+        check_first_images(student, self.teacher, train_dataset, eval_dataset, data_collator, args)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
         objective = _objective(student, args, self.teacher, train_dataset)
@@ -131,9 +137,9 @@ class DistillationTrainer(FoundBatchTrainer):
             model=objective,
             args=args,
             train_dataset=train_dataset,
-            eval_dataset=self._data.for_evaluation(eval_dataset),
+            eval_dataset=eval_dataset,
             processing_class=processing_class,
-            data_collator=data_collator or collate_distillation,
+            data_collator=data_collator,
             compute_metrics=compute_metrics or classification_metrics,
             callbacks=[*(callbacks or ()), *_epoch_callbacks(train_dataset), NoticeCallback([*notes, *chosen.told])],
             optimizers=optimizers,
@@ -294,7 +300,11 @@ class DistillationTrainer(FoundBatchTrainer):
     ) -> EvalLoopOutput:
         """Add the components and the agreement with the teacher to the metrics."""
         self._eval_meters.clear()
-        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        rounds = (self.args.bf16_full_eval or self.args.fp16_full_eval) and not self.is_in_train
+        with weights_kept(self.distillation_objective, rounds and not self.backend_saves_model):
+            output = super().evaluation_loop(
+                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+            )
         assert output.metrics is not None
         for name, meter in self._eval_meters.items():
             output.metrics[f"{metric_key_prefix}_{name}"] = float(meter.avg)
@@ -321,7 +331,7 @@ class DistillationTrainer(FoundBatchTrainer):
             meter.sum, meter.count = torch.tensor(total, device=self.args.device), count  # type: ignore[assignment]
             meter.avg = meter.sum / count
 
-    # Optimizer, saving, loading
+    # Resuming
 
     def run_facts(self) -> dict[str, Any]:
         """Add images, views, classes and teacher: rows of the memory bank belong to the images."""
@@ -337,21 +347,6 @@ class DistillationTrainer(FoundBatchTrainer):
             "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
             **transform_facts(dataset),
         }
-
-    def create_optimizer(self, model: nn.Module | None = None) -> Optimizer:
-        """Give the critic parameter groups of its own, with `critic_learning_rate`."""
-        created_here = self.optimizer is None
-        optimizer = super().create_optimizer(model)
-        adversarial, learning_rate = self.distillation_objective.adversarial, self.args.critic_learning_rate
-        if created_here and adversarial is not None and learning_rate is not None:
-            critic = set(adversarial.critic.parameters())
-            for group in list(optimizer.param_groups):
-                moved = [parameter for parameter in group["params"] if parameter in critic]
-                if moved:
-                    group["params"] = [parameter for parameter in group["params"] if parameter not in critic]
-                    optimizer.add_param_group({**group, "params": moved, "lr": learning_rate})
-            optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
-        return optimizer
 
 
 def _objective(

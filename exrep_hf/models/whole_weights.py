@@ -1,0 +1,157 @@
+"""Loading a model whole, or not at all."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from safetensors import SafetensorError
+from transformers import (
+    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
+    AutoConfig,
+    AutoModelForImageClassification,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+from .model_files import check_model_files
+from .whole_parameters import whole_parameters
+
+TIMM_PREFIX = "timm/"
+WEIGHTS, ARCHITECTURE = "Weights of an image classifier", "The architecture of an image classifier"
+
+# Parts that no answer of a classifier depends on, and that checkpoints hold all the same: the pooler and the mask
+# token of a pre-training, the second head that some convolutional networks are trained with, and a counter.
+_UNUSED = re.compile(r"(^|\.)(pooler|mask_token|AuxLogits)(\.|$)|\.num_batches_tracked$")
+
+
+def load_whole(
+    name: str,
+    config: PreTrainedConfig | None = None,
+    revision: str | None = None,
+    dtype: torch.dtype | None = torch.float32,
+) -> PreTrainedModel:
+    """Load an image classifier by transformers, which draws what a checkpoint lacks at random and only logs it.
+
+    Each process gets the model in one piece, also under DeepSpeed ZeRO-3.
+
+    Args:
+        name: Hub name or folder.
+        config: `load_config`'s, where something was changed in it.
+        revision: branch, tag or commit on the Hub.
+        dtype: of its weights; None: as they were saved.
+
+    Raises:
+        ValueError: if it can't be loaded, or checkpoint and model don't hold the same weights.
+    """
+    config = load_config(name, revision, WEIGHTS) if config is None else config
+    with whole_parameters(), named_errors(name, WEIGHTS):
+        model, report = AutoModelForImageClassification.from_pretrained(
+            name,
+            config=config,
+            revision=revision,
+            dtype="auto" if dtype is None else dtype,
+            output_loading_info=True,
+            # Reported with the others, instead of raised without their names.
+            ignore_mismatched_sizes=True,
+        )
+    check_whole(model, report, name)
+    return model
+
+
+def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
+    """Make sure that a model and the checkpoint that it was loaded from hold the same weights.
+
+    Indices and counters are left out: they follow from the architecture.
+
+    Args:
+        model: as it was loaded.
+        report: `from_pretrained`'s, with `output_loading_info`.
+        name: of the checkpoint, for messages.
+
+    Raises:
+        ValueError: naming weights that the checkpoint lacks, has besides, or has in another shape.
+    """
+    buffers = dict(model.named_buffers())
+    missing = [key for key in report["missing_keys"] if key not in buffers or buffers[key].is_floating_point()]
+    # Some libraries save buffers that they make again anyhow.
+    unexpected = [key for key in report["unexpected_keys"] if key not in buffers and not _UNUSED.search(key)]
+    other_shape = [f"{key} {tuple(there)} instead of {tuple(here)}" for key, there, here in report["mismatched_keys"]]
+    found = [
+        f"{told} {some(keys)}"
+        for told, keys in (
+            ("no weights for", missing),
+            ("weights that the model doesn't have:", unexpected),
+            ("weights of another shape:", other_shape),
+        )
+        if keys
+    ]
+    if found:
+        raise ValueError(
+            f"The checkpoint {name!r} has {'; and '.join(found)}; expected exactly the weights of a "
+            f"{type(model).__name__} as its config.json describes it. Use a checkpoint whose head is trained and "
+            "whose config.json belongs to its weights, or `pretrained=False` to start from nothing."
+        )
+
+
+def some(names: Iterable[str], most: int = 4) -> str:
+    """Return the first of several names, in order, and how many more there are."""
+    ordered = sorted(names)
+    more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return ", ".join(ordered[:most]) + more
+
+
+def load_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
+    """Load the configuration of an image classifier.
+
+    Args:
+        name: Hub name or folder.
+        revision: branch, tag or commit on the Hub.
+        what: is going to be loaded, for messages: `WEIGHTS` or `ARCHITECTURE`.
+
+    Raises:
+        ValueError: if there is none, or it is not one of an image classifier, or its numbers are out of bounds.
+    """
+    try:
+        check_model_files(name, revision)
+    except OSError as error:
+        raise ValueError(not_loaded(name, what, error)) from error
+    with named_errors(name, what):
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
+        raise ValueError(
+            f"{name!r} is a model of the type {config.model_type!r}, of which transformers knows no image classifier. "
+            "Take an image classifier: a `*ForImageClassification`, or a model of timm."
+        )
+    return config
+
+
+@contextmanager
+def named_errors(name: str, what: str) -> Iterator[None]:
+    """Turn what transformers, timm or safetensors raise about a model into one sentence about its name."""
+    try:
+        yield
+    except (OSError, RuntimeError, ValueError, ImportError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(not_loaded(name, what, error)) from error
+    except (SafetensorError, AssertionError, ArithmeticError) as error:
+        raise ValueError(not_loaded(name, what, error)) from error
+
+
+def not_loaded(name: str, what: str, error: Exception) -> str:
+    """Say that a model could not be loaded, why, and what to do."""
+    remedy = "Check the spelling, the network, and that it is public or you are logged in (`hf auth login`)"
+    if Path(name).is_dir():
+        remedy = "Expected a folder with config.json and weights that `save_pretrained` or timm's `save_for_hf` wrote"
+    elif name.startswith(TIMM_PREFIX):
+        architecture = name.removeprefix(TIMM_PREFIX).split(".")[0]
+        known = timm.list_pretrained(f"{architecture}.*")
+        close = known or timm.list_models(f"*{architecture}*")
+        remedy = (
+            f"timm knows {', '.join(TIMM_PREFIX + each for each in close[:5]) or 'no such architecture'}. {remedy}"
+        )
+    reason = " ".join(str(error).split())
+    reason = reason if len(reason) <= 200 else f"{reason[:200]} …"
+    return f"{what} could not be loaded from {name!r} ({type(error).__name__}: {reason}). {remedy}."
