@@ -29,18 +29,18 @@ from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, as_teacher
 from exrep_hf.training.default_settings import complete, preset_notes
+from exrep_hf.training.finite import FiniteTrainer
 from exrep_hf.training.inputs import DataPreparation, number_of, student_preprocessing, training_labels
 from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes, tell_processes
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.roles import as_student, check_roles
-from exrep_hf.training.saving import StudentTrainer
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(StudentTrainer):
+class DistillationTrainer(FiniteTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -187,14 +187,17 @@ class DistillationTrainer(StudentTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the objective's total, and its output on request."""
+        if model.training:
+            self.note_images(inputs)
         if model.training and self._mixing:
             # Labels that nothing looks at need not be mixed, nor be classes at all.
             mixed = inputs if self.args.ce_weight else {key: inputs[key] for key in inputs.keys() - {"labels"}}
             inputs = self._mixing(mixed, self._data.num_labels)
-        output, _ = self._forward(model, inputs)
+        output, answer = self._forward(model, inputs)
         # Of the components only the values are of use here, and outside.
         output.losses = {name: value.detach() for name, value in (output.losses or {}).items()}
         if model.training:
+            self.note_terms(output, answer)
             # Like the total: a mean over the batches of each optimizer step, whose last may have fewer.
             share = 1 / self.current_gradient_accumulation_steps
             for name, value in output.losses.items():
