@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 # Of many that are not finite, so many are named.
@@ -66,15 +66,19 @@ def check_files(paths: Iterable[Path], remedy: str) -> None:
 
     Raises:
         NonFiniteError: naming a file and its tensors.
+        ValueError: if a file is none of safetensors.
     """
     for path in paths:
-        with safe_open(path, "pt") as file:
-            found = [name for name in file.keys() if not is_finite(file.get_tensor(name))]  # noqa: SIM118
-            count = len(file.keys())
+        try:
+            with safe_open(path, "pt") as file:
+                names = list(file.keys())
+                found = [name for name in names if not is_finite(file.get_tensor(name))]
+        except SafetensorError as error:
+            raise ValueError(f"{str(path)!r} can't be read ({error}); expected safetensors. {remedy}") from error
         if found:
             raise NonFiniteError(
-                f"{str(path)!r} holds NaN or infinite values in {len(found)} of {count} tensors ({named(found)}); "
-                f"expected finite weights. {remedy}"
+                f"{str(path)!r} holds NaN or infinite values in {len(found)} of {len(names)} tensors "
+                f"({named(found)}); expected finite weights. {remedy}"
             )
 
 

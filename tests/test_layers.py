@@ -9,7 +9,8 @@ import pytest
 PACKAGE = "exrep_hf"
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"outputs", "files", "finite", "main_process", "command_line", "arguments"},
+    {"finite"},
+    {"outputs", "files", "main_process", "command_line", "arguments"},
     {"models", "losses", "data"},
     {"teacher", "training.objective"},
     {"training"},

@@ -116,7 +116,7 @@ class DistillationArguments(TrainingArguments):
         },
     )
     logging_nan_inf_filter: bool = field(
-        default=False, metadata={"help": "Leave NaN losses out of the log; costs a device synchronisation a step."}
+        default=False, metadata={"help": "Must stay False: the log would hide NaN losses, which end the run."}
     )
     ddp_find_unused_parameters: bool | None = field(
         default=False,
@@ -172,11 +172,13 @@ class DistillationArguments(TrainingArguments):
         require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
         require(
-            self.critic_learning_rate is None or self.critic_learning_rate > 0,
+            self.critic_learning_rate is None or 0 < self.critic_learning_rate < math.inf,
             "critic_learning_rate",
             self.critic_learning_rate,
-            "> 0",
+            "a finite number > 0",
         )
+        rate = self.learning_rate
+        require(not isinstance(rate, float) or 0 <= rate < math.inf, "learning_rate", rate, "a finite number ≥ 0")
         if self.crd_weight and (self.mixup or self.cutmix):
             raise ValueError(
                 f"`crd_weight` is {self.crd_weight} with `mixup` {self.mixup}, `cutmix` {self.cutmix}; expected one "
@@ -192,6 +194,11 @@ class DistillationArguments(TrainingArguments):
             raise ValueError(
                 "`remove_unused_columns` is True; expected False: the Trainer would drop `sample_index` and the "
                 "teacher's inputs. Leave the setting out."
+            )
+        if self.logging_nan_inf_filter:
+            raise ValueError(
+                "`logging_nan_inf_filter` is True; expected False: the log would show other losses in place of those "
+                "that are not finite, which end a run. Leave the setting out."
             )
 
     @property

@@ -11,6 +11,7 @@ from typing import Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from exrep_hf.files import as_read_back, sync, write_json
+from exrep_hf.finite import check_files
 
 logger = logging.getLogger(__name__)
 
@@ -62,8 +63,17 @@ def read_manifest(checkpoint: Path) -> dict[str, Any]:
     return run
 
 
+def check_weights(checkpoint: Path) -> None:
+    """Make sure that what is trained is finite in a checkpoint, but where a backend keeps it in files of its own.
+
+    Raises:
+        NonFiniteError: naming the file and the tensors.
+    """
+    check_files(sorted(checkpoint.glob("*.safetensors")), "Resume from an earlier checkpoint, or start again.")
+
+
 def last_whole_checkpoint(folder: str | os.PathLike[str]) -> str | None:
-    """Return the newest whole checkpoint of an output folder; warns of each newer one that was not finished."""
+    """Return the newest whole checkpoint of an output folder; warns of each newer one that can't be gone on from."""
     if not Path(folder).is_dir():
         return None
     numbered = [
@@ -74,6 +84,7 @@ def last_whole_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     for _, path in sorted(numbered, reverse=True):
         try:
             read_manifest(path)
+            check_weights(path)
         except ValueError as error:
             logger.warning("Passed over: %s", error)
         else:

@@ -172,5 +172,11 @@ _LOWER = "Lower `learning_rate` or lengthen `warmup_steps`."
 
 def _local(tensor: Tensor) -> Tensor:
     """Return what this process holds of a tensor that FSDP or ZeRO-3 may have split."""
-    part = getattr(tensor, "ds_tensor", tensor)
-    return (part.to_local() if isinstance(part, DTensor) else part).detach()
+    if isinstance(tensor, DTensor):
+        return tensor.to_local().detach()
+    if tensor.numel() == 0 and hasattr(tensor, "ds_tensor"):
+        # ZeRO-3 leaves what it pads the last parts with as the memory was.
+        part: Tensor = tensor.ds_tensor
+        first = torch.distributed.get_rank(tensor.ds_process_group) * part.numel()  # type: ignore[attr-defined]
+        tensor = part[: max(tensor.ds_numel - first, 0)]  # type: ignore[attr-defined]
+    return tensor.detach()

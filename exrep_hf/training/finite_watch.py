@@ -105,10 +105,12 @@ class FiniteWatch:
 
         terms = {name: ranks for name in names if name not in causes and (ranks := at_first(name, False))}
         behind = [name for name in names if name in causes and at_first(name, True)]
-        ranks = sorted({rank for each in terms.values() for rank in each})
+        # Gradients are those of all processes together.
+        own = [each for name, each in terms.items() if name != GRADIENTS] or list(terms.values())
+        ranks = sorted({rank for each in own for rank in each})
         where = f" (process {', '.join(map(str, ranks))} of {len(steps)})" if len(steps) > 1 else ""
         told = f"not finite since step {first}{where}: {', '.join(map(_quoted, terms))}"
-        told += f"; nor {'was' if len(behind) == 1 else 'were'} {' and '.join(map(_quoted, behind))}" if behind else ""
+        told += f"; nor were {', '.join(map(_quoted, behind))}" if behind else ""
         return f"{told}. {self._remedy(behind, processes)}"
 
     @staticmethod
@@ -117,7 +119,7 @@ class FiniteWatch:
         images = sorted({row[-1] for row in processes} - {_NO_IMAGE})
         if pixels:
             which = f", `sample_index` {', '.join(map(str, images))}," if images else ""
-            return f"Look at the images of that step{which} and correct or leave out those with NaN or infinite pixels."
+            return f"Look at the images of that step{which} and leave out those with NaN or infinite pixels."
         return next((_REMEDIES[name] for name in _CAUSES if name in behind), _OTHERWISE)
 
 

@@ -24,7 +24,14 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, EvalLoopOutput, TrainOutput, rotate_checkpoints
 
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.training.checkpoints import check_same_run, discard, last_whole_checkpoint, read_manifest, write_manifest
+from exrep_hf.training.checkpoints import (
+    check_same_run,
+    check_weights,
+    discard,
+    last_whole_checkpoint,
+    read_manifest,
+    write_manifest,
+)
 from exrep_hf.training.default_settings import images_per_step
 from exrep_hf.training.distributed import broadcast_batch_statistics
 
@@ -120,7 +127,7 @@ class ResumableTrainer(Trainer):
         """Train as the Trainer does; `True` takes the newest whole checkpoint of `output_dir`.
 
         Raises:
-            ValueError: if the checkpoint is not whole or of another run, or if there is none.
+            ValueError: if the checkpoint is not whole, of another run or not finite, or if there is none.
         """
         self.prepare_training()
         self._checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
@@ -146,6 +153,7 @@ class ResumableTrainer(Trainer):
                 "without it, or give the folder of a checkpoint."
             )
         check_same_run(checkpoint, read_manifest(Path(checkpoint)), self._facts)
+        check_weights(Path(checkpoint))
         return checkpoint
 
     def _init_training_state(
