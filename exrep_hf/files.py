@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from exrep_hf.finite import check_figures
+
 
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -41,8 +43,13 @@ def write_bytes(content: bytes, path: Path) -> None:
 
 
 def write_json(content: Mapping[str, Any], path: Path) -> None:
-    """Write a JSON file whole or not at all."""
-    write_bytes((json.dumps(content, indent=2) + "\n").encode(), path)
+    """Write a JSON file whole or not at all.
+
+    Raises:
+        NonFiniteError: if a figure is NaN or infinite, which JSON has no number for; naming the keys.
+    """
+    check_figures(content, f"`{path.name}`")
+    write_bytes((json.dumps(content, indent=2, allow_nan=False) + "\n").encode(), path)
 
 
 def read_json(path: Path) -> Any:

@@ -13,14 +13,15 @@ from exrep_hf.arguments import PublishArguments
 from exrep_hf.cli import parse_arguments
 from exrep_hf.command_line import run_command
 from exrep_hf.publishing.access import ensure_repository
-from exrep_hf.publishing.student import push_student, student_files, write_card
+from exrep_hf.publishing.student import check_student, push_student, write_card
 
 
 def main() -> None:
     """Read the flags and push."""
     args = parse_arguments(PublishArguments, sys.argv[1:], __doc__, positional="folder")
     folder, token = Path(args.folder), os.environ.get("HF_TOKEN")
-    student_files(folder)
+    # Before a repository is made for it.
+    check_student(folder)
     repo_id = ensure_repository(args.repo_id, "model", args.private or None, token)
     if args.write_card:
         write_card(folder, repo_id)

@@ -2,12 +2,14 @@
 
 import errno
 import json
+import math
 import os
 from pathlib import Path
 
 import pytest
 
 from exrep_hf.files import read_json, replacing, write_bytes, write_json
+from exrep_hf.finite import NonFiniteError
 
 
 def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -18,6 +20,17 @@ def test_json_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
         write_json({"a": object()}, path)
     assert read_json(path) == {"a": 1} and path.read_text().endswith("}\n")
     assert os.listdir(path.parent) == ["results.json"]
+
+
+def test_json_without_numbers_of_its_own(tmp_path: Path) -> None:
+    """NaN and Infinity are no JSON: nobody but Python reads such a file."""
+    path = tmp_path / "results.json"
+    write_json({"a": 1}, path)
+    figures = {"runs": [{"after": {"accuracy": 0.5}}, {"after": {"loss": math.nan}}], "best": -math.inf}
+    told = r"`results.json` would hold .*: `runs\[1\].after.loss` = nan, `best` = -inf; expected finite ones"
+    with pytest.raises(NonFiniteError, match=told):
+        write_json(figures, path)
+    assert read_json(path) == {"a": 1} and os.listdir(tmp_path) == ["results.json"]
 
 
 def test_a_full_disk_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -116,7 +116,7 @@ class DistillationArguments(TrainingArguments):
         },
     )
     logging_nan_inf_filter: bool = field(
-        default=False, metadata={"help": "Leave NaN losses out of the log; costs a device synchronisation a step."}
+        default=False, metadata={"help": "Must stay False: the log would hide NaN losses, which end the run."}
     )
     ddp_find_unused_parameters: bool | None = field(
         default=False,
@@ -185,6 +185,11 @@ class DistillationArguments(TrainingArguments):
             raise ValueError(
                 "`remove_unused_columns` is True; expected False: the Trainer would drop `sample_index` and the "
                 "teacher's inputs. Leave the setting out."
+            )
+        if self.logging_nan_inf_filter:
+            raise ValueError(
+                "`logging_nan_inf_filter` is True; expected False: the log would show other losses in place of those "
+                "that are not finite, which end a run. Leave the setting out."
             )
 
     @property

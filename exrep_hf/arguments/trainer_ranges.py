@@ -13,7 +13,7 @@ def check_trainer_settings(args: TrainingArguments) -> None:
     Raises:
         ValueError: naming the setting, what it is, and what was expected.
     """
-    require_number("learning_rate", args.learning_rate, 0, above=True, optional=True)
+    require_number("learning_rate", args.learning_rate, 0, optional=True)
     require_number("num_train_epochs", args.num_train_epochs, 0, above=True, optional=True)
     for name in ("weight_decay", "max_grad_norm"):
         require_number(name, getattr(args, name), 0, optional=name == "max_grad_norm")

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 from tqdm.auto import tqdm
 
 from exrep_hf.data import DistillationDataset, Preprocessing, ViewTransform, collate_distillation
+from exrep_hf.finite import NonFiniteError, named
 
 METRICS = Path(__file__).with_name("metrics")
 
@@ -40,6 +41,9 @@ def predict(
 
     Returns:
         Logits `(n, num_labels)`, float32, and labels `(n,)`, on the CPU.
+
+    Raises:
+        NonFiniteError: if the likeliest class of an image is NaN or infinite, naming rows: no figure of it is right.
     """
     device = next(model.parameters()).device
     loader = DataLoader(
@@ -54,7 +58,13 @@ def predict(
         logits.append(model(batch["pixel_values"].to(device)).logits.float().cpu())
         labels.append(batch["labels"])
     model.train(was_training)
-    return torch.cat(logits), torch.cat(labels)
+    answers = torch.cat(logits)
+    if rows := (~answers.amax(-1).isfinite()).nonzero().flatten().tolist():
+        raise NonFiniteError(
+            f"The classifier's logits for {len(rows)} of {len(answers)} images are NaN or infinite (rows "
+            f"{named(list(map(str, rows)))}); expected finite ones. Look at its weights, and at these images."
+        )
+    return answers, torch.cat(labels)
 
 
 def classification_report(logits: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from exrep_hf.finite import check_figures
 from exrep_hf.publishing.card_figures import model_index
 from exrep_hf.publishing.claims import TOLERANCES
 from exrep_hf.report import cost_rows, summary_head, summary_rows, weak_classes
@@ -22,7 +23,11 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
 
     Returns:
         The card, with `base_model`, `datasets`, `license`, `pipeline_tag`, `library_name` and model-index.
+
+    Raises:
+        NonFiniteError: if a figure is not finite.
     """
+    check_figures(results, "The card")
     student, teacher = results["student"], results["teacher"]
     arm = results["arms"][results["published"]["arm"]]
     images = results["dataset"]

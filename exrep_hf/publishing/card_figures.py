@@ -10,6 +10,7 @@ from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from exrep_hf.files import replacing, write_bytes
+from exrep_hf.finite import check_figures
 from exrep_hf.publishing.claims import EVAL_RESULTS, METRIC_NAMES, TOLERANCES
 
 
@@ -24,7 +25,11 @@ def model_index(
         figures: by name; those of `METRIC_NAMES` are taken.
         identity: its name on the Hub, if it is from there.
         config: its configuration.
+
+    Raises:
+        NonFiniteError: if one of the figures is not finite.
     """
+    check_figures({metric: figures[metric] for metric in METRIC_NAMES if metric in figures}, "The card")
     return [
         EvalResult(
             task_type="image-classification",
@@ -51,7 +56,11 @@ def write_eval_results(folder: Path, identity: str, split: str, figures: dict[st
         identity: the data set's name on the Hub.
         split: of it, evaluated as a whole.
         figures: by name; those of `METRIC_NAMES` are taken.
+
+    Raises:
+        NonFiniteError: if one of them is not finite.
     """
+    check_figures({metric: figures[metric] for metric in METRIC_NAMES if metric in figures}, f"`{EVAL_RESULTS}`")
     path = folder / EVAL_RESULTS / f"{identity.split('/')[-1]}.yaml"
     notes = {metric: f"split {split}; tolerance {TOLERANCES[metric]}" for metric in METRIC_NAMES}
     ours = [

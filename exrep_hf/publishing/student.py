@@ -7,10 +7,11 @@ from importlib.resources import files
 from pathlib import Path
 
 import yaml
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, metadata_load, snapshot_download
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
 
-from exrep_hf.files import replacing
+from exrep_hf.files import read_json, replacing
+from exrep_hf.finite import check_figures, check_files
 from exrep_hf.models import check_no_revision
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card import make_model_card
@@ -52,6 +53,22 @@ def student_files(folder: Path) -> list[str]:
     return [*NEEDED, *(name for name in _OPTIONAL if (folder / name).is_file()), *figures]
 
 
+def check_student(folder: Path) -> None:
+    """Make sure that a student's folder holds what can be published: all of it, with finite weights and figures.
+
+    Raises:
+        ValueError: if something is missing, or is not finite, naming it.
+    """
+    published = student_files(folder)
+    weights = [folder / name for name in published if name.endswith(".safetensors")]
+    check_files(weights, "Such a student answers nothing: train it again.")
+    check_figures(read_json(folder / "results.json"), "`results.json`")
+    check_figures(metadata_load(folder / "README.md"), "The card")
+    for name in published:
+        if name.startswith(f"{EVAL_RESULTS}/"):
+            check_figures(yaml.safe_load((folder / name).read_text(encoding="utf-8")), f"`{name}`")
+
+
 def write_card(folder: Path, repo_id: str) -> None:
     """Write a student's card again from its `results.json`, for the name that it is published by.
 
@@ -81,9 +98,10 @@ def push_student(folder: Path, repo_id: str, private: bool | None = None, token:
         The commit.
 
     Raises:
-        ValueError: if the folder is no student, or the token may not write there.
+        ValueError: if the folder is no student, or not a finite one, or the token may not write there.
         OSError: if the upload failed; everything is kept, and the message says how to push again.
     """
+    check_student(folder)
     repo_id = ensure_repository(repo_id, "model", private, token)
     again = f"python recipes/publish.py {folder} --repo_id {repo_id}"
     try:

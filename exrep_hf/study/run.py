@@ -2,6 +2,7 @@
 
 import copy
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from exrep_hf.arguments import DataArguments, DistillationArguments
 from exrep_hf.data import Augmentation
 from exrep_hf.data.partition import DataPartition
 from exrep_hf.evaluation import data_gap_recovered, gap_recovered
+from exrep_hf.finite import check_figures
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.folder import checkpoint_to_resume
@@ -29,7 +31,11 @@ def evaluate(
     args: DistillationArguments,
     data_args: DataArguments,
 ) -> Metrics:
-    """Evaluate a plain classifier: accuracy, loss with the labels, and agreement with the teacher."""
+    """Evaluate a plain classifier: accuracy, loss with the labels, and agreement with the teacher.
+
+    Raises:
+        NonFiniteError: if a figure is not finite.
+    """
     trainer = DistillationTrainer(
         student.classifier,
         teacher=teacher,
@@ -38,7 +44,9 @@ def evaluate(
         processing_class=student.processor,
         classes=data_args.class_rule(),
     )
-    return short_names(trainer.evaluate())
+    metrics = short_names(trainer.evaluate())
+    check_figures(metrics, "The evaluation of a plain classifier")
+    return metrics
 
 
 def short_names(metrics: Metrics) -> Metrics:
@@ -75,6 +83,9 @@ def distil(
 
     Returns:
         What happened, and the trainer with the trained student.
+
+    Raises:
+        NonFiniteError: if a loss, a weight or a figure is not finite.
     """
     trainer = make_trainer(arm, start, images, data, arm.args.seed, teacher)
     asked, folder = arm.args.resume_from_checkpoint, Path(str(arm.args.output_dir))
@@ -91,12 +102,23 @@ def distil(
         "chosen": {name: getattr(trainer.args, name) for name in ("learning_rate", "freeze_batch_norm", "max_steps")},
         "seconds": seconds,
         "train_images_per_second": trained["train_samples_per_second"],
-        "history": [entry for entry in trainer.state.log_history if "loss" in entry or "eval_loss" in entry],
+        "history": [
+            _without_skipped_norm(entry)
+            for entry in trainer.state.log_history
+            if "loss" in entry or "eval_loss" in entry
+        ],
     }
     if trainer.student.input_distiller is not None:
         plain = Classifier(trainer.whole_student().without_distiller(), start.processor)
         record["without_distiller"] = {"after": evaluate(plain, images, teacher, arm.args, arm.data_args)}
+    # Before a student with such figures is published, or an arm counts as finished.
+    check_figures(record, f"The record of seed {arm.args.seed}, {arm.name},")
     return record, trainer
+
+
+def _without_skipped_norm(entry: dict[str, Any]) -> dict[str, Any]:
+    """Leave the gradients' norm out of a step that float16's scaler left out too, as it does now and then."""
+    return {name: value for name, value in entry.items() if name != "grad_norm" or math.isfinite(value)}
 
 
 def add_gaps(record: dict[str, Any], oracle: Metrics | None) -> None:

@@ -95,8 +95,8 @@ class CachedTeacher:
             Logits `(batch, num_labels)` and features `(batch, feature_dim)`, float32, on the batch's device.
 
         Raises:
-            ValueError: if the batch lacks them, or holds others than those that are stored; or for a temperature
-                that the logits can't be rebuilt for.
+            ValueError: if the batch lacks them, or holds others than those that are stored; if what is stored is not
+                finite; or for a temperature that the logits can't be rebuilt for.
         """
         if "sample_index" not in batch:
             raise ValueError(
@@ -184,7 +184,7 @@ class CachedTeacher:
             ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher has other
                 classes; if the teacher's answers
                 are stored already, or not both of logits and features; if the data set augments otherwise or numbers
-                its images otherwise; or if an answer is outside the range of the type.
+                its images otherwise; or if an answer is not finite, or outside the range of the type.
             OSError: if the disk is full.
         """
         views, storage, provenance = views or ViewPolicy(), storage or Storage(), provenance or Provenance()

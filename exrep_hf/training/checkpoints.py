@@ -12,6 +12,7 @@ from typing import Any
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from exrep_hf.files import as_read_back, checksum, sync, write_json
+from exrep_hf.finite import check_files
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +96,17 @@ def _fault(path: Path, size: Any, expected: Any) -> str | None:
     return "is damaged: its SHA-256 is another one than when it was written" if damaged else None
 
 
+def check_weights(checkpoint: Path) -> None:
+    """Make sure that what is trained is finite in a checkpoint, but where a backend keeps it in files of its own.
+
+    Raises:
+        NonFiniteError: naming the file and the tensors.
+    """
+    check_files(sorted(checkpoint.glob("*.safetensors")), "Resume from an earlier checkpoint, or start again.")
+
+
 def last_whole_checkpoint(folder: str | os.PathLike[str]) -> str | None:
-    """Return the newest whole checkpoint of an output folder; warns of each newer one that was not finished."""
+    """Return the newest whole checkpoint of an output folder; warns of each newer one that can't be gone on from."""
     if not Path(folder).is_dir():
         return None
     numbered = [
@@ -107,6 +117,7 @@ def last_whole_checkpoint(folder: str | os.PathLike[str]) -> str | None:
     for _, path in sorted(numbered, reverse=True):
         try:
             read_manifest(path)
+            check_weights(path)
         except ValueError as error:
             logger.warning("Passed over: %s", error)
         else:

@@ -1,8 +1,13 @@
 """What the Trainer reports of an evaluation."""
 
+import logging
+import math
+
 import torch
 from timm.utils import accuracy
 from transformers import EvalPrediction
+
+logger = logging.getLogger(__name__)
 
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
@@ -10,8 +15,14 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
 
     Args:
         prediction: logits `(n, num_labels)` and labels `(n,)`. With fewer than five classes `top5_accuracy` counts
-            all of them, as timm does.
+            all of them, as timm does. Both are NaN where the largest logit of an image is NaN or infinite: it would
+            count as some class.
     """
     logits = torch.as_tensor(prediction.predictions)
+    if rows := (~logits.amax(-1).isfinite()).nonzero().flatten().tolist():
+        logger.warning(
+            "The logits of %d of %d images are NaN or infinite, row %d first.", len(rows), len(logits), rows[0]
+        )
+        return {"accuracy": math.nan, "top5_accuracy": math.nan}
     top1, top5 = accuracy(logits, torch.as_tensor(prediction.label_ids), topk=(1, 5))
     return {"accuracy": top1.item() / 100, "top5_accuracy": top5.item() / 100}

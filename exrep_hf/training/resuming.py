@@ -34,7 +34,13 @@ from transformers.trainer_utils import (
 
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.training.agreement import check_processes_agree, settings_in_step
-from exrep_hf.training.checkpoints import discard, last_whole_checkpoint, read_manifest, write_manifest
+from exrep_hf.training.checkpoints import (
+    check_weights,
+    discard,
+    last_whole_checkpoint,
+    read_manifest,
+    write_manifest,
+)
 from exrep_hf.training.distributed import broadcast_batch_statistics
 from exrep_hf.training.only_run import only_run_in
 from exrep_hf.training.same_run import SETTINGS, check_same_run, settings_of_run
@@ -145,8 +151,8 @@ class ResumableTrainer(Trainer):
         """Train as the Trainer does; `True` takes the newest whole checkpoint of `output_dir`.
 
         Raises:
-            ValueError: if the checkpoint is not whole or of another run, or if there is none; if another run is at
-                work in `output_dir`, or if the processes would train different things.
+            ValueError: if the checkpoint is not whole, of another run or not finite, or if there is none; if another
+                run is at work in `output_dir`, or if the processes would train different things.
         """
         self.prepare_training()
         saves = self.args.save_strategy != SaveStrategy.NO
@@ -177,6 +183,7 @@ class ResumableTrainer(Trainer):
             )
         written = read_manifest(Path(checkpoint))
         check_same_run(checkpoint, written, self.facts_on_resuming(Path(checkpoint), written))
+        check_weights(Path(checkpoint))
         return checkpoint
 
     def facts_on_resuming(self, checkpoint: Path, written: dict[str, Any]) -> dict[str, Any]:

@@ -33,8 +33,8 @@ from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.default_settings import complete, preset_notes
+from exrep_hf.training.finite import FiniteTrainer
 from exrep_hf.training.first_images import check_first_images
-from exrep_hf.training.found_batch import FoundBatchTrainer
 from exrep_hf.training.inputs import (
     DataPreparation,
     number_of,
@@ -52,7 +52,7 @@ from exrep_hf.training.roles import as_student, check_roles
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(FoundBatchTrainer):
+class DistillationTrainer(FiniteTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -249,14 +249,17 @@ class DistillationTrainer(FoundBatchTrainer):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """Return the objective's total, and its output on request."""
+        if model.training:
+            self.note_images(inputs)
         if model.training and self._mixing:
             # Labels that nothing looks at need not be mixed, nor be classes at all.
             mixed = inputs if self.args.ce_weight else {key: inputs[key] for key in inputs.keys() - {"labels"}}
             inputs = self._mixing(mixed, self._data.num_labels)
-        output, _ = self._forward(model, inputs)
+        output, answer = self._forward(model, inputs)
         # Of the components only the values are of use here, and outside.
         output.losses = {name: value.detach() for name, value in (output.losses or {}).items()}
         if model.training:
+            self.note_terms(output, answer)
             # Like the total: a mean over the batches of each optimizer step, whose last may have fewer.
             share = 1 / self.current_gradient_accumulation_steps
             for name, value in output.losses.items():

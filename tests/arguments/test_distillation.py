@@ -29,6 +29,11 @@ from exrep_hf.arguments.preset import DEFAULT_PRESET, preset_names, read_preset
         ("temperature", float("inf"), r"`temperature` is inf"),
         ("label_smoothing_factor", 1.5, r"`label_smoothing_factor` is 1.5; expected a number in \[0, 1\)"),
         ("critic_learning_rate", 0.0, r"`critic_learning_rate` is 0.0"),
+        ("critic_learning_rate", float("inf"), r"`critic_learning_rate` is inf; expected a finite number > 0"),
+        ("learning_rate", float("inf"), r"`learning_rate` is inf; expected a finite number ≥ 0"),
+        ("learning_rate", float("nan"), r"`learning_rate` is nan"),
+        ("kd_weight", float("nan"), r"`kd_weight` is nan"),
+        ("logging_nan_inf_filter", True, r"`logging_nan_inf_filter` is True; expected False"),
         ("remove_unused_columns", True, r"would drop `sample_index`"),
     ],
 )
@@ -58,7 +63,7 @@ def test_defaults_are_the_preset_that_pays(tmp_path: Path) -> None:
     assert (args.mixup, args.cutmix, args.per_device_train_batch_size) == (1.0, 1.0, 128)
     # What follows from the run is open until there is one.
     assert (args.learning_rate, args.num_train_epochs, args.freeze_batch_norm) == (None, None, None)
-    # A step must not wait for the device, and the Trainer must not drop `sample_index`.
+    # The log must not hide a loss, and the Trainer must not drop `sample_index`.
     assert not args.logging_nan_inf_filter
     assert not args.remove_unused_columns
 

@@ -11,7 +11,7 @@ from exrep_hf.arguments import DataArguments, EvaluationArguments, ModelArgument
 @pytest.mark.parametrize(
     ("name", "values"),
     [
-        ("learning_rate", [-1.0, 0.0, math.nan, math.inf, "fast"]),
+        ("learning_rate", [-1.0, math.nan, math.inf, "fast"]),
         ("critic_learning_rate", [-1.0, 0.0, math.nan, math.inf]),
         ("weight_decay", [-0.1, math.nan, math.inf]),
         ("max_grad_norm", [-1.0, math.nan]),

@@ -1,13 +1,20 @@
 """The figures of a card, against numbers worked out by hand."""
 
+import math
 from pathlib import Path
 
 import evaluate
 import numpy as np
+import PIL.Image
 import pytest
 import torch
+from datasets import ClassLabel, Dataset, Features, Image
+from torch import Tensor, nn
+from transformers.modeling_outputs import ImageClassifierOutput
 
-from exrep_hf.evaluation.predict import METRICS, classification_report
+from exrep_hf.data import Preprocessing
+from exrep_hf.evaluation.predict import METRICS, classification_report, predict
+from exrep_hf.finite import NonFiniteError
 
 LOGITS = torch.tensor([[4.0, 1.0, 0.0], [0.0, 2.0, 1.0], [3.0, 0.0, 1.0], [0.0, 1.0, 5.0]])
 LABELS = torch.tensor([0, 2, 2, 2])
@@ -93,3 +100,29 @@ def test_metrics_are_loaded_as_evaluate_loads_any(tmp_path: Path) -> None:
     metric.add_batch(predictions=LOGITS[2:].numpy(), references=LABELS[2:].numpy())
     assert metric.compute(k=2) == {"accuracy": 1.0}
     assert metric.compute(predictions=LOGITS.numpy(), references=LABELS.numpy()) == {"accuracy": 0.5}
+
+
+class Broken(nn.Module):
+    """Answers the mean of an image, and NaN for one that is all black."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(1))
+
+    def forward(self, images: Tensor) -> ImageClassifierOutput:
+        means = self.weight * images.mean((1, 2, 3))
+        bad = torch.where(means < -1.9, math.nan, means)
+        return ImageClassifierOutput(logits=torch.stack([bad, -means, torch.full_like(means, -math.inf)], 1))
+
+
+def test_answers_that_are_none() -> None:
+    """NaN is the likeliest class of all: such an image would count as one of a class."""
+    pixels = np.random.default_rng(0).integers(60, 256, (7, 8, 8, 3), dtype=np.uint8)
+    pixels[4] = 0
+    features = Features(image=Image(), label=ClassLabel(num_classes=3))
+    images = Dataset.from_dict({"image": [PIL.Image.fromarray(each) for each in pixels], "label": [0] * 7}, features)
+    preprocessing = Preprocessing(8, 8, None, "bilinear", (0.5,) * 3, (0.25,) * 3)
+    with pytest.raises(NonFiniteError, match=r"logits for 1 of 7 images are NaN or infinite \(rows 4\)"):
+        predict(Broken(), preprocessing, images, ("image", "label"))
+    logits, _ = predict(Broken(), preprocessing, images.select([0, 1]), ("image", "label"))
+    assert logits[:, :2].isfinite().all() and logits.shape == (2, 3)

@@ -1,5 +1,7 @@
 """Accuracy, against counting by hand."""
 
+import math
+
 import numpy as np
 import pytest
 from transformers import EvalPrediction
@@ -24,3 +26,13 @@ def test_fewer_than_five_classes() -> None:
         EvalPrediction(predictions=np.array([[1.0, 0.0], [1.0, 0.0]]), label_ids=np.array([0, 1]))
     )
     assert metrics == {"accuracy": 0.5, "top5_accuracy": 1.0}
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_answers_that_are_none(value: float) -> None:
+    """An image whose logits are NaN would count as one of the first class."""
+    logits = np.array([[1.0, 0.0], [value, 0.0], [2.0, -math.inf]])
+    metrics = classification_metrics(EvalPrediction(predictions=logits, label_ids=np.array([0, 0, 0])))
+    assert math.isnan(metrics["accuracy"]) and math.isnan(metrics["top5_accuracy"])
+    metrics = classification_metrics(EvalPrediction(predictions=logits[::2], label_ids=np.array([0, 0])))
+    assert metrics["accuracy"] == 1.0, "a class that is ruled out is an answer"

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from exrep_hf.teacher.cache.answer_files import AnswerFiles
+from exrep_hf.teacher.cache.finite_answers import check_answers
 from exrep_hf.teacher.cache.manifest import shard_name
 from exrep_hf.teacher.cache.shard_file import ShardFile
 
@@ -39,7 +40,7 @@ class StoredAnswers:
             Tables `(batch, width)`, by name, in their stored types.
 
         Raises:
-            ValueError: if files on the Hub can't be downloaded.
+            ValueError: if files on the Hub can't be downloaded, or hold NaN or infinite values.
         """
         shards, places = np.divmod(index, self._rows_per_shard)
         by_file: dict[tuple[int, int], list[tuple[int, int]]] = {}
@@ -60,7 +61,10 @@ class StoredAnswers:
                 table = out.setdefault(name, np.empty((len(index), width * dtype.itemsize), np.uint8))
                 for place, row in wanted:
                     file.read_row(name, row, table[place])
-        return {name: torch.from_numpy(table).view(dtypes[name]) for name, table in out.items()}
+        tables = {name: torch.from_numpy(table).view(dtypes[name]) for name, table in out.items()}
+        whose = f"The stored answers of {self._files.name!r}: the"
+        check_answers(tables, index.tolist(), view.tolist(), whose, "Store the teacher's answers again.")
+        return tables
 
     def _file(self, view: int, number: int) -> ShardFile:
         if view not in self._view_folders:

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from exrep_hf.data import collate_distillation
 from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.files import write_bytes
+from exrep_hf.teacher.cache.finite_answers import check_answers
 from exrep_hf.teacher.cache.manifest import Plan, Shard
 from exrep_hf.teacher.cache.shard_file import checksum_file, encode_shard
 from exrep_hf.teacher.cache.top_k import keep_top_k
@@ -62,7 +63,8 @@ class ShardWriter:
         """Write some files, prepared by this many other processes.
 
         Raises:
-            ValueError: if rows are numbered otherwise, or an answer is outside the range of the type.
+            ValueError: if rows are numbered otherwise, or an answer is not finite, by itself or in the type it is
+                stored in.
             OSError: if a file can't be written.
         """
         process = PartialState().process_index
@@ -97,7 +99,7 @@ class ShardWriter:
         for rows in self._batches(shard):
             batch = next(batches)
             self._check_rows(batch, rows)
-            tables, right, known = self._ask(batch, rows)
+            tables, right, known = self._ask(batch, rows, shard.view)
             for name, table in tables.items():
                 parts.setdefault(name, []).append(table)
             correct, labelled = correct + right, labelled + known
@@ -120,11 +122,14 @@ class ShardWriter:
                 "row. Pass the data set that is trained on, not a part or another order of it."
             )
 
-    def _ask(self, batch: dict[str, Tensor], rows: list[int]) -> tuple[dict[str, Tensor], int, int]:
+    def _ask(self, batch: dict[str, Tensor], rows: list[int], view: int) -> tuple[dict[str, Tensor], int, int]:
         """Return what is stored for a batch, how many images the teacher gave their label, and how many have one."""
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             answer = self.teacher({name: each.to(self.device, non_blocking=True) for name, each in batch.items()})
         assert answer.logits is not None and answer.features is not None
+        given = {"logits": answer.logits, "features": answer.features}
+        views = [view] * len(rows)
+        check_answers(given, rows, views, "The teacher's", "Look at its weights, its `autocast`, and these images.")
         right = known = 0
         if "labels" in batch:
             labels = batch["labels"].to(answer.logits.device)
@@ -138,11 +143,8 @@ class ShardWriter:
         for name, table in tables.items():
             whole_or_log = name in ("top_classes", "remainder")
             stored[name] = table.cpu() if whole_or_log else table.to("cpu", self.dtype)
-            if not bool(stored[name].isfinite().all()):
-                raise ValueError(
-                    f"The teacher's {name} for rows {rows[0]} to {rows[-1]} hold values outside the range of "
-                    f"{self.dtype}. Store them as `float32`, if the teacher's answers are finite."
-                )
+        outside = f"They are outside the range of {self.dtype}: store them as `float32`."
+        check_answers(stored, rows, views, "As they would be stored, the teacher's", outside)
         return stored, right, known
 
     def _watch_top1(self, right: int, count: int, progress: Any) -> None:
