@@ -3,7 +3,8 @@
     python recipes/verify_card.py me/student
     python recipes/verify_card.py model_cards/digits
 
-Ends with 0 only if each figure of the model-index and of `.eval_results` is reproduced within its tolerance.
+Ends with 0 only if each figure of the model-index and of `.eval_results` is reproduced within its tolerance, and the
+card's text gives the figures of `results.json`.
 """
 
 import sys
@@ -12,7 +13,7 @@ from exrep_hf.arguments import VerificationArguments
 from exrep_hf.cli import parse_arguments
 from exrep_hf.command_line import run_command
 from exrep_hf.publishing.evaluate_student import evaluation_device
-from exrep_hf.publishing.verify import verdict_table, verify_card
+from exrep_hf.publishing.verify import card_notes, verdict_table, verify_card
 from exrep_hf.report import align
 
 
@@ -22,6 +23,8 @@ def main() -> None:
     device = evaluation_device(args.use_cpu)
     verdicts = verify_card(args.model, args.revision, args.dataset, args.places, args.data_dir, device)
     print(align(verdict_table(verdicts)))
+    for note in card_notes(args.model, args.revision):
+        print(f"README.md: {note}")
     broken = sum(not verdict.holds for verdict in verdicts)
     print(f"{len(verdicts) - broken} of {len(verdicts)} figures reproduced")
     sys.exit(1 if broken else 0)
