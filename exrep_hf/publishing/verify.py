@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 
 from exrep_hf.data import Preprocessing, class_names, names_or_numbers
 from exrep_hf.evaluation.predict import classification_report, predict
+from exrep_hf.publishing.card_body import Finding, compare_body
 from exrep_hf.publishing.claimed_images import OWN, check_names, images_of, other_images, own_images, own_name
 from exrep_hf.publishing.claims import METRIC_NAMES, TOLERANCES, Claim, read_claims
 from exrep_hf.publishing.evaluate_student import load_published
@@ -94,6 +95,20 @@ def verify_card(
         else:
             verdicts.append(Verdict(claim, figures[claim.metric]))
     return verdicts
+
+
+def verify_body(model: str, revision: str | None = None) -> list[Finding]:
+    """Compare the text of a student's card with its `results.json`.
+
+    Args:
+        model: a folder, or a name on the Hub.
+        revision: branch, tag or commit on the Hub.
+
+    Raises:
+        ValueError: if there is no model or no card, or the results make none.
+    """
+    folder = fetch_student(model, revision)
+    return compare_body(folder, _results(folder))
 
 
 def verdict_table(verdicts: list[Verdict]) -> list[tuple[str, ...]]:
