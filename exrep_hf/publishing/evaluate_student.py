@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from huggingface_hub import HfApi, file_exists
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoImageProcessor, PreTrainedModel
 
@@ -46,7 +47,7 @@ def load_published(folder: Path, device: torch.device) -> tuple[PreTrainedModel,
     check_processor_files(str(folder))
     try:
         processor = AutoImageProcessor.from_pretrained(folder)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StrictDataclassError) as error:
         raise ValueError(
             f"{str(folder)!r} does not say how the classifier in it wants its images ({error}); expected a "
             "preprocessor_config.json as `processor.save_pretrained` writes it."
