@@ -7,7 +7,7 @@ import torch
 from tests.models.feature_checks import build, check_evaluation, check_training
 
 NAMES = """
-    bat_resnext26ts beit_base_patch16_224 caformer_s18 cait_xxs24_224 coat_lite_tiny coat_tiny coatnet_0_224
+    bat_resnext26ts halonet_h1 beit_base_patch16_224 caformer_s18 cait_xxs24_224 coat_lite_tiny coat_tiny coatnet_0_224
     coatnet_bn_0_rw_224 convit_tiny convmixer_768_32 convnext_atto_rms convnext_large_mlp convnext_tiny_hnf
     convnext_zepto_rms cpubone_nano crossvit_tiny_240 cs3darknet_focus_s csatv2 cspnext_tiny davit_tiny
     deit_tiny_distilled_patch16_224 densenet121 dla46x_c dpn48b edgenext_xx_small efficientformer_l1
