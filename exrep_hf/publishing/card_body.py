@@ -10,6 +10,7 @@ from typing import Any, Literal
 from huggingface_hub import ModelCard
 
 from exrep_hf.publishing.card import make_model_card
+from exrep_hf.publishing.card_files import checked_card
 
 _FIGURE = re.compile(r"[-+−]?\d+(?:[.,]\d+)*|\bnan\b|\binf\b", re.IGNORECASE)
 _MODEL_ID = re.compile(r'model="([^"\n]+)"')
@@ -82,7 +83,7 @@ def compare_body(folder: Path, results: dict[str, Any]) -> list[Finding]:
         ValueError: if there is no card, or the results make none.
     """
     try:
-        text = ModelCard.load(folder / "README.md").text
+        text = ModelCard.load(checked_card(folder / "README.md")).text
     except (OSError, ValueError) as error:
         raise ValueError(f"The card of {str(folder)!r} can't be read ({error}).") from error
     named = _MODEL_ID.search(text)

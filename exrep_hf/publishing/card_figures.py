@@ -11,6 +11,7 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from exrep_hf.files import replacing, write_bytes
 from exrep_hf.finite import check_figures
+from exrep_hf.publishing.card_files import checked_card, read_entries
 from exrep_hf.publishing.claims import EVAL_RESULTS, METRIC_NAMES, TOLERANCES
 
 
@@ -86,7 +87,7 @@ def are_all_ours(path: Path) -> bool:
 
 
 def _entries(path: Path) -> list[dict[str, Any]]:
-    content = (yaml.safe_load(path.read_text(encoding="utf-8")) or []) if path.is_file() else []
+    content = (read_entries(path) or []) if path.exists() else []
     if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
         raise ValueError(f"{EVAL_RESULTS}/{path.name} is no list of results; mend it first.")
     return content
@@ -112,7 +113,7 @@ def merge_into_card(path: Path, name: str, results: Sequence[EvalResult]) -> Non
         name: of the model, where the card has no model-index yet.
         results: the figures.
     """
-    metadata = metadata_load(path) or {}
+    metadata = metadata_load(checked_card(path)) or {}
     models = metadata.get("model-index") or [{"name": name, "results": []}]
     metadata["model-index"] = models
     metrics = {result.metric_type for result in results}
@@ -134,7 +135,7 @@ def keep_entries(path: Path, there: Path) -> bool:
     Returns:
         Whether there was something to add.
     """
-    metadata, earlier = metadata_load(path) or {}, metadata_load(there) or {}
+    metadata, earlier = (metadata_load(checked_card(each)) or {} for each in (path, there))
     models = metadata.get("model-index") or [{"name": path.parent.name, "results": []}]
     results = models[0]["results"]
     added = []

@@ -9,6 +9,7 @@ import yaml
 from huggingface_hub import ModelCard, parse_eval_result_entries
 
 from exrep_hf.data.loading import HUB_NAMES
+from exrep_hf.publishing.card_files import checked_card, read_entries
 
 EVAL_RESULTS = ".eval_results"
 # What evaluating again may differ by, on another machine with other versions.
@@ -71,14 +72,14 @@ def read_claims(folder: Path) -> list[Claim]:
     """
     claims = []
     try:
-        card = ModelCard.load(folder / "README.md")
+        card = ModelCard.load(checked_card(folder / "README.md"))
         for result in card.data.get("eval_results") or ():
             tolerance = _bounded(result.metric_type, (result.metric_args or {}).get("tolerance"))
             images = (result.dataset_type, result.dataset_config, result.dataset_split)
             facts = (*images, result.metric_type, float(result.metric_value), tolerance, result.dataset_revision)
             claims.append(Claim("model-index", *facts))
         for path in sorted((folder / EVAL_RESULTS).glob("*")):
-            content = yaml.safe_load(path.read_text(encoding="utf-8")) or []
+            content = read_entries(path) or []
             # The Hub's reader passes over such entries, which would be claims that nobody checks.
             if any("error" in each for each in content):
                 raise ValueError(f"an entry of {path.name} is marked as an error")

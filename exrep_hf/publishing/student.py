@@ -1,6 +1,5 @@
 """A student's folder and its repository on the Hub."""
 
-import json
 import logging
 import re
 from importlib.resources import files
@@ -16,6 +15,7 @@ from exrep_hf.models import check_no_revision
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card import make_model_card
 from exrep_hf.publishing.card_figures import are_all_ours, keep_entries, keep_eval_results
+from exrep_hf.publishing.card_files import checked_card, read_entries
 from exrep_hf.publishing.claims import EVAL_RESULTS
 from exrep_hf.publishing.upload import differing_files, upload_files
 
@@ -63,10 +63,10 @@ def check_student(folder: Path) -> None:
     weights = [folder / name for name in published if name.endswith(".safetensors")]
     check_files(weights, "Such a student answers nothing: train it again.")
     check_figures(read_json(folder / "results.json"), "`results.json`")
-    check_figures(metadata_load(folder / "README.md"), "The card")
+    check_figures(metadata_load(checked_card(folder / "README.md")), "The card")
     for name in published:
         if name.startswith(f"{EVAL_RESULTS}/"):
-            check_figures(yaml.safe_load((folder / name).read_text(encoding="utf-8")), f"`{name}`")
+            check_figures(read_entries(folder / name), f"`{name}`")
 
 
 def write_card(folder: Path, repo_id: str) -> None:
@@ -76,7 +76,7 @@ def write_card(folder: Path, repo_id: str) -> None:
         ValueError: if the folder is no student.
     """
     student_files(folder)
-    results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    results = read_json(folder / "results.json")
     with replacing(folder / "README.md") as temporary:
         make_model_card(results, repo_id).save(temporary)
 

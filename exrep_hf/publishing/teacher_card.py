@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-from huggingface_hub import ModelCard
+from huggingface_hub import ModelCard, hf_hub_download
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
+
+from exrep_hf.publishing.card_files import checked_card
 
 logger = logging.getLogger(__name__)
 
@@ -23,7 +25,8 @@ def published_facts(name_or_path: str) -> PublishedFacts:
     """Read the card of a model, on the Hub or in a folder; one that can't be read tells nothing."""
     path = Path(name_or_path).expanduser()
     try:
-        card = ModelCard.load(path / "README.md" if path.is_dir() else name_or_path)
+        file = path / "README.md" if path.is_dir() else Path(hf_hub_download(name_or_path, "README.md"))
+        card = ModelCard.load(checked_card(file))
     except (HTTPError, OSError, ValueError, yaml.YAMLError) as error:
         logger.info("No card of %s: %s", name_or_path, error)
         return PublishedFacts()

@@ -1,6 +1,5 @@
 """Does a student do what its card says?"""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from transformers import PreTrainedModel
 
 from exrep_hf.data import Preprocessing, class_names, names_or_numbers
 from exrep_hf.evaluation.predict import classification_report, predict
+from exrep_hf.files import read_json
 from exrep_hf.publishing.card_body import Finding, compare_body
 from exrep_hf.publishing.claimed_images import OWN, check_names, images_of, other_images, own_images, own_name
 from exrep_hf.publishing.claims import METRIC_NAMES, TOLERANCES, Claim, read_claims
@@ -124,7 +124,7 @@ def verdict_table(verdicts: list[Verdict]) -> list[tuple[str, ...]]:
 
 def _results(folder: Path) -> dict[str, Any]:
     try:
-        results = json.loads((folder / RESULTS_NAME).read_text(encoding="utf-8"))
+        results = read_json(folder / RESULTS_NAME)
         missing = {"name", "hub_name", "split", "part", "num_evaluated"} - results["dataset"].keys()
         if missing or not isinstance(results["configuration"]["data"]["dataset"], str):
             raise KeyError(f"dataset: {sorted(missing)}")

@@ -9,6 +9,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from exrep_hf.files import read_json
+
 FORMAT = "exrep_hf teacher cache"
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -206,9 +208,13 @@ def read_manifest(path: Path) -> Manifest:
     content = _read(path)
     plan = _plan(content, path)
     try:
+        sizes = (plan.dataset["num_samples"], plan.storage["rows_per_shard"], plan.views["views"])
+        # Before they are counted one by one: a few digits promise more files than there are anywhere.
+        if min(sizes) < 1 or plan.shards_per_view * sizes[2] != len(content["shards"]):
+            raise ValueError(f"{plan.shards_per_view * sizes[2]} files are planned, {len(content['shards'])} listed")
         manifest = Manifest(plan, content["shards"], content["summary"])
         missing = {shard.name for shard in plan.shards()} ^ manifest.shards.keys()
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
         raise ValueError(f"{str(path)!r} is no manifest of stored answers ({error}). Store them again.") from error
     if missing:
         raise ValueError(
@@ -219,7 +225,7 @@ def read_manifest(path: Path) -> Manifest:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
     except (OSError, ValueError) as error:
         raise ValueError(
             f"{str(path.parent)!r} holds no stored answers of a teacher ({error}); expected a folder that "
