@@ -46,7 +46,7 @@ def test_images_that_a_model_can_not_take(model: nn.Module, image: torch.Tensor,
 
 def test_the_model_stays_as_it_is() -> None:
     """Frozen parts, statistics and random numbers must not differ after a look."""
-    model = timm.create_model("test_efficientnet", num_classes=3, drop_rate=0.5).train()
+    model: Any = timm.create_model("test_efficientnet", num_classes=3, drop_rate=0.5).train()
     model.bn1.eval()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     image, state = torch.randn(3, 32, 32), torch.get_rng_state()

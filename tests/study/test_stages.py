@@ -36,7 +36,7 @@ def test_a_network_of_a_fixed_size_at_another(digits: DataPartition) -> None:
 
 def test_half_precision_and_revisions(digits: DataPartition, tmp_path: Path) -> None:
     """Both are trained, or measured beside what is trained; a folder has no revisions."""
-    model = load_classifier("timm/test_resnet", id2label=dict(enumerate(digits.names or [])), pretrained=False)
+    model: Any = load_classifier("timm/test_resnet", id2label=dict(enumerate(digits.names or [])), pretrained=False)
     model.to(torch.bfloat16).save_pretrained(tmp_path)
     given = {"student_from_scratch": False, "student_steps": 0}
     both = arguments(student=str(tmp_path), teacher=str(tmp_path), **given)
