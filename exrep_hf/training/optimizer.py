@@ -29,7 +29,7 @@ class GroupingTrainer(StudentTrainer):
         """Write the sizes of the optimizer's groups too: its state is stored by group, and by place in it."""
         super().write_additions(checkpoint)
         if self.args.should_save:
-            write_json(self.group_sizes(), Path(checkpoint) / GROUPS_NAME)
+            write_json({"sizes": self.group_sizes()}, Path(checkpoint) / GROUPS_NAME)
 
     def load_additions(self, checkpoint: str) -> None:
         """Make sure that the optimizer's state in a checkpoint is of the groups that there are.
@@ -39,7 +39,7 @@ class GroupingTrainer(StudentTrainer):
         """
         super().load_additions(checkpoint)
         path, now = Path(checkpoint) / GROUPS_NAME, self.group_sizes()
-        written = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else "other"
+        written = json.loads(path.read_text(encoding="utf-8"))["sizes"] if path.is_file() else "other"
         if written != now:
             raise ValueError(
                 f"The optimizer's state in the checkpoint {checkpoint!r} is of {written} parameters by group, and "

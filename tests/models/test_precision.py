@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,8 +9,9 @@ from transformers import AutoModelForImageClassification, ResNetConfig, ResNetFo
 from exrep_hf.models import ExRepForImageClassification, load_classifier, to_float32
 
 
-def resnet() -> ResNetForImageClassification:
-    return ResNetForImageClassification(ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], num_labels=3))
+def resnet() -> Any:
+    names = {0: "a", 1: "b", 2: "c"}
+    return ResNetForImageClassification(ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], id2label=names))
 
 
 def test_only_half_precision_is_turned() -> None:
@@ -41,7 +43,7 @@ def test_loaded_in_float32_whatever_it_was_saved_in(half: torch.dtype, tmp_path:
 def test_students_in_float32(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """A student is trained, however it was made."""
     model = resnet().to(torch.bfloat16)
-    student = ExRepForImageClassification.from_backbone(model, "light")
+    student: Any = ExRepForImageClassification.from_backbone(model, "light")
     assert student.classifier is model
     assert "ResNetForImageClassification were torch.bfloat16 and are float32 now" in caplog.text
     assert {tensor.dtype for tensor in student.parameters()} == {torch.float32}

@@ -41,7 +41,7 @@ Weights = dict[str, Tensor]
 
 
 def resnet() -> ResNetForImageClassification:
-    config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], num_labels=3)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1], id2label={0: "a", 1: "b", 2: "c"})
     model = ResNetForImageClassification(config).train()
     for _ in range(3):
         model(torch.randn(4, 3, 32, 32))
@@ -172,7 +172,7 @@ def test_buffers_that_timm_makes_by_itself(tmp_path: Path) -> None:
 
 def test_another_class_of_the_same_family(tmp_path: Path) -> None:
     """Two heads are not one of them, and pre-training's decoder is no classifier."""
-    config = DeiTConfig(**VIT, num_labels=3)
+    config = DeiTConfig(**VIT, id2label={0: "a", 1: "b", 2: "c"})
     DeiTForImageClassificationWithTeacher(config).save_pretrained(tmp_path / "two")
     assert isinstance(load_classifier(tmp_path / "two"), DeiTForImageClassificationWithTeacher)
     other = copy.deepcopy(config)

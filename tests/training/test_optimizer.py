@@ -43,7 +43,7 @@ def test_a_checkpoint_with_other_groups(make_trainer: MakeTrainer, tmp_path: Pat
     trainer.train()
     checkpoint = tmp_path / "out" / "checkpoint-1"
     sizes = [len(group["params"]) for group in trainer.optimizer.param_groups]
-    assert json.loads((checkpoint / GROUPS_NAME).read_text()) == sizes
+    assert json.loads((checkpoint / GROUPS_NAME).read_text()) == {"sizes": sizes}
     told = rf"is of \[{sizes[0]}, {sizes[1]}\] parameters by group, and this run .* \[.*, 6\] by group\. Resume with"
     with pytest.raises(ValueError, match=told):
         make_trainer(max_steps=2, critic_learning_rate=1e-3).train(resume_from_checkpoint=str(checkpoint))

@@ -33,8 +33,8 @@ def given(kind: str, folder: Path, make_network: Callable[..., Any]) -> Any:
         return folder
     if kind == "student":
         return ExRepForImageClassification.from_backbone(str(folder))
-    exrep = ExRepForImageClassification.from_backbone(half.float()).to(torch.bfloat16)
-    exrep.save_pretrained(folder / "exrep")
+    exrep: Any = ExRepForImageClassification.from_backbone(half.float())
+    exrep.to(torch.bfloat16).save_pretrained(folder / "exrep")
     return ExRepForImageClassification.from_pretrained(folder / "exrep")
 
 
