@@ -43,7 +43,14 @@ WRITTEN = (
 _OF_NO_EFFECT = frozenset(
     {"logging_steps", "logging_first_step", "save_strategy", "save_steps", "save_total_limit", "eval_strategy"}
     | {"eval_steps", "per_device_eval_batch_size", "dataloader_num_workers", "dataloader_persistent_workers"}
-    | {"dataloader_pin_memory", "dataloader_prefetch_factor", "ddp_backend", "ddp_timeout", "log_level"}
+    | {
+        "dataloader_pin_memory",
+        "dataloader_prefetch_factor",
+        "ddp_backend",
+        "ddp_timeout",
+        "log_level",
+        "check_images",
+    }
 )
 
 

@@ -28,10 +28,17 @@ from exrep_hf.data import (
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
+from exrep_hf.data.labels import usable_labels
 from exrep_hf.data.pixels import teacher_pixels
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
+from exrep_hf.training.given_data import check_given
 
 logger = logging.getLogger(__name__)
+
+_LABELS_ARE_FOR = {
+    "train_dataset": "cross-entropy needs them (with `ce_weight=0` they may be missing).",
+    "eval_dataset": "accuracy needs them (without a column of labels the loss alone is evaluated).",
+}
 
 
 class DataPreparation:
@@ -73,7 +80,10 @@ class DataPreparation:
             augmentation = self._usual_augmentation(args)
         views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)
         needed = self._needed_keys(args)
-        dataset = self._with_transform(dataset, views.augmentation, views.reference)
+        check_given(dataset, "train_dataset")
+        dataset = self._with_transform(
+            dataset, views.augmentation, views.reference, "train_dataset", "labels" in needed
+        )
         if is_map_style(dataset):
             dataset = SeededDataset(dataset, views.seed)
         check_items(dataset, needed, self.num_labels)
@@ -118,17 +128,26 @@ class DataPreparation:
         """
         if isinstance(dataset, dict):
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
+        check_given(dataset, "eval_dataset")
         dataset = self._with_transform(dataset, None, None)
         check_items(dataset, (), self.num_labels, name="eval_dataset")
         return dataset
 
-    def _with_transform(self, dataset: Any, augmentation: Augmentation | None, reference: Preprocessing | None) -> Any:
+    def _with_transform(
+        self,
+        dataset: Any,
+        augmentation: Augmentation | None,
+        reference: Preprocessing | None,
+        name: str = "eval_dataset",
+        labels_needed: bool = True,
+    ) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
             return dataset
         if "pixel_values" in dataset.column_names:
             return dataset.with_format("torch")
         image_column, label_column = find_columns(dataset)
+        dataset, label_column = usable_labels(dataset, label_column, f"`{name}`", labels_needed, _LABELS_ARE_FOR[name])
         if label_column is not None:
             check_labels(dataset, label_column, self.num_labels)
             check_class_order(self.classes, label_names(dataset, label_column))

@@ -7,6 +7,7 @@ import datasets
 from exrep_hf.data import DistillationDataset, ViewPolicy, ViewTransform, find_columns
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.datasets import ReplayedDataset
+from exrep_hf.data.labels import usable_labels
 from exrep_hf.teacher.requirements import known_preprocessing
 from exrep_hf.teacher.source import TeacherSource
 
@@ -39,7 +40,9 @@ def images_to_ask_about(teacher: TeacherSource, dataset: Any, views: ViewPolicy)
         if "pixel_values" in dataset.column_names:
             dataset = dataset.with_format("torch")
         else:
-            dataset = DistillationDataset(dataset, _transform(teacher, views), *find_columns(dataset))
+            image_column, label_column = find_columns(dataset)
+            dataset, label_column = usable_labels(dataset, label_column, "the data set", needed=False)
+            dataset = DistillationDataset(dataset, _transform(teacher, views), image_column, label_column)
     return ReplayedDataset(dataset, views, teacher.num_labels)
 
 
