@@ -202,10 +202,12 @@ def check_labels(dataset: Dataset, label_column: str, num_labels: int) -> None:
     """
     for row, label in enumerate(dataset.with_format(None)[label_column][:]):
         if not isinstance(label, int) or not 0 <= label < num_labels:
+            names = f"Number them with dataset.class_encode_column({label_column!r})"
+            remedy = names if isinstance(label, str) else "Correct the data set"
             raise ValueError(
                 f"The label in row {row}, column {label_column!r}, is {label!r}; expected an integer from 0 to "
-                f"{num_labels - 1}, as the model has {num_labels} classes. Correct the data set, or use a model with "
-                "as many classes as the data set."
+                f"{num_labels - 1}, as the model has {num_labels} classes. {remedy}, or use a model with as many "
+                "classes as the data set."
             )
 
 

@@ -1,8 +1,12 @@
 """The column of labels: class numbers, whatever they are stored as, and rows without one."""
 
+import logging
+
 import numpy as np
 from datasets import ClassLabel, Dataset, Value
 from datasets.features.features import FeatureType
+
+logger = logging.getLogger(__name__)
 
 _TEXTS = ("string", "large_string")
 
@@ -37,9 +41,9 @@ def with_class_numbers(dataset: Dataset, label_column: str, name: str) -> Datase
 
 
 def unlabelled_rows(dataset: Dataset, label_column: str) -> list[int]:
-    """Return the rows whose label is missing: None, or -1 as the Hub's test splits have it."""
+    """Return the rows whose label is missing: None, or below 0: -1 in the Hub's test splits, -100 for the loss."""
     labels = dataset.with_format(None)[label_column][:]
-    return [row for row, label in enumerate(labels) if label is None or label == -1]
+    return [row for row, label in enumerate(labels) if label is None or (not isinstance(label, str) and label < 0)]
 
 
 def check_labelled(dataset: Dataset, label_column: str, name: str, why: str) -> None:
@@ -56,9 +60,35 @@ def check_labelled(dataset: Dataset, label_column: str, name: str, why: str) -> 
     """
     if rows := unlabelled_rows(dataset, label_column):
         raise ValueError(
-            f"{len(rows)} of {len(dataset)} labels in the column {label_column!r} of {name} are missing (None or -1), "
-            f"the first in row {rows[0]}; expected a class in each row: {why} Leave such rows out."
+            f"{len(rows)} of {len(dataset)} labels in the column {label_column!r} of {name} are missing (None or "
+            f"negative), the first in row {rows[0]}; expected a class in each row: {why} Leave such rows out."
         )
+
+
+def usable_labels(
+    dataset: Dataset, label_column: str | None, name: str, needed: bool, why: str = ""
+) -> tuple[Dataset, str | None]:
+    """Return a data set with class numbers, and its label column; None where labels are missing and not needed.
+
+    Args:
+        dataset: a data set.
+        label_column: its column with labels, if there is one.
+        name: what messages call the data set.
+        needed: whether missing labels are an error; if not, labels are left aside altogether, which is logged.
+        why: as in `check_labelled`.
+
+    Raises:
+        ValueError: for labels that are no classes, or missing and needed.
+    """
+    if label_column is None:
+        return dataset, None
+    dataset = with_class_numbers(dataset, label_column, name)
+    if needed:
+        check_labelled(dataset, label_column, name, why)
+    elif rows := unlabelled_rows(dataset, label_column):
+        logger.warning("%d of %d rows of %s have no label: labels are not used.", len(rows), len(dataset), name)
+        return dataset, None
+    return dataset, label_column
 
 
 def check_two_classes(names: list[str] | None, labels: Dataset, name: str) -> None:

@@ -25,6 +25,7 @@ from exrep_hf.data import (
     load_images,
     names_or_numbers,
 )
+from exrep_hf.data.labels import with_class_numbers
 from exrep_hf.data.loading import check_split
 from exrep_hf.evaluation import images_per_second
 from exrep_hf.evaluation.predict import classification_report, predict
@@ -128,7 +129,7 @@ def labelled_images(
     image, label = find_columns(splits[args.split], args.image_column_name, args.label_column_name)
     if label is None:
         raise ValueError(f"{args.dataset!r} has no label column, only {splits[args.split].column_names}.")
-    images = encode_labels(splits, label)[args.split]
+    images = with_class_numbers(encode_labels(splits, label)[args.split], label, repr(args.dataset))
     if args.max_samples is not None and args.max_samples < len(images):
         images = images.shuffle(seed=0).select(range(args.max_samples))
     return with_classes_of(model, images, label, args.dataset, read_class_rule(args.classes)), (image, label)

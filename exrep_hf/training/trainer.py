@@ -35,6 +35,7 @@ from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.default_settings import complete, preset_notes
 from exrep_hf.training.finite import FiniteTrainer
 from exrep_hf.training.first_images import check_first_images
+from exrep_hf.training.given_data import check_given
 from exrep_hf.training.inputs import (
     DataPreparation,
     number_of,
@@ -112,6 +113,7 @@ class DistillationTrainer(FiniteTrainer):
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
+        check_given(train_dataset, "train_dataset")
         converted = train_in_float32(model)
         student, self.teacher = as_student(model), as_teacher(teacher)
         if self.teacher is None and args.needs_teacher:
