@@ -111,11 +111,11 @@ def vit() -> ViTForImageClassification:
 def test_a_network_of_a_fixed_size(make_trainer: MakeTrainer, make_network: Any) -> None:
     """Such a network fails in its first step, after all that is loaded and started before it, in words of its own."""
     smaller = With(TensorRows(8), lambda row, item: {"pixel_values": item["pixel_values"][:, :8, :8]})
-    with pytest.raises(ValueError, match=r"row 0 of `train_dataset` is of 8x8 pixels, and \w+ takes images of 16x16"):
+    with pytest.raises(ValueError, match="The student, a ViTForImageClassification, can't take images of 3 channels, 8 × 8"):
         make_trainer(model=vit(), train_dataset=smaller, **KD | {"ce_weight": 1.0})
-    with pytest.raises(ValueError, match="row 0 of `eval_dataset` is of 8x8 pixels, and ViTForImageClassification ta"):
+    with pytest.raises(ValueError, match="The teacher, a ViTForImageClassification, can't answer the first training image"):
         teacher = OnlineTeacher(vit(), PREPROCESSING.to_image_processor())
-        make_trainer(teacher=teacher, eval_dataset=smaller)
+        make_trainer(teacher=teacher, train_dataset=smaller)
     # A convolutional network takes any size.
     before = make_network(seed=3).state_dict()
     trainer = make_trainer(train_dataset=smaller, max_steps=1, **KD)
@@ -175,7 +175,7 @@ def test_answers_in_items_are_the_teachers(
             return super().__call__({key: torch.tensor(np.array([each[key] for each in own])) for key in own[0]})
 
     one = make_trainer(train_dataset=rows, eval_dataset=rows, **ANSWERED)
-    other = make_trainer(train_dataset=TensorRows(8), max_steps=2, teacher=LookUp(CLASSES, 6))
+    other = make_trainer(train_dataset=TensorRows(8), max_steps=2, teacher=LookUp(CLASSES, 6), classes="position")
     for trainer in (one, other):
         trainer.train()
     for name, value in parameters(one).items():
@@ -221,7 +221,7 @@ def test_answers_for_other_images(make_trainer: MakeTrainer, make_images: MakeIm
     with pytest.raises(ValueError, match=r"and this run varies the images: `cutmix` 0.5\. Pass"):
         make_trainer(train_dataset=rows, cutmix=0.5, views=2, **ANSWERED, **KD)
     prepared = DistillationDataset(
-        images, ViewTransform(PREPROCESSING, (), Augmentation()), "image", "label", ["teacher_logits"]
+        images, ViewTransform(PREPROCESSING, (), Augmentation()), "image", "label", answer_columns=["teacher_logits"]
     )
     with pytest.raises(ValueError, match="varies the images: `augmentation`"):
         make_trainer(train_dataset=Subset(prepared, range(4)), **ANSWERED, **KD)
@@ -239,7 +239,7 @@ def test_answers_for_other_images(make_trainer: MakeTrainer, make_images: MakeIm
     [
         ({"teacher_features": ...}, "gives no features, and a term that is active compares them"),
         ({"teacher_logits": ...}, "gives no logits"),
-        ({"teacher_logits": np.zeros(3)}, "student has 4 classes and the teacher has 3"),
+        ({"teacher_logits": np.zeros(3)}, "The teacher has 3 classes without names"),
         (
             {"teacher_logits": np.zeros((2, 4))},
             r"`teacher_logits` of the first item has the shape \(2, 4\); expected one",
@@ -266,12 +266,12 @@ def test_each_batch_is_looked_at(make_trainer: MakeTrainer) -> None:
     stream = Stream(With(TensorRows(8), answers))
     with pytest.raises(ValueError, match=r"`GivenAnswers\(|GivenAnswers"):
         make_trainer(train_dataset=stream, **ANSWERED, **KD)
-    make_trainer(train_dataset=stream, teacher=GivenAnswers(CLASSES), max_steps=1, **KD).train()
+    make_trainer(train_dataset=stream, teacher=GivenAnswers(CLASSES), classes="position", max_steps=1, **KD).train()
     with pytest.raises(
         ValueError, match=r"`teacher_features` of a batch has the shape \(4, 6\); expected \(batch, 5\)"
     ):
         terms = KD | {"adversarial_weight": 0.1}
-        make_trainer(train_dataset=stream, teacher=GivenAnswers(CLASSES, 5), max_steps=1, **terms).train()
+        make_trainer(train_dataset=stream, teacher=GivenAnswers(CLASSES, 5), classes="position", max_steps=1, **terms).train()
     with pytest.raises(ValueError, match="`num_labels` and `feature_dim` are both None"):
         GivenAnswers()
 
