@@ -8,9 +8,9 @@ from huggingface_hub.repocard import REGEX_YAML_BLOCK
 from exrep_hf.arguments.settings_file import read_yaml
 from exrep_hf.files import read_text
 
-# Cards with thousands of figures are some 100 kB; in YAML a second is soon gone.
+# Reading YAML takes some 10 s a megabyte.
 _LARGEST_CARD = 2**20
-_LARGEST_YAML = 2**18
+_LARGEST_YAML = 2**16
 
 
 def checked_card(path: Path) -> Path:

@@ -111,9 +111,13 @@ def vit() -> ViTForImageClassification:
 def test_a_network_of_a_fixed_size(make_trainer: MakeTrainer, make_network: Any) -> None:
     """Such a network fails in its first step, after all that is loaded and started before it, in words of its own."""
     smaller = With(TensorRows(8), lambda row, item: {"pixel_values": item["pixel_values"][:, :8, :8]})
-    with pytest.raises(ValueError, match="The student, a ViTForImageClassification, can't take images of 3 channels, 8 × 8"):
+    with pytest.raises(
+        ValueError, match="The student, a ViTForImageClassification, can't take images of 3 channels, 8 × 8"
+    ):
         make_trainer(model=vit(), train_dataset=smaller, **KD | {"ce_weight": 1.0})
-    with pytest.raises(ValueError, match="The teacher, a ViTForImageClassification, can't answer the first training image"):
+    with pytest.raises(
+        ValueError, match="The teacher, a ViTForImageClassification, can't answer the first training image"
+    ):
         teacher = OnlineTeacher(vit(), PREPROCESSING.to_image_processor())
         make_trainer(teacher=teacher, train_dataset=smaller)
     # A convolutional network takes any size.
@@ -271,7 +275,9 @@ def test_each_batch_is_looked_at(make_trainer: MakeTrainer) -> None:
         ValueError, match=r"`teacher_features` of a batch has the shape \(4, 6\); expected \(batch, 5\)"
     ):
         terms = KD | {"adversarial_weight": 0.1}
-        make_trainer(train_dataset=stream, teacher=GivenAnswers(CLASSES, 5), classes="position", max_steps=1, **terms).train()
+        make_trainer(
+            train_dataset=stream, teacher=GivenAnswers(CLASSES, 5), classes="position", max_steps=1, **terms
+        ).train()
     with pytest.raises(ValueError, match="`num_labels` and `feature_dim` are both None"):
         GivenAnswers()
 
