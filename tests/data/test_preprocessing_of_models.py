@@ -62,7 +62,8 @@ def test_timm_models_that_cut_images_into_squares(name: str, size: int, grey_inp
         model, grey = timm.create_model(name, num_classes=5), timm.create_model(name, num_classes=5, in_chans=1)
     found = Preprocessing.from_model(model)
     assert (found.height, found.width, found.mode) == (size, size, "RGB")
-    weight = next(grey.get_submodule(grey.pretrained_cfg["first_conv"]).parameters())
+    first_layer: Any = grey.pretrained_cfg["first_conv"]  # type: ignore[index]
+    weight = next(grey.get_submodule(first_layer).parameters())
     assert weight.shape[1] == grey_inputs
     assert Preprocessing.from_model(grey).mode == "L"
 

@@ -90,7 +90,7 @@ def two_headed(family: str) -> Any:
     for module in model.modules():
         if isinstance(module, torch.nn.modules.batchnorm._BatchNorm):
             module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
-            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
     return model
 
 

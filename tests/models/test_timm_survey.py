@@ -1,5 +1,7 @@
 """Features of one small model of every class and kind of head in timm. Minutes; run with `-m slow`."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -38,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 def smallest(name: str) -> tuple[int, dict[str, int]]:
     """The smallest side of an image, of a few, that a model can be built for and takes; and how it is built for it."""
-    cfg = timm.get_pretrained_cfg(name)
+    cfg: Any = timm.get_pretrained_cfg(name)
     for size in (64, 96, 128):
         options = {"img_size": size} if cfg.fixed_input_size else {}
         try:

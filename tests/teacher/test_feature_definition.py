@@ -91,7 +91,7 @@ def test_fingerprints_change_for_these_families_alone(monkeypatch: pytest.Monkey
 class OwnTeacher(Forwarding):
     """A source that reads features by itself."""
 
-    fingerprint = None  # type: ignore[assignment]
+    fingerprint = None
 
     def __call__(self, batch: Any, *, temperature: float = 1.0) -> TeacherOutput:
         answer = super().__call__(batch, temperature=temperature)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Trainer
+from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher, Trainer
 
-from exrep_hf import OnlineTeacher
+from exrep_hf import ExRepForImageClassification, OnlineTeacher
 
 MakeTrainer = Callable[..., Any]
 MANIFEST = "checkpoint_manifest.json"
@@ -148,6 +148,25 @@ def test_another_teacher_is_refused(make_trainer: MakeTrainer, make_network: Any
     other = OnlineTeacher(make_network(seed=11, width=12))
     with pytest.raises(ValueError, match="of another run .teacher: [0-9a-f]{16} in the checkpoint, [0-9a-f]{16} now"):
         make_trainer(teacher=other, **SAVING).train(resume_from_checkpoint=True)
+
+
+def test_features_of_another_definition_are_refused(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of the bank were written with features of one head of two; those of both are another space."""
+    config = DeiTConfig(
+        image_size=16, patch_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    config.num_labels = 4
+
+    def student() -> ExRepForImageClassification:
+        return ExRepForImageClassification.from_backbone(DeiTForImageClassificationWithTeacher(config), image_size=16)
+
+    with monkeypatch.context() as older:
+        older.setattr("exrep_hf.training.trainer.feature_definition", lambda model: None)
+        make_trainer(model=student(), max_steps=1, **SAVING).train()
+    with pytest.raises(ValueError, match="features of student: None in the checkpoint, pre_logits now"):
+        make_trainer(model=student(), **SAVING).train(resume_from_checkpoint=True)
 
 
 def test_other_pixels_are_refused(make_trainer: MakeTrainer, make_rows: Any) -> None:
