@@ -47,9 +47,9 @@ class PixelRules:
             if name not in content and (told := _differences(student, teacher, tuple(shape[-2:]))):
                 raise ValueError(
                     f"{what[:1].upper()}{what[1:]} has no `{name}`, only {sorted(map(str, content))}, and the teacher "
-                    f"wants other pixels than the student: {told}. Pass the HF `Dataset` of images itself, from which both are made, "
-                    f"let the items hold `{name}`, or say by `processing_class` and `OnlineTeacher(model, "
-                    "processing_class=…)` how both want their images, if that is not so."
+                    f"wants other pixels than the student: {told}. Pass the HF `Dataset` of images itself, "
+                    f"from which both are made, let the items hold `{name}`, or say by `processing_class` and "
+                    "`OnlineTeacher(model, processing_class=…)` how both want their images, if that is not so."
                 )
 
     def check_item(self, item: Mapping[str, Any], what: str, for_teacher: bool) -> dict[str, Tensor]:

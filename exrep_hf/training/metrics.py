@@ -4,6 +4,9 @@ import torch
 from timm.utils import accuracy
 from transformers import EvalPrediction
 
+METRIC_TITLES = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
+"""What cards call the metrics."""
+
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """Top-1 and top-5 accuracy, shares in [0, 1].

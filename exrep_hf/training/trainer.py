@@ -34,17 +34,18 @@ from exrep_hf.training.launch import allow_another_accelerator, check_backend, c
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
+from exrep_hf.training.published import PublishingTrainer
 from exrep_hf.training.roles import as_student, check_roles
-from exrep_hf.training.saving import StudentTrainer
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(StudentTrainer):
+class DistillationTrainer(PublishingTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
-    alone it is what `save_model` and `push_to_hub` write.
+    alone it is what `save_model` and `push_to_hub` write: as a plain classifier, without a distiller that it can do
+    without.
 
     Args:
         model: the student. Any other `*ForImageClassification` is taken as a student without a distiller.
