@@ -12,6 +12,7 @@ import torch
 from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher, Trainer
 
 from exrep_hf import ExRepForImageClassification, OnlineTeacher
+from exrep_hf.training.published import PublishingTrainer
 
 MakeTrainer = Callable[..., Any]
 MANIFEST = "checkpoint_manifest.json"
@@ -228,10 +229,10 @@ def test_pushed_checkpoint_is_whole(
     """The Trainer pushes before the last file is written."""
     pushed = []
 
-    def push(self: Trainer, checkpoint: str) -> None:
+    def push(self: PublishingTrainer, checkpoint: str) -> None:
         pushed.append((Path(checkpoint).name, (Path(checkpoint) / MANIFEST).is_file()))
 
-    monkeypatch.setattr(Trainer, "_push_from_checkpoint", push)
+    monkeypatch.setattr(PublishingTrainer, "_push_from_checkpoint", push)
     monkeypatch.setattr(Trainer, "init_hf_repo", lambda self, token=None: None)
     trainer = make_trainer(max_steps=2, **SAVING)
     trainer.args.push_to_hub = True
