@@ -124,7 +124,8 @@ class PublishingTrainer(FiniteTrainer):
         return self._upload(commit_message, token, revision or self.args.hub_revision, not blocking)
 
     def _upload(self, message: str | None, token: str | None, revision: str | None, later: bool) -> Any:
-        return HfApi(token=token).upload_folder(
+        api: Any = HfApi(token=token)
+        return api.upload_folder(
             repo_id=str(self.hub_model_id),
             folder_path=str(self.args.output_dir),
             commit_message=message,
@@ -137,7 +138,8 @@ class PublishingTrainer(FiniteTrainer):
 
     def _push_from_checkpoint(self, checkpoint_folder: str) -> None:
         """Push the student of a checkpoint as it is published, and the checkpoint itself where that is asked for."""
-        strategy, progress = self.args.hub_strategy, self.push_in_progress
+        strategy: Any = self.args.hub_strategy
+        progress: Any = self.push_in_progress
         busy = progress is not None and not progress.is_done()
         if not self.is_world_process_zero() or strategy == HubStrategy.END:
             return
@@ -149,7 +151,7 @@ class PublishingTrainer(FiniteTrainer):
         by_steps = self.args.save_strategy == SaveStrategy.STEPS
         place = f"step {self.state.global_step}" if by_steps else f"epoch {int(self.state.epoch or 0)}"
         message = f"Training in progress, {place}"
-        jobs = [self._upload(message, self.args.hub_token, self.args.hub_revision, later=True)]
+        jobs: Any = [self._upload(message, self.args.hub_token, self.args.hub_revision, later=True)]
         if strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             last = strategy == HubStrategy.CHECKPOINT
             jobs.append(
@@ -165,7 +167,7 @@ class PublishingTrainer(FiniteTrainer):
         if busy:
             progress.jobs.extend(jobs)
         else:
-            self.push_in_progress = PushInProgress(jobs)
+            self.push_in_progress = PushInProgress(jobs)  # type: ignore[assignment]
 
     def _write_from_checkpoint(self, checkpoint: str) -> None:
         """Write the student that a checkpoint holds whole, which the trained module of a backend may not be."""

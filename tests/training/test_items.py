@@ -104,7 +104,7 @@ def test_batches_and_streams_are_looked_at_too(
 
 def vit() -> ViTForImageClassification:
     names = {label: str(label) for label in range(CLASSES)}
-    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    sizes: Any = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
     return ViTForImageClassification(ViTConfig(image_size=SIZE, patch_size=8, id2label=names, **sizes))
 
 
@@ -150,7 +150,7 @@ def test_images_that_are_called_pixel_values(
     trainer = make_trainer(train_dataset=named, eval_dataset=named, teacher=other_teacher)
     image = images[3]["image"]
     for dataset in (trainer.train_dataset, trainer.eval_dataset):
-        item: dict[str, Any] = dataset[3]  # type: ignore[index]
+        item: Any = dataset[3]  # type: ignore[index]
         assert torch.equal(item["pixel_values"], PREPROCESSING.evaluation(image))
         assert torch.equal(item["teacher_pixel_values"], OTHER.evaluation(image))
     arrays = datasets.Dataset.from_dict({"pixel_values": TensorRows(8).images.numpy(), "labels": [0, 1] * 4})
@@ -188,7 +188,7 @@ def test_answers_in_items_are_the_teachers(
         assert logged(one, name) == logged(other, name) and len(logged(one, name)) == 2
     assert 0 <= one.evaluate()["eval_teacher_agreement"] <= 1
     # An evaluation without answers goes by labels.
-    metrics = one.evaluate(TensorRows(4))  # type: ignore[arg-type]
+    metrics = one.evaluate(TensorRows(4))
     assert "eval_loss_kd" not in metrics and metrics["eval_accuracy"] >= 0
 
 
@@ -201,7 +201,7 @@ def test_answers_in_columns(make_trainer: MakeTrainer, make_images: MakeImages, 
         answered = answered.add_column(name, [each[name].tolist() for each in table])
     trainer = make_trainer(train_dataset=answered, eval_dataset=answered, **ANSWERED)
     for dataset in (trainer.train_dataset, trainer.eval_dataset):
-        item: dict[str, Any] = dataset[5]  # type: ignore[index]
+        item: Any = dataset[5]  # type: ignore[index]
         assert torch.equal(item["pixel_values"], PREPROCESSING.evaluation(images[5]["image"]))
         for name in table[5]:
             assert torch.equal(item[name], torch.tensor(table[5][name], dtype=torch.float32))
@@ -311,7 +311,7 @@ def test_every_image_has_its_own_row(make_trainer: MakeTrainer, make_images: Mak
 
 def test_rows_that_items_number_otherwise(make_trainer: MakeTrainer) -> None:
     """First and last may be right, and a row between be another's."""
-    halves = ConcatDataset([TensorRows(4), TensorRows(4)])
+    halves: Any = ConcatDataset([TensorRows(4), TensorRows(4)])
     told = "`sample_index` of row 7 of `train_dataset` is 3; expected 7, .*Leave `sample_index` out of the items"
     with pytest.raises(ValueError, match=told):
         make_trainer(train_dataset=halves)

@@ -161,7 +161,8 @@ def test_pushed_with_a_card_that_is_true(
     told = card.data.to_dict()
     assert (told["license"], told["datasets"], told["pipeline_tag"]) == ("mit", ["me/beetles"], "image-classification")
     assert told["library_name"] == "transformers" and "base_model" not in told and "exrep" in told["tags"]
-    (result, _) = card.data.eval_results
+    data: Any = card.data
+    (result, _) = data.eval_results
     assert (result.dataset_type, result.dataset_name, result.dataset_split) == ("me/beetles", "beetles", "test")
     assert (result.metric_type, result.metric_value) == ("accuracy", pytest.approx(metrics["eval_accuracy"]))
     text = card.text
