@@ -134,9 +134,9 @@ def _warn_of_others(content: FolderContent) -> None:
 def _rows(folder: FolderContent, classes: list[str] | None) -> Dataset:
     """Return the images of a folder in the order of their paths, numbered by the class folders that they lie in."""
     paths = sorted(os.path.abspath(path) for path in folder.all_images())
-    features, columns = {"image": Value("string")}, {"image": paths}
-    if classes is not None:
-        numbers = {name: number for number, name in enumerate(classes)}
-        features["label"] = ClassLabel(names=classes)
-        columns["label"] = [numbers[os.path.basename(os.path.dirname(path))] for path in paths]
-    return Dataset.from_dict(columns, features=Features(features)).cast_column("image", Image())
+    rows = Dataset.from_dict({"image": paths}, features=Features(image=Value("string"))).cast_column("image", Image())
+    if classes is None:
+        return rows
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = [numbers[os.path.basename(os.path.dirname(path))] for path in paths]
+    return rows.add_column("label", labels, feature=ClassLabel(names=classes))

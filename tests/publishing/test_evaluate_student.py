@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 from huggingface_hub import EvalResult, HfApi, ModelCard
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import ResNetConfig, ResNetForImageClassification
 
 from exrep_hf.arguments import EvaluationArguments
 from exrep_hf.data import load_images
-from exrep_hf.publishing.evaluate_student import evaluate_student, load_published, push_figures
+from exrep_hf.publishing.evaluate_student import evaluate_student, labelled_images, load_published, push_figures
 from exrep_hf.publishing.student import push_student
 from exrep_hf.publishing.student_folder import describe_published
 from tests.hub_server import Hub
@@ -52,6 +53,23 @@ def test_evaluated(published: Finished, hub: Hub) -> None:
     )
     assert itself["teacher_agreement"] == 1.0 and itself["num_images"] == 40
     assert itself["accuracy"] == results["published"]["accuracy"]
+
+
+def test_folders_are_taken_literally(tmp_path: Path) -> None:
+    """Class names with the words of splits change neither the images nor their classes; a class may be missing."""
+    names = ("bullet train", "bus", "test tube")
+    for split, kept, level in (("train", names, 0), ("test", names[::2], 100)):
+        for name in kept:
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("L", (4, 4), level + names.index(name)).save(tmp_path / split / name / "train 0.png")
+    model = ResNetForImageClassification(
+        ResNetConfig(depths=[1], hidden_sizes=[8], id2label=dict(enumerate(names[::-1])))
+    )
+    for folder, split in ((tmp_path, "test"), (tmp_path / "test", "train")):
+        images, columns = labelled_images(EvaluationArguments("", str(folder), split), model)
+        assert columns == ("image", "label")
+        assert [image.getpixel((0, 0)) for image in images["image"]] == [100, 102]
+        assert images["label"][:] == [2, 0], "numbered as the model does"
 
 
 def test_a_model_that_changes_while_it_is_evaluated(published: Finished, hub: Hub) -> None:
