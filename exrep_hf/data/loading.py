@@ -127,8 +127,8 @@ def load_digits() -> DatasetDict:
 def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path: bool) -> Dataset | DatasetDict:
     if name in NAMES and data_dir is not None:
         return load_idx(Path(data_dir).expanduser(), NAMES[name])
-    path = Path(name)
-    is_local = may_be_path and (path := path.expanduser()).exists()
+    path = Path(os.path.expanduser(name) if may_be_path else name)
+    is_local = may_be_path and os.path.exists(path)
     if data_dir is not None and (is_local or name == "digits"):
         raise ValueError(
             f"`data_dir` is {data_dir!r} beside {name!r}, which needs none: it is for 'fashion_mnist' and data sets "
@@ -154,7 +154,7 @@ def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path:
         raise ValueError(f"{name!r} is to be a data set on the Hub, and something local has its name: go elsewhere.")
     try:
         return load_dataset(HUB_NAMES.get(name, name), config_name, data_dir=data_dir)
-    except (DatasetNotFoundError, FileNotFoundError, ConnectionError, RuntimeError, ValueError) as error:
+    except (DatasetNotFoundError, OSError, RuntimeError, ValueError) as error:
         # RuntimeError: the data set needs its own loading script; ValueError: an unknown configuration.
         raise ValueError(f"No data set found at {name!r} ({error}); expected {ACCEPTED}.") from error
 

@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import datasets
+import huggingface_hub
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -187,7 +188,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("files", "message"), REFUSED.items(), ids=" ".join)
+@pytest.mark.parametrize(("files", "message"), REFUSED.items(), ids=[" ".join(files) for files in REFUSED])
 def test_folders_that_are_not_clear_are_refused(files: tuple[str, ...], message: str, tmp_path: Path) -> None:
     """Prevents images that vanish or end up in another class or split."""
     for file in files:
@@ -209,12 +210,15 @@ def test_images_without_class_folders_have_no_labels(tmp_path: Path) -> None:
         load_partition(DataArguments(dataset=str(write(tmp_path / "b", "ant/0.png", "ant/1.png"))))
 
 
-def test_paths_that_are_no_folders(tmp_path: Path) -> None:
+def test_paths_that_are_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One sentence for an archive and for a path that does not exist, however it is passed."""
     (tmp_path / "images.zip").write_bytes(b"PK")
     with pytest.raises(ValueError, match="images.zip' is an archive. Unpack it, and pass the folder"):
         load_images(tmp_path / "images.zip")
-    for missing in (tmp_path / "no*", "./nowhere", "~/nowhere/[x]"):
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
+    with pytest.raises(ValueError, match="No data set found at 'xxx"):
+        load_images("x" * 300)
+    for missing in (tmp_path / "no*", "./nowhere", "~/nowhere/[x]", "~nobody_of_this_name/images", "/" + "x" * 300):
         with pytest.raises(ValueError, match="No data set found at .*there is no such file or folder"):
             load_images(missing)
     folder = write(tmp_path / "a", "train/ant/0.png", "train/bee/0.png", "test/ant/0.png")
