@@ -9,7 +9,7 @@ import pytest
 PACKAGE = "exrep_hf"
 ROOT = Path(__file__).parent.parent
 LAYERS = [
-    {"finite"},
+    {"finite", "untrusted"},
     {"outputs", "files", "main_process", "command_line", "arguments"},
     {"models", "losses", "data"},
     {"teacher", "training.objective"},

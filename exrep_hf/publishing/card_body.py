@@ -1,193 +1,192 @@
-"""Does the text of a card, which people read, say what `results.json` says?"""
+"""Does the text of a card say what its `results.json` says? Its readers see the text."""
 
-import json
+import math
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
 
-from huggingface_hub import ModelCard
+from jinja2 import TemplateError
 
 from exrep_hf.publishing.card import make_model_card
-from exrep_hf.publishing.card_files import checked_card
+from exrep_hf.publishing.card_text import NUMBER, CardText, Table, take_apart
+from exrep_hf.untrusted import parse_json
 
-_FIGURE = re.compile(r"[-+−]?\d+(?:[.,]\d+)*|\bnan\b|\binf\b", re.IGNORECASE)
-_MODEL_ID = re.compile(r'model="([^"\n]+)"')
-# A table of a run's arms: what a card says of the method is nothing without it.
-_EVIDENCE = "Evaluation"
-# Code that is no figure: how to load a model, and what to cite.
-_NO_FIGURES = frozenset({"python", "bibtex"})
-
-_NAMED, _SHOWN = 10, 200
-
-Kind = Literal["differs", "left out", "reworded", "as said", "of others"]
+# Sentences with so large a share of words in common say the same thing.
+_SAME = 0.6
+_LONGEST = 1000
+# Of many, so many are told.
+_TOLD = 20
+_LABEL = re.compile(r"- \*\*[^*]{1,50}\*\*")
+_NAMED_MODEL = re.compile(r'model="([\w.\-/]{1,200})"')
 
 
 @dataclass(frozen=True)
-class Passage:
-    """A row, paragraph or block of code.
+class Contradiction:
+    """A figure of the text that `results.json` does not give.
 
     Attributes:
-        section: the heading above it.
-        table: titles of the columns, of a row; else empty.
-        label: what it is found by: a row's first cell, a paragraph without its figures, a block's kind.
-        text: as it stands there, on one line.
+        place: the row and column of a table, or the sentence's kind.
+        told: what stands there; None where it is missing.
+        expected: what `results.json` gives; None where it gives nothing.
     """
 
-    section: str
-    table: str
-    label: str
-    text: str
+    place: str
+    told: str | None
+    expected: str | None
 
     @property
-    def place(self) -> tuple[str, str, str]:
-        """Where the same figures stand in another card."""
-        return self.section, self.table, self.label
+    def value(self) -> float:
+        """What is claimed; NaN where it is no single number."""
+        try:
+            return float(NUMBER.findall(self.told or "")[0].replace("−", "-"))
+        except (IndexError, ValueError):
+            return math.nan
+
+    def __str__(self) -> str:
+        told = "is missing in the text" if self.told is None else f"the text says {_cut(self.told)!r}"
+        return (
+            f"{told}; `results.json` gives {'no such figure' if self.expected is None else repr(_cut(self.expected))}"
+        )
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A passage with figures, and how it compares with the card that `results.json` makes.
+@dataclass
+class BodyFindings:
+    """What was found.
 
     Attributes:
-        kind: `differs`; `left out` (a row of the evidence) or `reworded`; `as said`; or `of others`: not made from
-            `results.json` at all.
-        section: the heading above it.
-        text: as it stands in the card; as `results.json` makes it, where it is missing there.
-        expected: what `results.json` makes of one that differs.
+        contradictions: figures that are not those of `results.json`, and rows that are missing.
+        unmeasured: rows of a table that agree with it, and that evaluating the weights again neither proves nor
+            refutes.
+        additions: what others wrote: sentences and tables that hold figures of another origin.
     """
 
-    kind: Kind
-    section: str
-    text: str
-    expected: str | None = None
-
-    @property
-    def contradicts(self) -> bool:
-        """Whether a reader would be told something else than the results say."""
-        return self.kind in ("differs", "left out")
+    contradictions: list[Contradiction] = field(default_factory=list)
+    unmeasured: list[str] = field(default_factory=list)
+    additions: list[str] = field(default_factory=list)
 
 
-def compare_body(folder: Path, results: dict[str, Any]) -> list[Finding]:
-    """Compare the figures of a card's text with those of the card that its results make.
+def check_body(text: str, results: dict[str, Any], name: str) -> BodyFindings:
+    """Compare the text of a card with the one that its results make.
 
-    Figures are compared as they are printed. Nothing is measured here: that other arms, and costs, are as the results
-    say proves nothing but that.
+    Figures count, not wording: cards of earlier versions were put otherwise.
 
     Args:
-        folder: with the card.
+        text: of the card, below its metadata.
         results: the content of `results.json`.
+        name: of the model, where the text doesn't name one.
 
     Raises:
-        ValueError: if there is no card, or the results make none.
+        ValueError: if no card can be made from the results.
     """
+    named = _NAMED_MODEL.search(text)
     try:
-        text = ModelCard.load(checked_card(folder / "README.md")).text
-    except (OSError, ValueError) as error:
-        raise ValueError(f"The card of {str(folder)!r} can't be read ({error}).") from error
-    named = _MODEL_ID.search(text)
-    try:
-        made = make_model_card(results, named[1] if named else folder.name).text
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        raise ValueError(
-            f"`results.json` of {str(folder)!r} makes no card ({error!r}); expected what `recipes/train.py` writes."
-        ) from error
-    return list(_compare(list(_passages(text)), list(_passages(made))))
+        expected = take_apart(make_model_card(results, named[1] if named else name).text)
+    # What others wrote may lack anything.
+    except (TemplateError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+        raise ValueError(f"No card can be made from `results.json` ({error!r:.300}).") from error
+    found = BodyFindings()
+    told = take_apart(text)
+    _compare_tables(told, expected, found)
+    _compare_sentences(told, expected, found)
+    _compare_settings(told, results, found)
+    return found
 
 
-def _compare(there: list[Passage], made: list[Passage]) -> Iterator[Finding]:
-    expected: dict[tuple[str, str, str], list[str]] = {}
-    for passage in made:
-        expected.setdefault(passage.place, []).append(passage.text)
-    for passage in there:
-        texts = expected.get(passage.place, [])
-        if passage.text in texts:
-            texts.remove(passage.text)
-            yield Finding("as said", passage.section, passage.text)
-        elif texts:
-            yield Finding("differs", passage.section, passage.text, texts.pop(0))
+def _compare_tables(told: CardText, expected: CardText, found: BodyFindings) -> None:
+    heads = {table.head: table for table in expected.tables}
+    for table in told.tables:
+        if table.head in heads:
+            _compare_rows(table, heads[table.head], found)
         else:
-            yield Finding("of others", passage.section, passage.text)
-    for (section, table, _), texts in expected.items():
-        for text in texts:
-            yield Finding("left out" if table and section == _EVIDENCE else "reworded", section, text)
+            found.additions.append(f"the table {_cut(' | '.join(table.head))!r} of {len(table.rows)} rows")
+    there = {table.head for table in told.tables}
+    for table in expected.tables:
+        if table.head not in there:
+            head = " | ".join(table.head)
+            found.contradictions.append(Contradiction(f"table {_cut(head)!r}", None, f"{len(table.rows)} rows"))
 
 
-def _passages(text: str) -> Iterator[Passage]:
-    """Yield what of a card holds figures."""
-    section = ""
-    for block in _blocks(text):
-        first = block[0]
-        if first.startswith("#"):
-            if _FIGURE.search(first):
-                yield Passage(section, "", _FIGURE.sub("#", first), first)
-            section = first.lstrip("# ").strip()
-        elif first.startswith("```"):
-            kind = first.strip("` ")
-            if kind not in _NO_FIGURES:
-                yield Passage(section, "", f"block {kind}", _plain("\n".join(block[1:])))
-        elif first.startswith("|"):
-            titles = _row(first)
-            for line in block[1:]:
-                if not set(line) <= set("|-: "):
-                    yield Passage(section, titles, _row(line).split(" | ")[0], _row(line))
-        elif _FIGURE.search(joined := " ".join(line.strip() for line in block)):
-            yield Passage(section, "", _FIGURE.sub("#", joined), joined)
-
-
-def _blocks(text: str) -> Iterator[list[str]]:
-    """Yield headings, fenced code without its last line, tables and list entries, and paragraphs."""
-    block: list[str] = []
-    fenced = False
-    for line in text.splitlines():
-        starts = line.startswith(("#", "- ", "```")) or (line.startswith("|") != (bool(block) and block[0][0] == "|"))
-        if fenced:
-            fenced = not line.startswith("```")
-            block += [line] if fenced else []
+def _compare_rows(told: Table, expected: Table, found: BodyFindings) -> None:
+    rows, agreeing = {row[0]: row for row in expected.rows}, []
+    for row in told.rows:
+        if row[0] not in rows:
+            found.contradictions.append(Contradiction(f"row {_cut(row[0])!r}", " | ".join(row), None))
             continue
-        if block and (not line.strip() or starts):
-            yield block
-            block = []
-        fenced = line.startswith("```")
-        block += [line] if line.strip() else []
-    if block:
-        yield block
+        cells, place = rows[row[0]], f"{row[0]!r}, "
+        differing = [
+            Contradiction(place + repr(title), mine, theirs)
+            for title, mine, theirs in zip(expected.head, row, cells, strict=False)
+            if mine != theirs
+        ]
+        if len(row) != len(cells):
+            differing.append(Contradiction(f"row {row[0]!r}", " | ".join(row), " | ".join(cells)))
+        found.contradictions += differing
+        agreeing += [] if differing else [row[0]]
+    if agreeing:
+        found.unmeasured.append(f"{', '.join(filter(None, expected.head))} of {', '.join(map(repr, agreeing))}")
+    for name in rows.keys() - {row[0] for row in told.rows}:
+        found.contradictions.append(Contradiction(f"row {name!r}", None, " | ".join(rows[name])))
 
 
-def _row(line: str) -> str:
-    return " | ".join(cell.strip() for cell in line.strip().strip("|").split("|"))
-
-
-def _plain(block: str) -> str:
-    try:
-        return json.dumps(json.loads(block), sort_keys=True)
-    except (ValueError, RecursionError):
-        return " ".join(block.split())
-
-
-def body_report(findings: list[Finding]) -> str:
-    """Return what there is to say about a card's text, in lines."""
-    told = []
-    for finding in findings:
-        if finding.kind == "differs":
-            told.append(f"the card says: {finding.text}\n  results.json: {finding.expected}")
-        elif finding.contradicts:
-            told.append(f"the card leaves out: {finding.text}")
-    kinds = [finding.kind for finding in findings]
-    told.append(
-        f"the card's text: {kinds.count('as said')} rows and passages with figures are as results.json says, and were "
-        "not measured (other arms, costs, settings)"
-        + (
-            f"; {count} say something else, or are left out"
-            if (count := sum(finding.contradicts for finding in findings))
-            else ""
+def _compare_sentences(told: CardText, expected: CardText, found: BodyFindings) -> None:
+    known = set(expected.sentences)
+    words = [(sentence, _words(sentence)) for sentence in expected.sentences]
+    for sentence in told.sentences:
+        if sentence in known:
+            continue
+        mine, label = _words(sentence), _LABEL.match(sentence)
+        likeness, nearest = max(
+            # A label says what a figure is, however little else is kept.
+            (1.0 if label and each.startswith(label[0]) else len(mine & theirs) / len(mine | theirs or {""}), each)
+            for each, theirs in words
         )
-    )
-    others = [finding.text for finding in findings if finding.kind == "of others"]
-    if others:
-        shown = "".join(f"\n  {text[:_SHOWN]}" for text in others[:_NAMED])
-        told.append(
-            f"{len(others)} passages with figures are not made from results.json, and were not measured:{shown}"
-        )
-    return "\n".join(told)
+        if likeness < _SAME:
+            found.additions.append(_cut(sentence))
+        elif not _numbers_agree(sentence, nearest):
+            found.contradictions.append(Contradiction("a sentence", sentence, nearest))
+
+
+def _numbers_agree(told: str, expected: str) -> bool:
+    """Return whether a sentence holds the same numbers; one that is put otherwise may hold fewer."""
+    mine, theirs = NUMBER.findall(told), NUMBER.findall(expected)
+    if NUMBER.sub("#", told) == NUMBER.sub("#", expected):
+        return mine == theirs
+    return not Counter(mine) - Counter(theirs)
+
+
+def _words(sentence: str) -> frozenset[str]:
+    return frozenset(re.findall(r"[^\W\d_]+", sentence[:_LONGEST].lower()))
+
+
+def _compare_settings(told: CardText, results: dict[str, Any], found: BodyFindings) -> None:
+    for block in told.settings:
+        try:
+            settings = parse_json(block, "it")
+        except ValueError:
+            found.contradictions.append(Contradiction("training settings", block, "JSON"))
+            continue
+        mine, theirs = _flat(settings), _flat(results["configuration"])
+        for key in sorted(mine.keys() | theirs.keys()):
+            if mine.get(key) != theirs.get(key):
+                found.contradictions.append(Contradiction(f"setting {_cut(key)!r}", mine.get(key), theirs.get(key)))
+
+
+def _flat(content: Any, place: str = "") -> dict[str, str]:
+    """Return settings by dotted name, as text."""
+    if not isinstance(content, dict) or not content:
+        return {place: repr(content)}
+    return {
+        key: value for name in content for key, value in _flat(content[name], f"{place}.{name}".lstrip(".")).items()
+    }
+
+
+def notes(found: BodyFindings) -> list[str]:
+    """Return what a person should know besides contradictions, a line each."""
+    lines = [f"as in results.json, and not measured here: {each}" for each in found.unmeasured]
+    lines += [f"not made from results.json: {each}" for each in found.additions]
+    return lines[:_TOLD] + ([f"not made from results.json: {len(lines) - _TOLD} more"] if len(lines) > _TOLD else [])
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 200 else f"{text[:200]}…"

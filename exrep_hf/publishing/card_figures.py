@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml, metadata_load, metadata_save
+from huggingface_hub import EvalResult, EvalResultEntry, eval_result_entries_to_yaml, metadata_save
 from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from exrep_hf.files import replacing, write_bytes
 from exrep_hf.finite import check_figures
-from exrep_hf.publishing.card_files import checked_card, read_entries
-from exrep_hf.publishing.claims import EVAL_RESULTS, METRIC_NAMES, TOLERANCES
+from exrep_hf.publishing.claims import METRIC_NAMES, TOLERANCES
+from exrep_hf.publishing.texts import EVAL_RESULTS, read_card, read_entries
 
 
 def model_index(
@@ -70,27 +70,20 @@ def write_eval_results(folder: Path, identity: str, split: str, figures: dict[st
         if metric in figures
     ]
     new = eval_result_entries_to_yaml(ours)
-    _save_entries(path, [*_others(_entries(path), new), *new])
+    _save_entries(path, [*_others(read_entries(path), new), *new])
     return path
 
 
 def keep_eval_results(path: Path, there: Path) -> None:
     """Add to a file of `.eval_results` what another of the same student holds besides; whole or not at all."""
-    here = _entries(path)
-    if added := _others(_entries(there), here):
+    here = read_entries(path)
+    if added := _others(read_entries(there), here):
         _save_entries(path, [*here, *added])
 
 
 def are_all_ours(path: Path) -> bool:
     """Return whether a file of `.eval_results` holds nothing but what this package wrote."""
-    return all("source" not in entry and "tolerance" in str(entry.get("notes")) for entry in _entries(path))
-
-
-def _entries(path: Path) -> list[dict[str, Any]]:
-    content = (read_entries(path) or []) if path.exists() else []
-    if not isinstance(content, list) or not all(isinstance(entry, dict) for entry in content):
-        raise ValueError(f"{EVAL_RESULTS}/{path.name} is no list of results; mend it first.")
-    return content
+    return all("source" not in entry and "tolerance" in str(entry.get("notes")) for entry in read_entries(path))
 
 
 def _others(entries: list[dict[str, Any]], than: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -113,7 +106,7 @@ def merge_into_card(path: Path, name: str, results: Sequence[EvalResult]) -> Non
         name: of the model, where the card has no model-index yet.
         results: the figures.
     """
-    metadata = metadata_load(checked_card(path)) or {}
+    metadata = read_card(path).metadata
     models = metadata.get("model-index") or [{"name": name, "results": []}]
     metadata["model-index"] = models
     metrics = {result.metric_type for result in results}
@@ -135,7 +128,7 @@ def keep_entries(path: Path, there: Path) -> bool:
     Returns:
         Whether there was something to add.
     """
-    metadata, earlier = (metadata_load(checked_card(each)) or {} for each in (path, there))
+    metadata, earlier = read_card(path).metadata, read_card(there).metadata
     models = metadata.get("model-index") or [{"name": path.parent.name, "results": []}]
     results = models[0]["results"]
     added = []

@@ -1,18 +1,17 @@
 """The figures of a card that can be checked: the model-index of its metadata, and `.eval_results`."""
 
+import math
 import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-from huggingface_hub import ModelCard, parse_eval_result_entries
+from huggingface_hub import ModelCardData, parse_eval_result_entries
 
 from exrep_hf.data.loading import HUB_NAMES
-from exrep_hf.publishing.card_files import checked_card, read_entries
+from exrep_hf.publishing.texts import CARD_NAME, EVAL_RESULTS, files_of_results, read_card, read_entries
 from exrep_hf.training.metrics import METRIC_TITLES
 
-EVAL_RESULTS = ".eval_results"
 # What evaluating again may differ by, on another machine with other versions.
 TOLERANCES = {"accuracy": 0.002, "top5_accuracy": 0.002, "expected_calibration_error": 0.005}
 METRIC_NAMES = METRIC_TITLES | {"expected_calibration_error": "Expected calibration error"}
@@ -58,25 +57,37 @@ def hub_name(dataset: str) -> str | None:
 def _bounded(metric: str, stated: Any) -> float:
     """Return a stated tolerance: a card must not excuse itself."""
     most = TOLERANCES.get(metric, 0.0)
-    return most if stated is None else min(max(float(stated), 0.0), most)
+    # Nothing is smaller than NaN, nor larger.
+    return most if stated is None else min(max(0.0, float(stated)), most)
+
+
+def _figure(value: Any) -> float:
+    """Return a claimed value."""
+    try:
+        figure = float(value)
+    except OverflowError:
+        figure = math.inf
+    if not math.isfinite(figure):
+        raise ValueError(f"a figure is {figure}; expected a finite number")
+    return figure
 
 
 def read_claims(folder: Path) -> list[Claim]:
     """Return all figures that a model's folder claims.
 
     Raises:
-        ValueError: if a card or file of results can't be read, or a figure is no number.
+        ValueError: if a card or file of results can't be read, or a figure is no finite number.
     """
     claims = []
     try:
-        card = ModelCard.load(checked_card(folder / "README.md"))
-        for result in card.data.get("eval_results") or ():
+        data = ModelCardData(**read_card(folder / CARD_NAME, folder).metadata)
+        for result in data.eval_results or ():
             tolerance = _bounded(result.metric_type, (result.metric_args or {}).get("tolerance"))
             images = (result.dataset_type, result.dataset_config, result.dataset_split)
-            facts = (*images, result.metric_type, float(result.metric_value), tolerance, result.dataset_revision)
+            facts = (*images, result.metric_type, _figure(result.metric_value), tolerance, result.dataset_revision)
             claims.append(Claim("model-index", *facts))
-        for path in sorted((folder / EVAL_RESULTS).glob("*")):
-            content = read_entries(path) or []
+        for path in files_of_results(folder):
+            content = read_entries(path, folder)
             # The Hub's reader passes over such entries, which would be claims that nobody checks.
             if any("error" in each for each in content):
                 raise ValueError(f"an entry of {path.name} is marked as an error")
@@ -86,8 +97,8 @@ def read_claims(folder: Path) -> list[Claim]:
                 tolerance = _bounded(entry.task_id, stated and stated[1])
                 place = f"{EVAL_RESULTS}/{path.name}"
                 images = (entry.dataset_id, None, split and split[1])
-                facts = (*images, entry.task_id, float(entry.value), tolerance, entry.dataset_revision)
+                facts = (*images, entry.task_id, _figure(entry.value), tolerance, entry.dataset_revision)
                 claims.append(Claim(place, *facts))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"The claims of {str(folder)!r} can't be read ({error}).") from error
     return claims

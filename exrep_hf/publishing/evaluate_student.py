@@ -32,8 +32,9 @@ from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.models import check_processor_files, load_classifier, load_whole
 from exrep_hf.publishing.access import check_write_access
 from exrep_hf.publishing.card_figures import merge_into_card, model_index, write_eval_results
-from exrep_hf.publishing.claims import EVAL_RESULTS, hub_name
+from exrep_hf.publishing.claims import hub_name
 from exrep_hf.publishing.student import fetch_student
+from exrep_hf.publishing.texts import EVAL_RESULTS
 from exrep_hf.publishing.upload import upload_files
 from exrep_hf.report import public_name
 

@@ -5,19 +5,25 @@ import re
 from importlib.resources import files
 from pathlib import Path
 
-import yaml
-from huggingface_hub import HfApi, hf_hub_download, metadata_load, snapshot_download
+from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
 
-from exrep_hf.files import read_json, replacing
+from exrep_hf.files import replacing
 from exrep_hf.finite import check_figures, check_files
 from exrep_hf.models import check_no_revision
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card import make_model_card
 from exrep_hf.publishing.card_figures import are_all_ours, keep_entries, keep_eval_results
-from exrep_hf.publishing.card_files import checked_card, read_entries
-from exrep_hf.publishing.claims import EVAL_RESULTS
+from exrep_hf.publishing.texts import (
+    CARD_NAME,
+    EVAL_RESULTS,
+    files_of_results,
+    read_card,
+    read_entries,
+    read_results,
+)
 from exrep_hf.publishing.upload import differing_files, upload_files
+from exrep_hf.untrusted import check_inside
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +47,7 @@ def student_files(folder: Path) -> list[str]:
     """Return what of a student's folder is published, as paths within it: no checkpoints, controls or settings.
 
     Raises:
-        ValueError: if something is missing without which nobody can load or assess it.
+        ValueError: if something is missing without which nobody can load or assess it, or is a link to elsewhere.
     """
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:
@@ -49,8 +55,13 @@ def student_files(folder: Path) -> list[str]:
             f"{str(folder)!r} is no student that can be published: it has no {', '.join(missing)}. Give the "
             "`output_dir` of a finished run of `recipes/train.py`."
         )
-    figures = sorted(path.relative_to(folder).as_posix() for path in folder.glob(f"{EVAL_RESULTS}/*.yaml"))
-    return [*NEEDED, *(name for name in _OPTIONAL if (folder / name).is_file()), *figures]
+    figures = sorted(
+        path.relative_to(folder).as_posix() for path in files_of_results(folder) if path.suffix == ".yaml"
+    )
+    published = [*NEEDED, *(name for name in _OPTIONAL if (folder / name).is_file()), *figures]
+    for name in published:
+        check_inside(folder / name, folder)
+    return published
 
 
 def check_student(folder: Path) -> None:
@@ -62,11 +73,11 @@ def check_student(folder: Path) -> None:
     published = student_files(folder)
     weights = [folder / name for name in published if name.endswith(".safetensors")]
     check_files(weights, "Such a student answers nothing: train it again.")
-    check_figures(read_json(folder / "results.json"), "`results.json`")
-    check_figures(metadata_load(checked_card(folder / "README.md")), "The card")
+    check_figures(read_results(folder), "`results.json`")
+    check_figures(read_card(folder / CARD_NAME, folder).metadata, "The card")
     for name in published:
         if name.startswith(f"{EVAL_RESULTS}/"):
-            check_figures(read_entries(folder / name), f"`{name}`")
+            check_figures(read_entries(folder / name, folder), f"`{name}`")
 
 
 def write_card(folder: Path, repo_id: str) -> None:
@@ -76,7 +87,7 @@ def write_card(folder: Path, repo_id: str) -> None:
         ValueError: if the folder is no student.
     """
     student_files(folder)
-    results = read_json(folder / "results.json")
+    results = read_results(folder)
     with replacing(folder / "README.md") as temporary:
         make_model_card(results, repo_id).save(temporary)
 
@@ -107,11 +118,11 @@ def push_student(folder: Path, repo_id: str, private: bool | None = None, token:
     try:
         parent = str(HfApi(token=token).model_info(repo_id).sha)
         stale = _take_over_figures(folder, repo_id, parent, token)
-    except (HTTPError, OSError, ValueError, TypeError, KeyError, yaml.YAMLError) as error:
+    except (HTTPError, OSError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise OSError(
             f"What the model {repo_id!r} holds can't be read ({error!r}). Push again with `{again}`."
         ) from error
-    if f'model="{repo_id}"' not in (folder / "README.md").read_text(encoding="utf-8"):
+    if f'model="{repo_id}"' not in read_card(folder / CARD_NAME, folder).text:
         told = "The card's lines to load the model don't name %r: `%s --write_card` writes it again from results.json."
         logger.warning(told, repo_id, again)
     published, obsolete = student_files(folder), [*_OPTIONAL, *stale]

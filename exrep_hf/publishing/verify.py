@@ -1,5 +1,6 @@
 """Does a student do what its card says?"""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,13 +12,16 @@ from transformers import PreTrainedModel
 
 from exrep_hf.data import Preprocessing, class_names, names_or_numbers
 from exrep_hf.evaluation.predict import classification_report, predict
-from exrep_hf.files import read_json
-from exrep_hf.publishing.card_body import Finding, compare_body
+from exrep_hf.publishing.card_body import BodyFindings, check_body, notes
 from exrep_hf.publishing.claimed_images import OWN, check_names, images_of, other_images, own_images, own_name
 from exrep_hf.publishing.claims import METRIC_NAMES, TOLERANCES, Claim, read_claims
 from exrep_hf.publishing.evaluate_student import load_published
 from exrep_hf.publishing.student import fetch_student
+from exrep_hf.publishing.texts import CARD_NAME, read_card, read_results
 from exrep_hf.report import RESULTS_NAME
+
+# Of many, as many are told.
+_CONTRADICTIONS = 50
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,9 @@ def verify_card(
 ) -> list[Verdict]:
     """Evaluate a student again, and compare with every figure of its model-index and `.eval_results`.
 
+    Figures of the card's text are compared with those of `results.json`; what differs is among the verdicts, which
+    don't hold. `card_notes` says what of the text is measured by nobody.
+
     The images are those that `results.json` beside the card names, split, selection and seed too; figures of other
     data sets are measured on the whole split that they name, or `test`.
 
@@ -68,8 +75,9 @@ def verify_card(
     if unknown := sorted(set(places) - {claim.dataset for claim in claims}):
         named = sorted({claim.dataset for claim in claims})
         raise ValueError(f"A place is given for {unknown}; the card speaks of the data sets {named}.")
-    network, preprocessing = load_published(folder, device or torch.device("cpu"))
     own = own_name(results)
+    contradicted = _contradicted(results, _body(folder, results), own)
+    network, preprocessing = load_published(folder, device or torch.device("cpu"))
     claims = [*claims, *_own_claims(results, own)]
     measured: dict[tuple[str | None, ...], dict[str, Any] | str] = {}
     verdicts = []
@@ -94,21 +102,21 @@ def verify_card(
             verdicts.append(Verdict(claim, None, "a figure that is not measured here"))
         else:
             verdicts.append(Verdict(claim, figures[claim.metric]))
-    return verdicts
+    return [*verdicts, *contradicted]
 
 
-def verify_body(model: str, revision: str | None = None) -> list[Finding]:
-    """Compare the text of a student's card with its `results.json`.
+def card_notes(model: str, revision: str | None = None) -> list[str]:
+    """Return, a line each, what of a card's text `verify_card` can't measure, and what is of others.
 
     Args:
         model: a folder, or a name on the Hub.
         revision: branch, tag or commit on the Hub.
 
     Raises:
-        ValueError: if there is no model or no card, or the results make none.
+        ValueError: as `verify_card`.
     """
     folder = fetch_student(model, revision)
-    return compare_body(folder, _results(folder))
+    return notes(_body(folder, _results(folder)))
 
 
 def verdict_table(verdicts: list[Verdict]) -> list[tuple[str, ...]]:
@@ -118,18 +126,32 @@ def verdict_table(verdicts: list[Verdict]) -> list[tuple[str, ...]]:
         claim = verdict.claim
         measured = "–" if verdict.measured is None else f"{verdict.measured:.4f}"
         told = "holds" if verdict.holds else verdict.reason or f"differs by more than {claim.tolerance}"
-        rows.append((claim.place, claim.dataset, claim.metric, f"{claim.value:.4f}", measured, told))
+        claimed = "–" if math.isnan(claim.value) else f"{claim.value:.4f}"
+        rows.append((claim.place, claim.dataset, claim.metric, claimed, measured, told))
     return rows
+
+
+def _body(folder: Path, results: dict[str, Any]) -> BodyFindings:
+    return check_body(read_card(folder / CARD_NAME, folder).text, results, folder.name)
+
+
+def _contradicted(results: dict[str, Any], found: BodyFindings, own: str) -> list[Verdict]:
+    """Return what the text says otherwise than `results.json`, as claims that don't hold."""
+    config, part = results["configuration"]["data"].get("dataset_config_name"), results["dataset"]["part"]
+    return [
+        Verdict(Claim(CARD_NAME, own, config, part, each.place, each.value, 0.0), None, str(each))
+        for each in found.contradictions[:_CONTRADICTIONS]
+    ]
 
 
 def _results(folder: Path) -> dict[str, Any]:
     try:
-        results = read_json(folder / RESULTS_NAME)
+        results = read_results(folder)
         missing = {"name", "hub_name", "split", "part", "num_evaluated"} - results["dataset"].keys()
         if missing or not isinstance(results["configuration"]["data"]["dataset"], str):
             raise KeyError(f"dataset: {sorted(missing)}")
         int(results["published"]["seed"]), [float(results["published"][metric]) for metric in METRIC_NAMES]
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
         raise ValueError(
             f"{str(folder)!r} has no readable `{RESULTS_NAME}` ({error!r}): it says what images the claims are about."
         ) from error

@@ -1,5 +1,6 @@
 """What cards say."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -41,3 +42,23 @@ def test_no_card(tmp_path: Path, hub: Hub) -> None:
     (tmp_path / "broken" / "README.md").write_text("---\n: [\n---\n")
     for name in (str(tmp_path), "me/no-such-model", str(tmp_path / "broken")):
         assert published_facts(name) == PublishedFacts()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -1.0, 10**400])
+def test_figures_that_are_none(value: float, tmp_path: Path) -> None:
+    card(value).save(tmp_path / "README.md")
+    assert published_facts(str(tmp_path)) == PublishedFacts("mit", None)
+
+
+def test_hostile_cards(tmp_path: Path) -> None:
+    """A teacher's card comes from anywhere: it must neither stop a study nor take its memory."""
+    path = tmp_path / "README.md"
+    path.write_text("---\nlicense: {a: [mit]}\n1: 2\n---\n")
+    assert published_facts(str(tmp_path)) == PublishedFacts()
+    path.write_text("---\nlicense: {a: [mit]}\n---\n")
+    assert published_facts(str(tmp_path)) == PublishedFacts()
+    path.write_text("---\na: &a [*a]\n---\n")
+    assert published_facts(str(tmp_path)) == PublishedFacts()
+    path.unlink()
+    os.mkfifo(path)
+    assert published_facts(str(tmp_path)) == PublishedFacts()
