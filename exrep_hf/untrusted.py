@@ -153,7 +153,7 @@ def _check_events(text: str, name: str) -> None:
             if event.anchor in anchors:
                 raise ValueError(f"{name} holds the alias `*{event.anchor}` within what it stands for.")
             # The composer refuses one that stands for nothing.
-            size, anchor = sizes.get(event.anchor, 0), None
+            size, anchor = sizes.get(str(event.anchor), 0), None
         else:
             continue
         totals[-1] += size

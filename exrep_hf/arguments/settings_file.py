@@ -28,7 +28,7 @@ class _EachOnce(_Loader):
                     None, None, f"`{key}` stands twice; expected each setting once", key_node.start_mark
                 )
             seen.add(key if isinstance(key, Hashable) else id(key))
-        return super().construct_mapping(node, deep)  # type: ignore[no-any-return]
+        return super().construct_mapping(node, deep)
 
 
 def read_yaml(text: str, what: str) -> Any:

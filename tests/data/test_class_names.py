@@ -5,7 +5,7 @@ from timm.data import ImageNetInfo
 from exrep_hf.data.class_names import numbers_by_name
 
 IMAGENET = ImageNetInfo("imagenet-1k")
-WORDS, IDS = IMAGENET.label_descriptions(), IMAGENET.label_names()
+WORDS, IDS = list(IMAGENET.label_descriptions()), IMAGENET.label_names()
 
 
 def test_spelling_is_no_difference() -> None:
