@@ -24,6 +24,7 @@ from exrep_hf.command_line import public_command
 from exrep_hf.study import Settings
 from exrep_hf.study.arms import as_flags
 from exrep_hf.study.caching import CachingSettings
+from exrep_hf.untrusted import YAML_BYTES, read_small_text
 
 ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, DistillationArguments, StudyArguments)
 CACHING_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, CachingArguments, StudyArguments)
@@ -186,7 +187,7 @@ def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
             f"`--config {config}`: there is no such file{_hint(config, preset_names())}. Give "
             f"the path of a YAML file of settings, or one of the presets {', '.join(preset_names())}."
         )
-    settings = read_yaml(path.read_text(encoding="utf-8", errors="replace"), f"`{path}`")
+    settings = read_yaml(read_small_text(path, YAML_BYTES), f"`{path}`")
     if not isinstance(settings, dict):
         raise ValueError(f"`{path}` holds a {type(settings).__name__}; expected a mapping from setting to value.")
     unknown = [_with_nearest(str(key), known) for key in settings if key not in known]

@@ -29,7 +29,7 @@ def check_figures(content: Any, what: str) -> None:
     """
     if found := list(_nonfinite_figures(content, "")):
         raise NonFiniteError(
-            f"{what} would hold figures that are not finite: {named(found)}; expected finite ones, which alone can be "
+            f"{what} holds figures that are not finite: {named(found)}; expected finite ones, which alone can be "
             "written as JSON and compared. Look at the run and the images that they come from."
         )
 

@@ -27,7 +27,7 @@ def test_json_without_numbers_of_its_own(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     write_json({"a": 1}, path)
     figures = {"runs": [{"after": {"accuracy": 0.5}}, {"after": {"loss": math.nan}}], "best": -math.inf}
-    told = r"`results.json` would hold .*: `runs\[1\].after.loss` = nan, `best` = -inf; expected finite ones"
+    told = r"`results.json` holds .*: `runs\[1\].after.loss` = nan, `best` = -inf; expected finite ones"
     with pytest.raises(NonFiniteError, match=told):
         write_json(figures, path)
     assert read_json(path) == {"a": 1} and os.listdir(tmp_path) == ["results.json"]

@@ -14,7 +14,7 @@ NAN_OF_A_BYTE = torch.tensor([0.0, math.nan]).to(torch.float8_e4m3fn)
 
 def test_figures() -> None:
     check_figures({"a": [1.0, 2], "b": {"c": None, "d": "nan", "e": True}}, "the report")
-    with pytest.raises(NonFiniteError, match=r"the report would hold .*: `b.c\[1\]\[0\]` = inf; expected"):
+    with pytest.raises(NonFiniteError, match=r"the report holds .*: `b.c\[1\]\[0\]` = inf; expected"):
         check_figures({"a": 1, "b": {"c": (1.0, [math.inf])}}, "the report")
     many = {str(number): math.nan for number in range(8)}
     with pytest.raises(NonFiniteError, match="`4` = nan, and 3 more"):

@@ -15,6 +15,7 @@ from exrep_hf.data import Augmentation
 from exrep_hf.models import load_classifier
 
 ROOT = Path(__file__).parents[1]
+CLASSES = ("ant", "bee", "cat")
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -23,13 +24,13 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with images of three classes, a teacher and a student."""
     rng = np.random.default_rng(0)
     for part in ("train", "test"):
-        for name in ("ant", "bee", "cat"):
+        for name in CLASSES:
             folder = tmp_path / "imagenet" / part / name
             folder.mkdir(parents=True)
             for number in range(4):
                 Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(folder / f"{number}.jpg")
     for name in ("teacher", "student"):
-        classifier = load_classifier("timm/test_efficientnet", num_labels=3, pretrained=False)
+        classifier = load_classifier("timm/test_efficientnet", id2label=dict(enumerate(CLASSES)), pretrained=False)
         classifier.save_pretrained(tmp_path / name)
     monkeypatch.chdir(tmp_path)
     return tmp_path

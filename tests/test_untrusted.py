@@ -52,7 +52,10 @@ def huge(path: Path) -> None:
 
 
 def text(content: str | bytes) -> Callable[[Path], None]:
-    return lambda path: path.write_bytes(content if isinstance(content, bytes) else content.encode()) and None
+    def write(path: Path) -> None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+
+    return write
 
 
 JSON: list[tuple[Callable[[Path], None], str]] = [

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -96,8 +97,18 @@ class DataArguments:
     skip_broken_images: bool = field(
         default=False, metadata={"help": "Leave out images that can't be decoded (counted), instead of an error."}
     )
+    check_images: Literal["decode", "all"] = field(
+        default="decode",
+        metadata={
+            "help": "Each image is decoded once at the start; with `all`, test images that are training images too, "
+            "byte for byte, are an error instead of a warning."
+        },
+    )
 
     def __post_init__(self) -> None:
+        for name in ("dataset", "data_dir"):
+            if isinstance(path := getattr(self, name), os.PathLike):
+                setattr(self, name, os.fspath(path))
         self.check()
 
     def class_rule(self) -> ClassRule:
@@ -135,3 +146,4 @@ class DataArguments:
         require_number("num_public", self.num_public, 2, whole=True, optional=True)
         require(self.train_on in ("public", "all"), "train_on", self.train_on, "`public` or `all`")
         require(self.evaluate_on in ("test", "validation"), "evaluate_on", self.evaluate_on, "`test` or `validation`")
+        require(self.check_images in ("decode", "all"), "check_images", self.check_images, "`decode` or `all`")

@@ -5,24 +5,13 @@ from typing import Any
 
 import yaml
 
+from exrep_hf.untrusted import LOADER, check_shape
+
 _MERGED = "tag:yaml.org,2002:merge"
-# Aliases of aliases grow a few lines to more than there is memory for.
-_ALIASES = 50
 
 
-class _EachOnce(yaml.SafeLoader):
+class _EachOnce(LOADER):
     """Refuses a key that stands twice: YAML's own loader takes the last, and says nothing."""
-
-    aliases = 0
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            self.aliases += 1
-            if self.aliases > _ALIASES:
-                raise yaml.composer.ComposerError(
-                    None, None, f"more than {_ALIASES} aliases", self.peek_event().start_mark
-                )
-        return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
@@ -49,6 +38,7 @@ def read_yaml(text: str, what: str) -> Any:
         ValueError: if it is no YAML of plain values, or names a setting twice.
     """
     try:
+        check_shape(text, "it")
         return yaml.load(text, _EachOnce)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(

@@ -1,9 +1,12 @@
 """What is looked at in a data set before training starts: its images, items and labels."""
 
+import hashlib
 import io
 import logging
 import operator
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import PIL.Image
@@ -19,21 +22,31 @@ NAMED_ROWS = 5
 """How many broken rows a message names."""
 
 
-def find_broken_images(dataset: Dataset, image_column: str, num_proc: int | None = None) -> list[tuple[int, str]]:
-    """Decode every image once, with a progress bar.
+@dataclass
+class ImageReport:
+    """What a look at every image of a data set found.
+
+    Attributes:
+        broken: (row, reason with the file's path if known) of each image that cannot be decoded, in the order of rows.
+        digests: hash of the stored bytes of every image.
+    """
+
+    broken: list[tuple[int, str]]
+    digests: list[bytes]
+
+
+def inspect_images(dataset: Dataset, image_column: str, num_proc: int | None = None) -> ImageReport:
+    """Read and decode every image once, with a progress bar.
 
     Args:
         dataset: a data set with an `Image` column.
         image_column: its name.
         num_proc: number of processes; `None`: this one.
-
-    Returns:
-        (row, reason with the file's path if known) of each image that cannot be decoded, in the order of rows.
     """
     stored = dataset.with_format(None).select_columns([image_column]).cast_column(image_column, Image(decode=False))
     # Never from datasets' cache: files behind stored paths may have changed since.
     checked = stored.map(
-        _reasons,
+        _looked_at,
         fn_kwargs={"image_column": image_column},
         batched=True,
         remove_columns=[image_column],
@@ -42,7 +55,13 @@ def find_broken_images(dataset: Dataset, image_column: str, num_proc: int | None
         num_proc=num_proc,
         desc="Checking images",
     )
-    return [(row, reason) for row, reason in enumerate(checked["reason"]) if reason]
+    broken = [(row, reason) for row, reason in enumerate(checked["reason"]) if reason]
+    return ImageReport(broken, checked["digest"][:])
+
+
+def find_broken_images(dataset: Dataset, image_column: str, num_proc: int | None = None) -> list[tuple[int, str]]:
+    """Return row and reason of each image that cannot be decoded; arguments as in `inspect_images`."""
+    return inspect_images(dataset, image_column, num_proc).broken
 
 
 def check_images(
@@ -62,31 +81,49 @@ def check_images(
     Raises:
         ValueError: naming the first broken rows; or if no image is left.
     """
-    broken = find_broken_images(dataset, image_column, num_proc)
+    report = inspect_images(dataset, image_column, num_proc)
+    rows = whole_rows(report, skip_broken)
+    return (dataset.select(rows) if report.broken else dataset), len(report.broken)
+
+
+def whole_rows(report: ImageReport, skip_broken: bool) -> list[int]:
+    """Return the rows whose images can be decoded; arguments and errors as in `check_images`."""
+    broken, count = report.broken, len(report.digests)
     if not broken:
-        return dataset, 0
+        return list(range(count))
     named = "; ".join(f"row {row}: {reason}" for row, reason in broken[:NAMED_ROWS])
-    found = f"{len(broken)} of {len(dataset)} images cannot be decoded ({named}{'; ...' * (len(broken) > NAMED_ROWS)})"
+    found = f"{len(broken)} of {count} images cannot be decoded ({named}{'; ...' * (len(broken) > NAMED_ROWS)})"
     if not skip_broken:
         raise ValueError(f"{found}. Replace them, or leave such rows out with --skip_broken_images.")
-    if len(broken) == len(dataset):
+    if len(broken) == count:
         raise ValueError(f"{found}: no image is left to train on.")
     logger.warning("Left out: %s.", found)
-    rows = {row for row, _ in broken}
-    return dataset.select([row for row in range(len(dataset)) if row not in rows]), len(broken)
+    left_out = {row for row, _ in broken}
+    return [row for row in range(count) if row not in left_out]
 
 
-def _reasons(batch: dict[str, list[Any]], image_column: str) -> dict[str, list[str]]:
-    """Return why each image of a batch cannot be decoded, or an empty text."""
-    return {"reason": [_reason(stored) for stored in batch[image_column]]}
+def _looked_at(batch: dict[str, list[Any]], image_column: str) -> dict[str, list[Any]]:
+    """Return the hash of each image of a batch, and why it cannot be decoded, or an empty text."""
+    looks = [_look(stored) for stored in batch[image_column]]
+    return {"reason": [reason for reason, _ in looks], "digest": [digest for _, digest in looks]}
 
 
-def _reason(stored: dict[str, Any] | None) -> str:
+def _look(stored: dict[str, Any] | None) -> tuple[str, bytes]:
     if stored is None or (stored["bytes"] is None and stored["path"] is None):
-        return "there is no image"
-    source = io.BytesIO(stored["bytes"]) if stored["bytes"] is not None else stored["path"]
+        return "there is no image", b""
     try:
-        with PIL.Image.open(source) as image:
+        content = stored["bytes"] if stored["bytes"] is not None else Path(stored["path"]).read_bytes()
+    except OSError as error:
+        return f"{stored['path']}: {error}", b""
+    reason = _reason(content)
+    if reason and stored["path"]:
+        reason = f"{stored['path']}: {reason}"
+    return reason, hashlib.blake2b(content, digest_size=16).digest()
+
+
+def _reason(content: bytes) -> str:
+    try:
+        with PIL.Image.open(io.BytesIO(content)) as image:
             # JPEGs are decoded at an eighth of their size: all bytes are still read, in a fraction of the time.
             image.draft(image.mode, (1, 1))
             image.load()
@@ -94,7 +131,7 @@ def _reason(stored: dict[str, Any] | None) -> str:
             if has_wide_pixels(image):
                 raise ValueError(f"mode {image.mode!r} has more than 8 bits a channel")
     except Exception as error:  # Pillow's decoders raise almost anything on broken files
-        return f"{stored['path']}: {error}" if stored["path"] else str(error) or type(error).__name__
+        return str(error) or type(error).__name__
     return ""
 
 
@@ -165,10 +202,12 @@ def check_labels(dataset: Dataset, label_column: str, num_labels: int) -> None:
     """
     for row, label in enumerate(dataset.with_format(None)[label_column][:]):
         if not isinstance(label, int) or not 0 <= label < num_labels:
+            names = f"Number them with dataset.class_encode_column({label_column!r})"
+            remedy = names if isinstance(label, str) else "Correct the data set"
             raise ValueError(
                 f"The label in row {row}, column {label_column!r}, is {label!r}; expected an integer from 0 to "
-                f"{num_labels - 1}, as the model has {num_labels} classes. Correct the data set, or use a model with "
-                "as many classes as the data set."
+                f"{num_labels - 1}, as the model has {num_labels} classes. {remedy}, or use a model with as many "
+                "classes as the data set."
             )
 
 

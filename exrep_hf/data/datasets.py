@@ -68,7 +68,11 @@ class DistillationDataset(torch.utils.data.Dataset):
     def labels(self) -> list[int] | None:
         """Class of every row as the model numbers it, where there is a label column."""
         stored = self.stored_labels
-        return stored if stored is None or self.numbers is None else [self.numbers[label] for label in stored]
+        return None if stored is None else [self._renumbered(label) for label in stored]
+
+    def _renumbered(self, label: Any) -> Any:
+        # One that is missing, None or below 0, stays so.
+        return self.numbers[label] if self.numbers is not None and isinstance(label, int) and label >= 0 else label
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one item.
@@ -105,7 +109,7 @@ class DistillationDataset(torch.utils.data.Dataset):
         item: dict[str, Any] = dict(self._views(image, position))
         if self.label_column is not None:
             label = rows[self.label_column][place]
-            item["labels"] = label if self.numbers is None else self.numbers[label]
+            item["labels"] = self._renumbered(label)
         for column in self.answer_columns:
             item[column] = torch.as_tensor(rows[column][place], dtype=torch.float32)
         item["sample_index"] = position

@@ -1,6 +1,9 @@
 """Image data sets by name: the Hub, local folders and files, and scikit-learn's digits."""
 
+import glob
 import gzip
+import logging
+import os
 import re
 import zlib
 from pathlib import Path
@@ -23,7 +26,12 @@ from sklearn.datasets import load_digits as sklearn_digits
 from sklearn.model_selection import train_test_split
 
 from exrep_hf.data.classes import names_or_numbers
+from exrep_hf.data.folders import load_image_folder
+from exrep_hf.data.image_files import FolderContent, name_some, read_folder
+from exrep_hf.data.metadata_files import metadata_files
 from exrep_hf.data.pixels import STUDENT_PIXELS
+
+logger = logging.getLogger(__name__)
 
 ACCEPTED = (
     "a data set's name on the Hub, a folder of images (class folders, or train/ and test/ with class folders), "
@@ -34,7 +42,7 @@ HUB_NAMES = {"fashion_mnist": "zalando-datasets/fashion_mnist"}
 """Data sets that we call by shorter names than the Hub does."""
 _ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
-IMAGE_SUFFIXES = {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"}
+ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 IMAGE_NAMES = ("image", "img")
 LABEL_NAMES = ("label", "labels", "fine_label")
 PREFIXES = {"train": "train", "test": "t10k"}
@@ -57,7 +65,7 @@ NAMES = {
 
 
 def load_images(
-    name: str,
+    name: str | os.PathLike[str],
     split: str | None = None,
     config_name: str | None = None,
     data_dir: str | None = None,
@@ -75,6 +83,7 @@ def load_images(
     Raises:
         ValueError: if nothing is found under `name`, the split does not exist, or a split is empty.
     """
+    name = os.fspath(name)
     loaded = _load(name, config_name, data_dir, may_be_path)
     splits = loaded if isinstance(loaded, DatasetDict) else DatasetDict(train=loaded)
     for split_name, rows in splits.items():
@@ -118,8 +127,8 @@ def load_digits() -> DatasetDict:
 def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path: bool) -> Dataset | DatasetDict:
     if name in NAMES and data_dir is not None:
         return load_idx(Path(data_dir).expanduser(), NAMES[name])
-    path = Path(name)
-    is_local = may_be_path and (path := path.expanduser()).exists()
+    path = Path(os.path.expanduser(name) if may_be_path else name)
+    is_local = may_be_path and os.path.exists(path)
     if data_dir is not None and (is_local or name == "digits"):
         raise ValueError(
             f"`data_dir` is {data_dir!r} beside {name!r}, which needs none: it is for 'fashion_mnist' and data sets "
@@ -136,6 +145,8 @@ def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path:
             ) from error
     if name == "digits":
         return load_digits()
+    if may_be_path and (path.is_absolute() or name.startswith((".", "~"))):
+        raise ValueError(f"No data set found at {name!r}: there is no such file or folder; expected {ACCEPTED}.")
     if not may_be_path and not _ON_THE_HUB.fullmatch(HUB_NAMES.get(name, name)):
         # `load_dataset` also takes paths and names of builders, which read what lies here.
         raise ValueError(f"{name!r} names no data set on the Hub; expected user/name, 'digits' or 'fashion_mnist'.")
@@ -143,29 +154,58 @@ def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path:
         raise ValueError(f"{name!r} is to be a data set on the Hub, and something local has its name: go elsewhere.")
     try:
         return load_dataset(HUB_NAMES.get(name, name), config_name, data_dir=data_dir)
-    except (DatasetNotFoundError, FileNotFoundError, ConnectionError, RuntimeError, ValueError) as error:
+    except (DatasetNotFoundError, OSError, RuntimeError, ValueError) as error:
         # RuntimeError: the data set needs its own loading script; ValueError: an unknown configuration.
         raise ValueError(f"No data set found at {name!r} ({error}); expected {ACCEPTED}.") from error
 
 
 def _load_local(path: Path) -> Dataset | DatasetDict:
     if path.is_file():
-        if path.suffix not in BUILDERS:
-            raise ValueError(f"The file {str(path)!r} is not a data set; expected {ACCEPTED}.")
-        return load_dataset(BUILDERS[path.suffix], data_files=str(path))
+        return _load_file(path)
     if (path / "dataset_dict.json").is_file() or (path / "dataset_info.json").is_file():
         return load_from_disk(str(path))
     if has_idx_files(path):
         return load_idx(path)
-    suffixes = {file.suffix.lower() for file in path.rglob("*") if file.is_file()}
+    content = read_folder(path)
+    described = {os.path.basename(file) for file in metadata_files(content)}
+    others = [file for file in content.all_others() if os.path.basename(file) not in described]
+    suffixes = {os.path.splitext(file)[1].lower() for file in others}
     for suffix, builder in BUILDERS.items():
         if suffix in suffixes:
-            return load_dataset(builder, data_dir=str(path))
-    if not suffixes & IMAGE_SUFFIXES:
-        raise ValueError(
-            f"The folder {str(path)!r} holds neither images nor Parquet or Arrow files; expected {ACCEPTED}."
+            _warn_of_images(content, suffix)
+            # The path is a pattern to `datasets`.
+            return load_dataset(builder, data_dir=glob.escape(os.path.abspath(path)))
+    if not content.num_images:
+        archived = [file for file in others if os.path.splitext(file)[1].lower() in ARCHIVES]
+        held = (
+            f" (it holds {name_some(archived or others, path)}{': unpack archives' * bool(archived)})"
+            if others
+            else ""
         )
-    return load_dataset("imagefolder", data_dir=str(path))
+        raise ValueError(
+            f"The folder {str(path)!r} holds neither images nor Parquet or Arrow files{held}; expected {ACCEPTED}."
+        )
+    return load_image_folder(content)
+
+
+def _load_file(path: Path) -> DatasetDict:
+    suffix = path.suffix.lower()
+    if suffix in ARCHIVES:
+        raise ValueError(f"The file {str(path)!r} is an archive. Unpack it, and pass the folder that comes out.")
+    if suffix not in BUILDERS:
+        raise ValueError(f"The file {str(path)!r} is not a data set; expected {ACCEPTED}.")
+    return load_dataset(BUILDERS[suffix], data_files=glob.escape(os.path.abspath(path)))
+
+
+def _warn_of_images(content: FolderContent, suffix: str) -> None:
+    if images := content.all_images():
+        logger.warning(
+            "%s has %s files, which are loaded; its %d images are left out: %s.",
+            content.path,
+            suffix,
+            len(images),
+            name_some(images, content.path),
+        )
 
 
 def _with_image_features(splits: DatasetDict) -> DatasetDict:

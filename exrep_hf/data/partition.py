@@ -4,11 +4,13 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from datasets import Dataset, concatenate_datasets
+from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from exrep_hf.arguments import DataArguments
-from exrep_hf.data.checks import check_images
+from exrep_hf.data.checks import inspect_images, whole_rows
 from exrep_hf.data.classes import encode_labels, label_names
+from exrep_hf.data.duplicates import ImageCopies
+from exrep_hf.data.labels import check_labelled, check_two_classes, with_class_numbers
 from exrep_hf.data.loading import check_split, find_columns, load_images
 from exrep_hf.data.splits import split_public_private, train_val_split
 
@@ -111,7 +113,8 @@ def load_partition(args: DataArguments, num_proc: int | None = None, may_be_path
         may_be_path: whether `dataset` may name something local.
 
     Raises:
-        ValueError: if it is not found, lacks a column or split, or holds images that can't be decoded.
+        ValueError: if it is not found, lacks a column, split or label, or holds images that can't be decoded, or,
+            with `check_images: all`, are in both parts.
     """
     assert args.dataset is not None
     config, folder = args.dataset_config_name, args.data_dir
@@ -124,29 +127,46 @@ def load_partition(args: DataArguments, num_proc: int | None = None, may_be_path
             f"{args.dataset!r} has no label column, only {columns}; students are evaluated by their labels. Name the "
             "column with `label_column_name`; a folder of images needs a sub-folder for each of two or more classes."
         )
-    splits = encode_labels(splits, label_column)
-    train = splits[args.train_split]
-    test_split = args.test_split or next((name for name in ("test", "validation") if name in splits), None)
-    if test_split is None:
-        train, test = train_val_split(train, args.train_val_split, 0, label_column)
-    else:
-        check_split(splits, test_split, "test_split", args.dataset)
-        test = splits[test_split]
-    checked, skipped = [], 0
-    for part, limit in ((train, args.max_train_samples), (test, args.max_eval_samples)):
+    parts, test_split = _train_and_test(encode_labels(splits, label_column), label_column, args)
+    checked, digests, skipped = [], [], 0
+    for part, limit in zip(parts, (args.max_train_samples, args.max_eval_samples), strict=True):
         if limit is not None and limit < len(part):
             part = part.shuffle(seed=0).select(range(limit))
         image_column, _ = find_columns(part, args.image_column_name, label_column)
-        part, broken = check_images(part, image_column, args.skip_broken_images, num_proc)
+        report = inspect_images(part, image_column, num_proc)
+        if report.broken:
+            rows = whole_rows(report, args.skip_broken_images)
+            part, report.digests = part.select(rows), [report.digests[row] for row in rows]
         names_here = {image_column: "image", label_column: "label"}
         part = part.select_columns(list(names_here))
-        if None in part.unique(label_column):
-            raise ValueError(
-                f"A label in the column {label_column!r} of {args.dataset!r} is missing; expected a class in each "
-                "row. Leave such rows out."
-            )
         checked.append(part.rename_columns({old: new for old, new in names_here.items() if old != new}))
-        skipped += broken
+        digests.append(report.digests)
+        skipped += len(report.broken)
+    train, test = checked
+    copies = ImageCopies(args.check_images == "all", repr(args.dataset))
+    copies.between(train, digests[0], test, digests[1])
+    if args.evaluate_on == "validation":
+        copies.within(train, digests[0])
     whole = test_split if test_split is not None and args.max_eval_samples is None and not skipped else None
-    names, source = label_names(checked[0], "label"), test_split or args.train_split
-    return DataPartition(args, checked[0], checked[1], names, skipped, whole, source)
+    names = label_names(train, "label")
+    check_two_classes(names, train, repr(args.dataset))
+    return DataPartition(args, train, test, names, skipped, whole, test_split or args.train_split)
+
+
+def _train_and_test(
+    splits: DatasetDict, label_column: str, args: DataArguments
+) -> tuple[tuple[Dataset, Dataset], str | None]:
+    """Return both parts, all labelled, and the name of the split that the second is; None where it is held out."""
+    test_split = args.test_split or next((name for name in ("test", "validation") if name in splits), None)
+    if test_split is not None:
+        check_split(splits, test_split, "test_split", str(args.dataset))
+    used = []
+    for split in (args.train_split, test_split):
+        if split is not None:
+            name = f"the split {split!r} of {args.dataset!r}"
+            rows = with_class_numbers(splits[split], label_column, name)
+            check_labelled(rows, label_column, name, "students are evaluated by their labels.")
+            used.append(rows)
+    if len(used) == 2:
+        return (used[0], used[1]), test_split
+    return train_val_split(used[0], args.train_val_split, 0, label_column), None

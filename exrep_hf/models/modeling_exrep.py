@@ -120,7 +120,7 @@ class ExRepForImageClassification(PreTrainedModel):
         return output if return_dict is None or return_dict else output.to_tuple()
 
     @classmethod
-    def from_pretrained(  # type: ignore[override]
+    def from_pretrained(
         cls, pretrained_model_name_or_path: str | os.PathLike[str] | None, *model_args: Any, **kwargs: Any
     ) -> Any:
         """Load as transformers does, but whole, and in float32 where no `dtype` is given.
@@ -138,7 +138,7 @@ class ExRepForImageClassification(PreTrainedModel):
         """
         if "torch_dtype" not in kwargs:
             kwargs.setdefault("dtype", torch.float32)
-        load = super().from_pretrained
+        load: Any = super().from_pretrained
         if {"output_loading_info", "ignore_mismatched_sizes"} & kwargs.keys():
             return load(pretrained_model_name_or_path, *model_args, **kwargs)
         model, report = load(

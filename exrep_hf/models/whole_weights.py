@@ -4,10 +4,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import PickleError
 from typing import Any
 
 import timm
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
@@ -26,6 +28,12 @@ WEIGHTS, ARCHITECTURE = "Weights of an image classifier", "The architecture of a
 # Parts that no answer of a classifier depends on, and that checkpoints hold all the same: the pooler and the mask
 # token of a pre-training, the second head that some convolutional networks are trained with, and a counter.
 _UNUSED = re.compile(r"(^|\.)(pooler|mask_token|AuxLogits)(\.|$)|\.num_batches_tracked$")
+
+# What reading, checking and building raise, also of settings of types that nobody expects.
+_ERRORS = (
+    *(OSError, RuntimeError, ValueError, ImportError, LookupError, TypeError, AttributeError, AssertionError),
+    *(ArithmeticError, SafetensorError, StrictDataclassError, PickleError),
+)
 
 
 def load_whole(
@@ -134,9 +142,7 @@ def named_errors(name: str, what: str) -> Iterator[None]:
     """Turn what transformers, timm or safetensors raise about a model into one sentence about its name."""
     try:
         yield
-    except (OSError, RuntimeError, ValueError, ImportError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(not_loaded(name, what, error)) from error
-    except (SafetensorError, AssertionError, ArithmeticError) as error:
+    except _ERRORS as error:
         raise ValueError(not_loaded(name, what, error)) from error
 
 

@@ -10,14 +10,11 @@ from huggingface_hub import ModelCardData, parse_eval_result_entries
 
 from exrep_hf.data.loading import HUB_NAMES
 from exrep_hf.publishing.texts import CARD_NAME, EVAL_RESULTS, files_of_results, read_card, read_entries
+from exrep_hf.training.metrics import METRIC_TITLES
 
 # What evaluating again may differ by, on another machine with other versions.
 TOLERANCES = {"accuracy": 0.002, "top5_accuracy": 0.002, "expected_calibration_error": 0.005}
-METRIC_NAMES = {
-    "accuracy": "Top-1 accuracy",
-    "top5_accuracy": "Top-5 accuracy",
-    "expected_calibration_error": "Expected calibration error",
-}
+METRIC_NAMES = METRIC_TITLES | {"expected_calibration_error": "Expected calibration error"}
 _TOLERANCE = re.compile(r"tolerance (\d+(?:\.\d+)?)")
 _SPLIT = re.compile(r"split ([\w.]*\w)")
 

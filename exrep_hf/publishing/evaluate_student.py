@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from huggingface_hub import HfApi, file_exists
+from huggingface_hub.errors import StrictDataclassError
 from torch import nn
 from transformers import AutoImageProcessor, PreTrainedModel
 
@@ -24,6 +25,7 @@ from exrep_hf.data import (
     load_images,
     names_or_numbers,
 )
+from exrep_hf.data.labels import with_class_numbers
 from exrep_hf.data.loading import check_split
 from exrep_hf.evaluation import images_per_second
 from exrep_hf.evaluation.predict import classification_report, predict
@@ -47,7 +49,7 @@ def load_published(folder: Path, device: torch.device) -> tuple[PreTrainedModel,
     check_processor_files(str(folder))
     try:
         processor = AutoImageProcessor.from_pretrained(folder)
-    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, StrictDataclassError) as error:
         raise ValueError(
             f"{str(folder)!r} does not say how the classifier in it wants its images ({error}); expected a "
             "preprocessor_config.json as `processor.save_pretrained` writes it."
@@ -128,7 +130,7 @@ def labelled_images(
     image, label = find_columns(splits[args.split], args.image_column_name, args.label_column_name)
     if label is None:
         raise ValueError(f"{args.dataset!r} has no label column, only {splits[args.split].column_names}.")
-    images = encode_labels(splits, label)[args.split]
+    images = with_class_numbers(encode_labels(splits, label)[args.split], label, repr(args.dataset))
     if args.max_samples is not None and args.max_samples < len(images):
         images = images.shuffle(seed=0).select(range(args.max_samples))
     return with_classes_of(model, images, label, args.dataset, read_class_rule(args.classes)), (image, label)

@@ -1,15 +1,9 @@
 """Results on disk, as text and as pictures."""
 
+from exrep_hf.arguments.public import public_name, public_settings, software_versions, without_places
 from exrep_hf.report.plots import plot_losses, plot_residuals
 from exrep_hf.report.reliability import plot_reliability
-from exrep_hf.report.results import (
-    RESULTS_NAME,
-    device_name,
-    public_name,
-    public_settings,
-    software_versions,
-    without_places,
-)
+from exrep_hf.report.results import RESULTS_NAME, device_name
 from exrep_hf.report.sizes import plot_sizes, sizes_table
 from exrep_hf.report.table import align, cost_rows, summary_head, summary_rows, summary_table, weak_classes
 

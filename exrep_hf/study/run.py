@@ -44,8 +44,12 @@ def evaluate(
         processing_class=student.processor,
         classes=data_args.class_rule(),
     )
+    return _measured(trainer, "a plain classifier")
+
+
+def _measured(trainer: DistillationTrainer, whose: str) -> Metrics:
     metrics = short_names(trainer.evaluate())
-    check_figures(metrics, "The evaluation of a plain classifier")
+    check_figures(metrics, f"The evaluation of {whose}")
     return metrics
 
 
@@ -96,7 +100,7 @@ def distil(
     seconds = time.perf_counter() - began
     record: dict[str, Any] = {
         "seed": arm.args.seed,
-        "after": short_names(trainer.evaluate()),
+        "after": _measured(trainer, f"{arm.name}, seed {arm.args.seed},"),
         "without_distiller": None,
         "steps": trainer.state.global_step,
         "chosen": {name: getattr(trainer.args, name) for name in ("learning_rate", "freeze_batch_norm", "max_steps")},

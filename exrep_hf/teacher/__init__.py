@@ -3,6 +3,7 @@
 from exrep_hf.teacher.cached import CachedTeacher
 from exrep_hf.teacher.ensemble import TeacherEnsemble
 from exrep_hf.teacher.given import GivenAnswers, answers_in_items
+from exrep_hf.teacher.names import teacher_names
 from exrep_hf.teacher.online import OnlineTeacher
 from exrep_hf.teacher.requirements import check_answers, check_apart, check_views, known_preprocessing
 from exrep_hf.teacher.resolve import as_teacher
@@ -20,4 +21,5 @@ __all__ = [
     "check_apart",
     "check_views",
     "known_preprocessing",
+    "teacher_names",
 ]

@@ -78,8 +78,8 @@ def answers_in_items(dataset: Any, classes: HasClasses) -> GivenAnswers | None:
         ValueError: if what stands there is no vector.
     """
     item = _first_item(dataset)
-    widths = [_width(item[name], name) if name in item else None for name in (LOGITS, FEATURES)]
-    return None if widths == [None, None] else GivenAnswers(*widths, classes)
+    logits, features = (_width(item[name], name) if name in item else None for name in (LOGITS, FEATURES))
+    return None if logits is None and features is None else GivenAnswers(logits, features, classes)
 
 
 def _first_item(dataset: Any) -> Mapping[str, Any]:

@@ -150,7 +150,7 @@ class FiniteTrainer(FoundBatchTrainer):
     def _what_stays(self) -> str:
         return f"Nothing of it was saved: checkpoints in {str(self.args.output_dir)!r} stay as they are."
 
-    def _weights(self) -> dict[str, Tensor]:
+    def local_weights(self) -> dict[str, Tensor]:
         """Weights and statistics of the trained module, of each the part that this process holds."""
         tensors = {
             name: _local(tensor)
@@ -160,10 +160,10 @@ class FiniteTrainer(FoundBatchTrainer):
         return {name: tensor for name, tensor in tensors.items() if tensor.numel()}
 
     def _largest_weight(self) -> Tensor:
-        return get_total_norm(self._weights().values(), math.inf)
+        return get_total_norm(self.local_weights().values(), math.inf)
 
     def _named_weights(self) -> str:
-        found = nonfinite(self._weights())
+        found = nonfinite(self.local_weights())
         return f" ({named(found)})" if found else ""
 
 

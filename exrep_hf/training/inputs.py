@@ -30,12 +30,19 @@ from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.collator import collate_numbered
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept
 from exrep_hf.data.item_pixels import PixelRules
+from exrep_hf.data.labels import usable_labels
 from exrep_hf.data.loading import holds_tensors
 from exrep_hf.data.rows import parts_of
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
 from exrep_hf.training.classes import names_of_data
+from exrep_hf.training.given_data import check_given
 
 logger = logging.getLogger(__name__)
+
+_LABELS_ARE_FOR = {
+    "train_dataset": "cross-entropy needs them (with `ce_weight=0` they may be missing).",
+    "eval_dataset": "accuracy needs them (without a column of labels the loss alone is evaluated).",
+}
 
 
 class DataPreparation:
@@ -90,8 +97,9 @@ class DataPreparation:
             augmentation = self._usual_augmentation(args)
         views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)
         needed = self._needed_keys(args)
+        of_images = (views.augmentation, views.reference)
         dataset = self._with_transform(
-            dataset, "train_dataset", views.augmentation, views.reference, args.needs_teacher
+            dataset, "train_dataset", *of_images, args.needs_teacher, labels_needed="labels" in needed
         )
         if is_map_style(dataset):
             dataset = SeededDataset(dataset, views.seed, numbered="sample_index" in needed)
@@ -145,6 +153,7 @@ class DataPreparation:
         """
         if isinstance(dataset, dict):
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
+        check_given(dataset, "eval_dataset")
         dataset = self._with_transform(dataset, "eval_dataset", None, None, answers=True)
         check_items(dataset, (), self.num_labels, name="eval_dataset")
         self._check_first(dataset, "eval_dataset", self.teacher is not None and self.teacher.views is None)
@@ -171,6 +180,7 @@ class DataPreparation:
         augmentation: Augmentation | None,
         reference: Preprocessing | None,
         answers: bool,
+        labels_needed: bool = True,
     ) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         names = names_of_data(dataset)
@@ -182,6 +192,7 @@ class DataPreparation:
             _check_as_they_are(numbers, names, what)
             return dataset.with_format("torch")
         image_column, label_column = find_columns(dataset)
+        dataset, label_column = usable_labels(dataset, label_column, f"`{what}`", labels_needed, _LABELS_ARE_FOR[what])
         if label_column is not None:
             check_labels(dataset, label_column, self.num_labels if names is None else len(names))
         if self.preprocessing is None:

@@ -8,6 +8,8 @@ from timm.utils import accuracy
 from transformers import EvalPrediction
 
 logger = logging.getLogger(__name__)
+METRIC_TITLES = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
+"""What cards call the metrics."""
 
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:

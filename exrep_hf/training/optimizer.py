@@ -1,12 +1,17 @@
 """A Trainer whose optimizer has the right groups of parameters."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 from torch.optim import Optimizer
 
+from exrep_hf.files import write_json
 from exrep_hf.training.saving import StudentTrainer
 from exrep_hf.training.weight_decay import decayed_parameters
+
+GROUPS_NAME = "parameter_groups.json"
 
 
 class GroupingTrainer(StudentTrainer):
@@ -20,9 +25,32 @@ class GroupingTrainer(StudentTrainer):
         super().__init__(*args, **kwargs)
         self._given_groups = None if self.optimizer is None else _sizes(self.optimizer)
 
-    def run_facts(self) -> dict[str, Any]:
-        """Add the sizes of the optimizer's groups: its state is stored by group, and by place in it."""
-        return super().run_facts() | {"parameter_groups": self._given_groups or self._planned_groups()}
+    def write_additions(self, checkpoint: str) -> None:
+        """Write the sizes of the optimizer's groups too: its state is stored by group, and by place in it."""
+        super().write_additions(checkpoint)
+        if self.args.should_save:
+            write_json({"sizes": self.group_sizes()}, Path(checkpoint) / GROUPS_NAME)
+
+    def load_additions(self, checkpoint: str) -> None:
+        """Make sure that the optimizer's state in a checkpoint is of the groups that there are.
+
+        Raises:
+            ValueError: if it is of others, with the sizes of both.
+        """
+        super().load_additions(checkpoint)
+        path, now = Path(checkpoint) / GROUPS_NAME, self.group_sizes()
+        written = json.loads(path.read_text(encoding="utf-8"))["sizes"] if path.is_file() else "other"
+        if written != now:
+            raise ValueError(
+                f"The optimizer's state in the checkpoint {checkpoint!r} is of {written} parameters by group, and "
+                f"this run decays and trains {now} by group. Resume with the version, the optimizer, the frozen "
+                "parameters and the `critic_learning_rate` that it was written with, or start again in another "
+                "`output_dir`."
+            )
+
+    def group_sizes(self) -> list[int]:
+        """Return the number of parameters of each group of the optimizer, also before it is made."""
+        return self._given_groups or self._planned_groups()
 
     def get_decay_parameter_names(self, model: nn.Module) -> list[str]:
         """Return what is decayed of the student; of what is trained beside it nothing is."""

@@ -13,7 +13,7 @@ SETTINGS = "settings"
 """The entry of a run's facts that holds its settings of training."""
 
 OF_NO_EFFECT = frozenset(
-    {"logging_steps", "logging_first_step", "logging_strategy", "logging_nan_inf_filter", "log_level"}
+    {"check_images", "logging_steps", "logging_first_step", "logging_strategy", "logging_nan_inf_filter", "log_level"}
     | {"log_level_replica", "log_on_each_node", "disable_tqdm", "report_to", "run_name", "project", "debug"}
     | {"trackio_bucket_id", "trackio_space_id", "trackio_static_space_id", "include_num_input_tokens_seen"}
     | {"save_strategy", "save_steps", "save_total_limit", "save_on_each_node", "save_only_model", "output_dir"}

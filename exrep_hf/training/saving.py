@@ -136,10 +136,14 @@ class StudentTrainer(ResumableTrainer):
             with replacing(Path(checkpoint) / DISTILLATION_STATE_NAME) as temporary:
                 save_file({name: value.contiguous() for name, value in state.items()}, temporary)
 
+    def load_additions(self, checkpoint: str) -> None:
+        """Restore what is trained beside the student."""
+        state = _load_tensors(checkpoint, DISTILLATION_STATE_NAME)
+        self.distillation_objective.load_auxiliary_state(state, parameters=not self.backend_saves_model)
+
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         if checkpoint is not None:
-            state = _load_tensors(checkpoint, DISTILLATION_STATE_NAME)
-            self.distillation_objective.load_auxiliary_state(state, parameters=not self.backend_saves_model)
+            self.load_additions(checkpoint)
         super()._load_optimizer_and_scheduler(checkpoint)
 
 

@@ -33,8 +33,8 @@ from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.default_settings import complete, preset_notes
-from exrep_hf.training.finite import FiniteTrainer
 from exrep_hf.training.first_images import check_first_images
+from exrep_hf.training.given_data import check_given
 from exrep_hf.training.inputs import (
     DataPreparation,
     number_of,
@@ -47,16 +47,18 @@ from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.precision import train_in_float32, weights_kept
+from exrep_hf.training.published import PublishingTrainer
 from exrep_hf.training.roles import as_student, check_roles
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(FiniteTrainer):
+class DistillationTrainer(PublishingTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
-    alone it is what `save_model` and `push_to_hub` write.
+    alone it is what `save_model` and `push_to_hub` write: as a plain classifier, without a distiller that it can do
+    without.
 
     Args:
         model: the student, which is trained in float32. Any other `*ForImageClassification`, or the name or folder of
@@ -112,6 +114,7 @@ class DistillationTrainer(FiniteTrainer):
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
+        check_given(train_dataset, "train_dataset")
         converted = train_in_float32(model)
         student, self.teacher = as_student(model), as_teacher(teacher)
         if self.teacher is None and args.needs_teacher:

@@ -40,7 +40,13 @@ def test_settings_out_of_range(name: str, values: list[Any], tmp_path: Path) -> 
 
 def test_settings_that_are_right(tmp_path: Path) -> None:
     DistillationArguments(output_dir=str(tmp_path), use_cpu=True)
-    given = {"learning_rate": 1e-5, "max_steps": 1, "warmup_steps": 0.1, "max_grad_norm": 0.0, "eval_steps": 0.5}
+    given: dict[str, Any] = {
+        "learning_rate": 1e-5,
+        "max_steps": 1,
+        "warmup_steps": 0.1,
+        "max_grad_norm": 0.0,
+        "eval_steps": 0.5,
+    }
     DistillationArguments(output_dir=str(tmp_path), use_cpu=True, save_steps=0.5, **given)
 
 
@@ -65,10 +71,10 @@ def test_other_settings() -> None:
         ({"image_size": 200_000}, "image_size"),
     ):
         with pytest.raises(ValueError, match=f"`{name}` is .*; expected"):
-            ModelArguments(**settings)  # type: ignore[arg-type]
+            ModelArguments(**settings)
     for data, name in (({"ratio": [1.0, math.inf]}, "ratio"), ({"max_train_samples": 0}, "max_train_samples")):
         with pytest.raises(ValueError, match=f"`{name}` is .*; expected"):
-            DataArguments(**data)  # type: ignore[arg-type]
+            DataArguments(**data)
 
 
 @pytest.mark.parametrize(
@@ -78,5 +84,5 @@ def test_names_of_arms_are_those_of_folders(name: str) -> None:
     """They wrote outside the output folder."""
     for given in ({"arm": name}, {"controls": {name: {"mixup": 0}}}):
         with pytest.raises(ValueError, match="expected a name of at most 64 letters"):
-            StudyArguments(**given)  # type: ignore[arg-type]
+            StudyArguments(**given)
     StudyArguments(arm="exrep 2.0_b-1+c=3", controls={"Größe": {}})

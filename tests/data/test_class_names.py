@@ -5,7 +5,7 @@ from timm.data import ImageNetInfo
 from exrep_hf.data.class_names import numbers_by_name
 
 IMAGENET = ImageNetInfo("imagenet-1k")
-WORDS, IDS = IMAGENET.label_descriptions(), IMAGENET.label_names()
+WORDS, IDS = list(IMAGENET.label_descriptions()), IMAGENET.label_names()
 
 
 def test_spelling_is_no_difference() -> None:
@@ -53,7 +53,7 @@ def test_words_of_two_classes() -> None:
 def test_a_larger_imagenet_knows_the_smaller_one() -> None:
     larger = ImageNetInfo("imagenet-12k")
     shared = [name for name in IDS if name in set(larger.label_names())][:50]
-    found = numbers_by_name(shared, larger.label_descriptions())
+    found = numbers_by_name(shared, list(larger.label_descriptions()))
     assert found == [[larger.label_names().index(name)] for name in shared]
 
 

@@ -50,10 +50,10 @@ def test_pixels_that_serve_both() -> None:
             "pixel_values"
         ]
     smaller = torch.zeros(3, 6, 6)
-    other = PixelRules(STUDENT, [replace(STUDENT, height=6, width=6)])
-    other.check_item({"pixel_values": smaller}, "row 0", True)
-    other.check_item({"pixel_values": smaller.tolist()}, "row 0", True)
-    other.check_shared({"pixel_values": smaller[None]}, "the batch")
+    rules = PixelRules(STUDENT, [replace(STUDENT, height=6, width=6)])
+    rules.check_item({"pixel_values": smaller}, "row 0", True)
+    rules.check_item({"pixel_values": smaller.tolist()}, "row 0", True)
+    rules.check_shared({"pixel_values": smaller[None]}, "the batch")
     PixelRules(None, [STUDENT]).check_item({"pixel_values": smaller}, "row 0", True)
 
 

@@ -109,12 +109,19 @@ def test_16_bit_images_are_refused() -> None:
     ("changes", "message"),
     [
         ({"height": 0}, "at least 1 pixel"),
+        ({"resize": 0}, "at least 1 pixel"),
+        ({"width": 200_000, "resize": None}, "at most 8192 pixels"),
+        ({"resize": 200_000}, "at most 8192 pixels"),
+        ({"height": "32"}, "whole numbers of pixels"),
+        ({"width": 32.5}, "whole numbers of pixels"),
+        ({"mean": (0.5, float("nan"), 0.5)}, "expected finite values"),
+        ({"std": (0.2, float("nan"), 0.2)}, "expected finite values"),
         ({"resize": 20}, "smaller than the input"),
         ({"resize": (40, 31)}, "smaller than the input"),
         ({"interpolation": "cubic"}, "expected one of nearest-exact"),
         ({"mean": (0.5,)}, "one value a channel"),
         ({"mean": (0.5, 0.5), "std": (0.5, 0.5)}, "one value a channel"),
-        ({"std": (0.2, 0.0, 0.2)}, "above 0"),
+        ({"std": (0.2, 0.0, 0.2)}, "`std` above 0"),
     ],
 )
 def test_bad_settings_are_refused(changes: dict, message: str) -> None:

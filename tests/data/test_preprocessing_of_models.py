@@ -52,6 +52,28 @@ def test_timm_model_with_one_channel() -> None:
     assert preprocessing.mean == pytest.approx((0.449,)) and preprocessing.std == pytest.approx((0.226,))
 
 
+@pytest.mark.parametrize(
+    ("name", "size", "grey_inputs"),
+    [("tresnet_m", 224, 16), ("naflexvit_base_patch16_gap", 384, 256), ("gemma4_vit_167m", 768, 256)],
+)
+def test_timm_models_that_cut_images_into_squares(name: str, size: int, grey_inputs: int) -> None:
+    """Prevents 48 or 768 channels: the first layer of these takes all pixels of a square at once."""
+    with torch.device("meta"):
+        model, grey = timm.create_model(name, num_classes=5), timm.create_model(name, num_classes=5, in_chans=1)
+    found = Preprocessing.from_model(model)
+    assert (found.height, found.width, found.mode) == (size, size, "RGB")
+    first_layer: Any = grey.pretrained_cfg["first_conv"]  # type: ignore[index]
+    weight = next(grey.get_submodule(first_layer).parameters())
+    assert weight.shape[1] == grey_inputs
+    assert Preprocessing.from_model(grey).mode == "L"
+
+
+def test_timm_models_of_other_channels_are_refused() -> None:
+    """Prevents a bare assertion for a model of satellite images."""
+    with pytest.raises(ValueError, match="ResNet has a first layer `conv1` of 5 inputs; expected one for images of 3"):
+        Preprocessing.from_model(timm.create_model("resnet18", in_chans=5))
+
+
 def test_timm_wrapper_settings_come_from_its_config() -> None:
     """Prevents the architecture's 224 pixels where the checkpoint's config says otherwise."""
     settings: dict[str, Any] = {"input_size": [3, 40, 40], "crop_pct": 1.0, "mean": [0.5] * 3, "std": [0.5] * 3}

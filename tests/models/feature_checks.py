@@ -18,7 +18,7 @@ def build(name: str, **options: Any) -> nn.Module:
         # A neutral BatchNorm is all but the identity, and would hide on which side of it features are read.
         if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
             module.running_mean.normal_(0, 0.1)  # type: ignore[union-attr]
-            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr, operator]
+            module.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
         if isinstance(module, nn.Linear) and module.out_features == 5:
             # Some heads start at zero, and would make any two logits equal.
             nn.init.normal_(module.weight)

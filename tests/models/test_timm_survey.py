@@ -1,5 +1,7 @@
 """Features of one small model of every class and kind of head in timm. Minutes; run with `-m slow`."""
 
+from typing import Any
+
 import pytest
 import timm
 import torch
@@ -7,7 +9,7 @@ import torch
 from tests.models.feature_checks import build, check_evaluation, check_training
 
 NAMES = """
-    bat_resnext26ts beit_base_patch16_224 caformer_s18 cait_xxs24_224 coat_lite_tiny coat_tiny coatnet_0_224
+    bat_resnext26ts halonet_h1 beit_base_patch16_224 caformer_s18 cait_xxs24_224 coat_lite_tiny coat_tiny coatnet_0_224
     coatnet_bn_0_rw_224 convit_tiny convmixer_768_32 convnext_atto_rms convnext_large_mlp convnext_tiny_hnf
     convnext_zepto_rms cpubone_nano crossvit_tiny_240 cs3darknet_focus_s csatv2 cspnext_tiny davit_tiny
     deit_tiny_distilled_patch16_224 densenet121 dla46x_c dpn48b edgenext_xx_small efficientformer_l1
@@ -38,7 +40,7 @@ pytestmark = pytest.mark.slow
 
 def smallest(name: str) -> tuple[int, dict[str, int]]:
     """The smallest side of an image, of a few, that a model can be built for and takes; and how it is built for it."""
-    cfg = timm.get_pretrained_cfg(name)
+    cfg: Any = timm.get_pretrained_cfg(name)
     for size in (64, 96, 128):
         options = {"img_size": size} if cfg.fixed_input_size else {}
         try:

@@ -148,7 +148,15 @@ def test_what_others_add(text: str, results: dict[str, Any]) -> None:
 
 def test_results_that_make_no_card(text: str, results: dict[str, Any]) -> None:
     """Results of others may hold anything."""
-    for change in ({"arms": {}}, {"arms": []}, {"teacher": 3}, {"dataset": None}, {"seeds": 1}, {"versions": []}):
+    changes: list[dict[str, Any]] = [
+        {"arms": {}},
+        {"arms": []},
+        {"teacher": 3},
+        {"dataset": None},
+        {"seeds": 1},
+        {"versions": []},
+    ]
+    for change in changes:
         with pytest.raises(ValueError, match="No card can be made from `results.json`"):
             check_body(text, results | change, NAME)
     results["arms"]["kd"]["accuracy"]["mean"] = math.inf

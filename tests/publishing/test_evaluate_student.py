@@ -1,15 +1,23 @@
 """A published student on data sets, and its figures on their way into its card."""
 
+import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from huggingface_hub import EvalResult, HfApi, ModelCard
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import ResNetConfig, ResNetForImageClassification
 
 from exrep_hf.arguments import EvaluationArguments
 from exrep_hf.data import load_images
-from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
+from exrep_hf.publishing.evaluate_student import evaluate_student, labelled_images, load_published, push_figures
 from exrep_hf.publishing.student import push_student
+from exrep_hf.publishing.student_folder import describe_published
 from tests.hub_server import Hub
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +53,23 @@ def test_evaluated(published: Finished, hub: Hub) -> None:
     )
     assert itself["teacher_agreement"] == 1.0 and itself["num_images"] == 40
     assert itself["accuracy"] == results["published"]["accuracy"]
+
+
+def test_folders_are_taken_literally(tmp_path: Path) -> None:
+    """Class names with the words of splits change neither the images nor their classes; a class may be missing."""
+    names = ("bullet train", "bus", "test tube")
+    for split, kept, level in (("train", names, 0), ("test", names[::2], 100)):
+        for name in kept:
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("L", (4, 4), level + names.index(name)).save(tmp_path / split / name / "train 0.png")
+    model = ResNetForImageClassification(
+        ResNetConfig(depths=[1], hidden_sizes=[8], id2label=dict(enumerate(names[::-1])))
+    )
+    for folder, split in ((tmp_path, "test"), (tmp_path / "test", "train")):
+        images, columns = labelled_images(EvaluationArguments("", str(folder), split), model)
+        assert columns == ("image", "label")
+        assert [image.getpixel((0, 0)) for image in images["image"]] == [100, 102]
+        assert images["label"][:] == [2, 0], "numbered as the model does"
 
 
 def test_a_model_that_changes_while_it_is_evaluated(published: Finished, hub: Hub) -> None:
@@ -115,3 +140,77 @@ def test_labels_that_are_no_classes(published: Finished, tmp_path: Path) -> None
     unlabelled.to_parquet(tmp_path / "train.parquet")
     with pytest.raises(ValueError, match="The label in row 1, column 'label', is -1"):
         evaluate_student(EvaluationArguments(str(folder), str(tmp_path), "train", use_cpu=True))
+
+
+STUDENT = ("config.json", "model.safetensors", "preprocessor_config.json")
+
+
+@pytest.fixture
+def student(published: Finished, tmp_path: Path) -> Path:
+    """A copy of what is published, to be damaged."""
+    folder = tmp_path / "student"
+    folder.mkdir()
+    for name in STUDENT:
+        shutil.copy(published[0] / name, folder)
+    return folder
+
+
+def without_head(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in weights.items() if not name.startswith(("classifier", "fc", "head"))}
+
+
+def without_statistics(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: value for name, value in weights.items() if "running" not in name}
+
+
+@pytest.mark.parametrize("edit", [without_head, without_statistics, lambda w: w | {"aux.weight": torch.zeros(1)}])
+def test_no_figures_of_weights_that_are_not_the_students(edit: Callable[..., Any], student: Path) -> None:
+    """A head that is drawn at random has other figures at each call, and a card would hold one of them."""
+    weights = load_file(student / "model.safetensors")
+    changed = edit(weights)
+    assert changed.keys() != weights.keys()
+    save_file(changed, student / "model.safetensors", metadata={"format": "pt"})
+    message = "has (no weights for .*|weights that the model doesn't have: .*aux.weight); expected exactly the weights"
+    with pytest.raises(ValueError, match=message):
+        evaluate_student(EvaluationArguments(str(student), "digits", use_cpu=True, max_samples=20))
+    with pytest.raises(ValueError, match=message):
+        describe_published(student, load_images("digits")["test"].select(range(4)), "names")
+
+
+def test_half_precision_is_evaluated_as_its_values_say(student: Path) -> None:
+    """Images are float32, which weights in half precision would refuse."""
+    weights = load_file(student / "model.safetensors")
+    halved = {name: value.bfloat16() if value.is_floating_point() else value for name, value in weights.items()}
+    save_file(halved, student / "model.safetensors", metadata={"format": "pt"})
+    model, _ = load_published(student, torch.device("cpu"))
+    assert model.dtype == torch.float32
+    assert (
+        evaluate_student(EvaluationArguments(str(student), "digits", use_cpu=True, max_samples=20))["num_images"] == 20
+    )
+
+
+def test_a_processor_that_asks_for_all_memory(student: Path) -> None:
+    """Each image would be resized to 120 GB."""
+    path = student / "preprocessor_config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"crop_size": {"height": 200_000, "width": 200_000}}))
+    with pytest.raises(
+        ValueError, match="preprocessor_config.json of .* has `height` 200000; expected at most 8192 pix"
+    ):
+        evaluate_student(EvaluationArguments(str(student), "digits", use_cpu=True))
+    path.write_text("{")
+    with pytest.raises(ValueError, match="preprocessor_config.json of .* is no JSON"):
+        load_published(student, torch.device("cpu"))
+
+
+def test_a_classifier_that_does_not_say_how_it_wants_its_images(tmp_path: Path) -> None:
+    """Its figures would depend on what is guessed."""
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8], depths=[1])
+    ResNetForImageClassification(config).save_pretrained(tmp_path)
+    with pytest.raises(ValueError, match="does not say how the classifier in it wants its images .*preprocessor_conf"):
+        load_published(tmp_path, torch.device("cpu"))
+
+
+def test_a_revision_of_a_folder(student: Path) -> None:
+    """Its figures would be taken for those of the revision."""
+    with pytest.raises(ValueError, match="The revision 'v1' was asked for, and '.*student' is a folder.*Leave it out"):
+        evaluate_student(EvaluationArguments(str(student), "digits", revision="v1", use_cpu=True))

@@ -66,9 +66,9 @@ def spoil_eval_results(folder: Path) -> None:
 SPOILT: list[tuple[Callable[[Path], None], str]] = [
     (spoil_weights, r"student/model.safetensors' holds NaN .* 1 of 2 tensors \(b\)"),
     (spoil_distiller, r"with_distiller/model.safetensors' holds NaN"),
-    (spoil_results, r"`results.json` would hold .*`published.accuracy` = nan"),
-    (spoil_card, r"The card would hold .*`model-index\[0\].results\[0\].metrics\[0\].value` = nan"),
-    (spoil_eval_results, r"`.eval_results/images.yaml` would hold .*`\[0\].value` = inf"),
+    (spoil_results, r"`results.json` holds .*`published.accuracy` = nan"),
+    (spoil_card, r"The card holds .*`model-index\[0\].results\[0\].metrics\[0\].value` = nan"),
+    (spoil_eval_results, r"`.eval_results/images.yaml` holds .*`\[0\].value` = inf"),
 ]
 
 
@@ -95,18 +95,18 @@ def test_the_command_line(folder: Path, hub: Hub, processes: Processes) -> None:
 
 def test_cards(folder: Path, results: dict[str, Any]) -> None:
     """`value: .nan` in a card's metadata compares with nothing."""
-    with pytest.raises(NonFiniteError, match="The card would hold .*`expected_calibration_error` = nan"):
+    with pytest.raises(NonFiniteError, match="The card holds .*`expected_calibration_error` = nan"):
         model_index("me/images", "test", NAN, None)
     written = (folder / ".eval_results" / "images.yaml").read_bytes()
-    with pytest.raises(NonFiniteError, match="`.eval_results` would hold .*`expected_calibration_error` = nan"):
+    with pytest.raises(NonFiniteError, match="`.eval_results` holds .*`expected_calibration_error` = nan"):
         write_eval_results(folder, "me/images", "test", NAN)
     assert (folder / ".eval_results" / "images.yaml").read_bytes() == written
     arm = next(iter(results["arms"].values()))
     arm["accuracy"]["mean"] = math.nan
-    with pytest.raises(NonFiniteError, match=r"The card would hold .*accuracy.mean` = nan"):
+    with pytest.raises(NonFiniteError, match=r"The card holds .*accuracy.mean` = nan"):
         make_model_card(results, "me/student")
     card = (folder / "README.md").read_bytes()
     (folder / "results.json").write_text(json.dumps(results))
-    with pytest.raises(NonFiniteError, match=r"The card would hold .*accuracy.mean` = nan"):
+    with pytest.raises(NonFiniteError, match=r"The card holds .*accuracy.mean` = nan"):
         write_card(folder, "me/student")
     assert (folder / "README.md").read_bytes() == card

@@ -109,6 +109,7 @@ def test_two_processes_equal_one_with_twice_the_batch(
         assert wrapper in found["wrapper"], found["wrapper"]
         # DDP broadcasts buffers at each step.
         assert found["sent_buffers"] == []
+        assert found["refuses_weights"]
         for step, expected in zip(found["history"], one[1]["history"], strict=True):
             for name in LOSSES:
                 assert step[name] == pytest.approx(expected[name], rel=1e-5), (step["step"], name)

@@ -1,6 +1,5 @@
 """Nothing that isn't finite is trained on to the end, saved, or taken up again."""
 
-import json
 import math
 import shutil
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from transformers import TrainerCallback
 
 from exrep_hf import OnlineTeacher
 from exrep_hf.finite import NonFiniteError
-from exrep_hf.training.checkpoints import last_whole_checkpoint
+from exrep_hf.training.checkpoints import last_whole_checkpoint, read_manifest, write_manifest
 from tests.processes import Processes
 from tests.settings import BEST_OF_EACH_STEP
 
@@ -216,14 +215,12 @@ def test_an_evaluation_without_figures(make_trainer: MakeTrainer, make_rows: Mak
 
 
 def poison(path: Path, named: str) -> None:
+    run = read_manifest(path.parent)
     tensors = load_file(path)
     tensors[named].view(-1)[1] = math.nan
     save_file(tensors, path, {"format": "pt"})
     # As whole as before: the manifest says how it lies there.
-    manifest = path.parent / "checkpoint_manifest.json"
-    content = json.loads(manifest.read_text())
-    content["files"][path.name] = path.stat().st_size
-    manifest.write_text(json.dumps(content))
+    write_manifest(path.parent, run)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def test_answers_that_are_missing(
         make_trainer(teacher=WithoutLogits(online))
     with pytest.raises(ValueError, match="WithoutFeatures, gives no features"):
         make_trainer(teacher=WithoutFeatures(online))
-    make_trainer(teacher=WithoutLogits(online), kd_weight=0.0)
-    make_trainer(teacher=WithoutFeatures(online), crd_weight=0.0, adversarial_weight=0.0)
+    make_trainer(teacher=WithoutLogits(online), train_dataset=images, kd_weight=0.0)
+    make_trainer(teacher=WithoutFeatures(online), train_dataset=images, crd_weight=0.0, adversarial_weight=0.0)
     with pytest.raises(ValueError, match="gives no features; logits and features are stored"):
         CachedTeacher.write(WithoutFeatures(online), images, tmp_path / "answers")

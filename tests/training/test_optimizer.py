@@ -11,6 +11,7 @@ from torch import Tensor
 
 from exrep_hf import DistillationArguments
 from exrep_hf.training.checkpoints import MANIFEST_NAME
+from exrep_hf.training.optimizer import GROUPS_NAME
 
 MakeTrainer = Callable[..., Any]
 
@@ -42,16 +43,17 @@ def test_a_checkpoint_with_other_groups(make_trainer: MakeTrainer, tmp_path: Pat
     trainer.train()
     checkpoint = tmp_path / "out" / "checkpoint-1"
     sizes = [len(group["params"]) for group in trainer.optimizer.param_groups]
-    manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
-    assert manifest["run"]["parameter_groups"] == sizes
-    with pytest.raises(
-        ValueError, match=rf"parameter groups: \[{sizes[0]}, {sizes[1]}\] in the checkpoint, .*, 6\] n"
-    ):
+    assert json.loads((checkpoint / GROUPS_NAME).read_text()) == {"sizes": sizes}
+    told = rf"is of \[{sizes[0]}, {sizes[1]}\] parameters by group, and this run .* \[.*, 6\] by group\. Resume with"
+    with pytest.raises(ValueError, match=told):
         make_trainer(max_steps=2, critic_learning_rate=1e-3).train(resume_from_checkpoint=str(checkpoint))
     # As checkpoints were written when other parameters were decayed.
-    del manifest["run"]["parameter_groups"]
+    (checkpoint / GROUPS_NAME).unlink()
+    manifest = json.loads((checkpoint / MANIFEST_NAME).read_text())
+    del manifest["files"][GROUPS_NAME], manifest["sha256"]
     (checkpoint / MANIFEST_NAME).write_text(json.dumps(manifest))
-    with pytest.raises(ValueError, match="parameter groups: None in the checkpoint, .*start again in another"):
+    told = "is of other parameters by group, and this run decays .*start again in another"
+    with pytest.raises(ValueError, match=told):
         make_trainer(max_steps=2).train(resume_from_checkpoint=str(checkpoint))
 
 
@@ -60,7 +62,7 @@ def test_groups_of_an_optimizer_of_ones_own(make_trainer: MakeTrainer) -> None:
     student = make_trainer().student
     optimizer = torch.optim.SGD(student.parameters(), lr=0.1)
     trainer = make_trainer(model=student, optimizers=(optimizer, None))
-    assert trainer.run_facts()["parameter_groups"] == [len(list(student.parameters()))]
+    assert trainer.group_sizes() == [len(list(student.parameters()))]
 
 
 @pytest.mark.parametrize("changes", [{}, {"critic_learning_rate": 1e-3}, {"crd_weight": 0.0, "weight_decay": 0.1}])
@@ -68,7 +70,7 @@ def test_groups_are_known_before_they_are_made(changes: dict[str, Any], make_tra
     """What a checkpoint is refused by has to be what its optimizer holds."""
     trainer = make_trainer(**changes)
     next(trainer.student.parameters()).requires_grad_(False)
-    planned = trainer.run_facts()["parameter_groups"]
+    planned = trainer.group_sizes()
     assert planned == [len(group["params"]) for group in trainer.create_optimizer().param_groups]
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import Trainer
+from transformers import DeiTConfig, DeiTForImageClassificationWithTeacher, Trainer
 
-from exrep_hf import OnlineTeacher
+from exrep_hf import ExRepForImageClassification, OnlineTeacher
+from exrep_hf.training.published import PublishingTrainer
 
 MakeTrainer = Callable[..., Any]
 MANIFEST = "checkpoint_manifest.json"
@@ -150,6 +151,25 @@ def test_another_teacher_is_refused(make_trainer: MakeTrainer, make_network: Any
         make_trainer(teacher=other, **SAVING).train(resume_from_checkpoint=True)
 
 
+def test_features_of_another_definition_are_refused(
+    make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of the bank were written with features of one head of two; those of both are another space."""
+    config = DeiTConfig(
+        image_size=16, patch_size=8, hidden_size=8, num_hidden_layers=1, num_attention_heads=1, intermediate_size=8
+    )
+    config.num_labels = 4
+
+    def student() -> ExRepForImageClassification:
+        return ExRepForImageClassification.from_backbone(DeiTForImageClassificationWithTeacher(config), image_size=16)
+
+    with monkeypatch.context() as older:
+        older.setattr("exrep_hf.training.trainer.feature_definition", lambda model: None)
+        make_trainer(model=student(), max_steps=1, **SAVING).train()
+    with pytest.raises(ValueError, match="features of student: None in the checkpoint, pre_logits now"):
+        make_trainer(model=student(), **SAVING).train(resume_from_checkpoint=True)
+
+
 def test_other_pixels_are_refused(make_trainer: MakeTrainer, make_rows: Any) -> None:
     """The same number of images with the same classes, but others: the bank's rows would be strangers'."""
     rows = make_rows(12)
@@ -209,10 +229,10 @@ def test_pushed_checkpoint_is_whole(
     """The Trainer pushes before the last file is written."""
     pushed = []
 
-    def push(self: Trainer, checkpoint: str) -> None:
+    def push(self: PublishingTrainer, checkpoint: str) -> None:
         pushed.append((Path(checkpoint).name, (Path(checkpoint) / MANIFEST).is_file()))
 
-    monkeypatch.setattr(Trainer, "_push_from_checkpoint", push)
+    monkeypatch.setattr(PublishingTrainer, "_push_from_checkpoint", push)
     monkeypatch.setattr(Trainer, "init_hf_repo", lambda self, token=None: None)
     trainer = make_trainer(max_steps=2, **SAVING)
     trainer.args.push_to_hub = True

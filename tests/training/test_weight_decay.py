@@ -24,12 +24,12 @@ def network(name: str) -> Any:
             intermediate_size=20,
             image_size=16,
             patch_size=8,
-            num_labels=4,
+            id2label=dict(enumerate("abcd")),
         )
         return ViTForImageClassification(config)
     if name == "convnext":
         return ConvNextForImageClassification(
-            ConvNextConfig(num_stages=2, hidden_sizes=[8, 12], depths=[1, 1], num_labels=4)
+            ConvNextConfig(num_stages=2, hidden_sizes=[8, 12], depths=[1, 1], id2label=dict(enumerate("abcd")))
         )
     return load_classifier(f"timm/{name}", num_labels=4, pretrained=False)
 

@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from conftest import PREPROCESSING, TensorRows, network
 from torch import Tensor
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher
+from exrep_hf.finite import NonFiniteError
 from exrep_hf.losses.negatives import NegativeSampler
 from tests.settings import EVERY_TERM
 
@@ -29,6 +31,18 @@ def pretend_gpus() -> None:
     """Let accelerate shard on CPUs: it enables FSDP for types of accelerators alone."""
     PartialState._shared_state["distributed_type"] = DistributedType.MULTI_GPU
     PartialState._shared_state["device"] = torch.device("cpu")
+
+
+def refuses_weights(trainer: DistillationTrainer) -> bool:
+    """Whether a weight that is not finite is found: of weights in parts, in one that the last process alone holds."""
+    trainer.check_weights("as trained")
+    if not trainer.backend_saves_model or trainer.args.process_index == trainer.args.world_size - 1:
+        max(trainer.local_weights().values(), key=Tensor.numel).view(-1)[0] = math.nan
+    try:
+        trainer.check_weights("as spoilt")
+    except NonFiniteError:
+        return True
+    return False
 
 
 def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> None:
@@ -91,6 +105,7 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
     whole = trainer.whole_student_state()
     if whole is not None:
         torch.save(whole, folder / f"student-{rank}.pt")
+    facts["refuses_weights"] = refuses_weights(trainer)
     (folder / f"facts-{rank}.json").write_text(json.dumps(facts))
     # Threads of gloo that are still there when Python ends abort the process now and then.
     PartialState().destroy_process_group()

@@ -10,6 +10,7 @@ from exrep_hf.data import DistillationDataset, ViewPolicy, ViewTransform, find_c
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.class_map import Side, numbers_of_each
 from exrep_hf.data.datasets import ReplayedDataset
+from exrep_hf.data.labels import usable_labels
 from exrep_hf.data.loading import holds_tensors
 from exrep_hf.teacher.requirements import known_preprocessing
 from exrep_hf.teacher.source import TeacherSource
@@ -49,6 +50,7 @@ def images_to_ask_about(
             dataset = dataset.with_format("torch")
         else:
             image, label = find_columns(dataset)
+            dataset, label = usable_labels(dataset, label, "the data set", needed=False)
             numbers = _numbers(teacher, dataset, label, rule)
             dataset = DistillationDataset(dataset, _transform(teacher, views), image, label, numbers)
     return ReplayedDataset(dataset, views, teacher.num_labels)

@@ -1,0 +1,94 @@
+"""Labels that are stored in other ways than as class numbers, and labels that are missing."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from PIL import Image as PILImage
+
+from exrep_hf.arguments import DataArguments
+from exrep_hf.data.labels import usable_labels, with_class_numbers
+from exrep_hf.data.partition import load_partition
+
+
+def rows(labels: list[Any], kind: Any) -> Dataset:
+    """As many images with these labels; the level of an image is its row."""
+    images = [PILImage.fromarray(np.full((2, 2), row, np.uint8)) for row in range(len(labels))]
+    return Dataset.from_dict({"image": images, "label": labels}, features=Features(image=Image(), label=kind))
+
+
+def partition(labels: list[Any], kind: Any, folder: Path) -> Any:
+    rows(labels, kind).save_to_disk(folder / "saved")
+    return load_partition(DataArguments(dataset=str(folder / "saved"), train_val_split=0.5))
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "numbers"),
+    [
+        ([1.0, 0.0, 1.0, 0.0], Value("float64"), [1, 0, 1, 0]),
+        ([True, False, True, False], Value("bool"), [1, 0, 1, 0]),
+        (["b", "a", "b", "a"], Value("string"), [1, 0, 1, 0]),
+        ([1, 0, 1, 0], Value("uint8"), [1, 0, 1, 0]),
+    ],
+    ids=str,
+)
+def test_labels_of_any_kind_become_class_numbers(
+    labels: list[Any], kind: Any, numbers: list[int], tmp_path: Path
+) -> None:
+    """Tables that pandas wrote hold decimals, others true and false: each image keeps its class."""
+    data = partition(labels, kind, tmp_path)
+    for part in (data.train, data.test):
+        assert len(part) == 2
+        for row in part:
+            assert type(row["label"]) is int and row["label"] == numbers[np.asarray(row["image"])[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "kind", "message"),
+    [
+        (
+            [[0], [1], [0, 1], [1]],
+            List(Value("int64")),
+            "'label' of the split 'train' of .* holds a List in each row; exp",
+        ),
+        (
+            [0.0, 0.5, 1.0, 1.0],
+            Value("float32"),
+            "label in row 1, column 'label', of .* is 0.5; expected the number of",
+        ),
+        (
+            [0.0, 1.0, float("nan"), 1.0],
+            Value("float32"),
+            "label in row 2, column 'label', of .* is nan; expected the",
+        ),
+        (
+            [0, 1, None, -1],
+            Value("int64"),
+            r"2 of 4 labels .* missing \(None or negative\), the first in row 2; .*evalua",
+        ),
+        ([-1] * 4, ClassLabel(names=["a", "b"]), "4 of 4 labels .* are missing .*, the first in row 0"),
+        ([1.0, None, 0.0, 1.0], Value("float64"), "1 of 4 labels .* are missing .*, the first in row 1"),
+        ([3, 3, 3, 3], Value("int64"), "has one class only, 3; expected two or more"),
+    ],
+    ids=str,
+)
+def test_labels_that_are_no_classes(labels: list[Any], kind: Any, message: str, tmp_path: Path) -> None:
+    """A study refuses them in one sentence, before training."""
+    with pytest.raises(ValueError, match=message):
+        partition(labels, kind, tmp_path)
+
+
+def test_missing_labels_where_none_are_needed(caplog: pytest.LogCaptureFixture) -> None:
+    """All labels are left aside then: a batch can't hold some."""
+    given = rows([1, None, -1, 0], Value("int64"))
+    with caplog.at_level(logging.WARNING, "exrep_hf"):
+        assert usable_labels(given, "label", "`train_dataset`", needed=False) == (given, None)
+    assert "2 of 4 rows of `train_dataset` have no label" in caplog.text
+    with pytest.raises(ValueError, match="2 of 4 labels .* of `x` are missing .*: they are needed. Leave"):
+        usable_labels(given, "label", "`x`", needed=True, why="they are needed.")
+    whole = rows([1, 0], ClassLabel(names=["a", "b"]))
+    assert usable_labels(whole, "label", "x", needed=False) == (whole, "label")
+    assert with_class_numbers(whole, "label", "x") is whole
