@@ -163,6 +163,7 @@ def _parse(
         config = default_config
     read = {} if config is None else _read_config(str(config), known)
     settings = {name: value for name, value in read.items() if name not in left_out}
+    _check_lists(parser, settings)
     *parsed, _, unused = parser.parse_args_into_dataclasses(
         [*as_flags(settings), *argv], return_remaining_strings=True, look_for_args_file=False
     )
@@ -175,6 +176,14 @@ def _parse(
             if isinstance(part, DistillationArguments):
                 part.preset = config
     return parsed
+
+
+def _check_lists(parser: argparse.ArgumentParser, settings: dict[str, Any]) -> None:
+    """Refuse several values where a flag takes one: the others would be taken for flags."""
+    for action in parser._actions:
+        value = settings.get(action.dest)
+        if isinstance(value, list) and len(value) > 1 and action.nargs not in ("+", "*"):
+            raise ValueError(f"`{action.dest}` is {value!r:.200}; expected one value.")
 
 
 def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
