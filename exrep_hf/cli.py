@@ -21,10 +21,10 @@ from exrep_hf.arguments.caching import SETTINGS_OF_CACHING
 from exrep_hf.arguments.preset import preset_names, read_preset
 from exrep_hf.arguments.settings_file import read_yaml
 from exrep_hf.command_line import public_command
-from exrep_hf.files import read_text
 from exrep_hf.study import Settings
 from exrep_hf.study.arms import as_flags
 from exrep_hf.study.caching import CachingSettings
+from exrep_hf.untrusted import YAML_BYTES, read_small_text
 
 ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, DistillationArguments, StudyArguments)
 CACHING_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, CachingArguments, StudyArguments)
@@ -187,7 +187,7 @@ def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
             f"`--config {config}`: there is no such file{_hint(config, preset_names())}. Give "
             f"the path of a YAML file of settings, or one of the presets {', '.join(preset_names())}."
         )
-    settings = read_yaml(read_text(path), f"`{path}`")
+    settings = read_yaml(read_small_text(path, YAML_BYTES), f"`{path}`")
     if not isinstance(settings, dict):
         raise ValueError(f"`{path}` holds a {type(settings).__name__}; expected a mapping from setting to value.")
     unknown = [_with_nearest(str(key), known) for key in settings if key not in known]

@@ -5,15 +5,11 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from exrep_hf.finite import check_figures
-
-LARGEST_FILE = 2**23
-"""Bytes of the largest text that we write: results of 21 843 classes take some 3 MB."""
 
 
 @contextlib.contextmanager
@@ -56,34 +52,9 @@ def write_json(content: Mapping[str, Any], path: Path) -> None:
     write_bytes((json.dumps(content, indent=2, allow_nan=False) + "\n").encode(), path)
 
 
-def read_text(path: Path, limit: int = LARGEST_FILE) -> str:
-    """Return a text file, whoever wrote it: what is no regular file, or too large to be one of ours, is not opened.
-
-    Args:
-        path: of the file.
-        limit: bytes that it may have.
-
-    Raises:
-        ValueError: for a pipe, a folder or the like, a file that is too large, or one that is no text.
-        OSError: if it is not there, or can't be read.
-    """
-    found = path.stat()
-    if not stat.S_ISREG(found.st_mode):
-        raise ValueError(f"{path.name!r} is no regular file; expected a text file.")
-    if found.st_size > limit:
-        raise ValueError(f"{path.name!r} has {found.st_size} bytes; expected at most {limit}.")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path.name!r} is no text ({error}).") from error
-
-
-def read_json(path: Path, limit: int = LARGEST_FILE) -> Any:
-    """Return the content of a JSON file; arguments and errors as in `read_text`."""
-    try:
-        return json.loads(read_text(path, limit))
-    except RecursionError as error:
-        raise ValueError(f"{path.name!r} is nested deeper than anything of ours.") from error
+def read_json(path: Path) -> Any:
+    """Return the content of a JSON file."""
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def as_read_back(content: Any) -> Any:

@@ -118,7 +118,7 @@ def parse_yaml(text: str, name: str) -> Any:
     if len(text) > YAML_BYTES:
         raise ValueError(f"{name} holds {len(text)} characters of YAML; expected at most {YAML_BYTES}.")
     try:
-        _check_events(text, name)
+        check_events(text, name)
     except yaml.YAMLError as error:
         raise ValueError(f"{name} is no YAML that can be read ({_short(error)}).") from error
     try:
@@ -133,7 +133,7 @@ def read_small_yaml(path: Path, folder: Path | None = None) -> Any:
     return parse_yaml(read_small_text(path, YAML_BYTES, folder), repr(str(path)))
 
 
-def _check_events(text: str, name: str) -> None:
+def check_events(text: str, name: str) -> None:
     """Bound depth and expanded size before anything is made of the text, which has no room for either by itself."""
     sizes: dict[str, int] = {}
     anchors: list[str | None] = [None]

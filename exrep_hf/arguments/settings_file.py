@@ -5,11 +5,9 @@ from typing import Any
 
 import yaml
 
+from exrep_hf.untrusted import check_events
+
 _MERGED = "tag:yaml.org,2002:merge"
-# Aliases of aliases grow a few lines to more than there is memory for.
-_ALIASES = 50
-# The time that deeper nesting takes grows with the square of its depth.
-_DEPTH = 50
 # The same loader in C, where PyYAML was built with it: some ten times as fast.
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
@@ -42,18 +40,9 @@ def read_yaml(text: str, what: str) -> Any:
         ValueError: if it is no YAML of plain values, or names a setting twice.
     """
     try:
-        _check_shape(text)
+        check_events(text, what)
         return yaml.load(text, _EachOnce)
     except (yaml.YAMLError, RecursionError, ValueError) as error:
         raise ValueError(
             f"{what} can't be read as YAML ({error}); expected a mapping from setting to value."
         ) from error
-
-
-def _check_shape(text: str) -> None:
-    depth = aliases = 0
-    for event in yaml.parse(text, _Loader):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        aliases += isinstance(event, yaml.AliasEvent)
-        if depth > _DEPTH or aliases > _ALIASES:
-            raise ValueError(f"it is nested more than {_DEPTH} deep, or has more than {_ALIASES} aliases")

@@ -64,10 +64,16 @@ class CachedTeacher:
         self.num_samples: int = plan.dataset["num_samples"]
         self.num_labels: int = plan.teacher["num_labels"]
         self.feature_dim: int = plan.teacher["feature_dim"]
-        names = plan.teacher["id2label"]
+        names = plan.teacher.get("id2label")
         self.id2label: dict[int, str] | None = None if names is None else {int(key): names[key] for key in names}
-        self.stored_preprocessing = _read_preprocessing(plan.preprocessing)
-        self.views = ViewPolicy.from_dict(plan.views).seen_by(self.stored_preprocessing)
+        try:
+            self.stored_preprocessing = _read_preprocessing(plan.preprocessing)
+            self.views = ViewPolicy.from_dict(plan.views).seen_by(self.stored_preprocessing)
+        except (LookupError, TypeError, AttributeError, ArithmeticError) as error:
+            raise ValueError(
+                f"The stored answers of {files.name!r} say nothing that can be read about their views "
+                f"({error!r:.300}). Store them again."
+            ) from error
         self.fingerprint = self.manifest.fingerprint
         self._answers = StoredAnswers(files)
 

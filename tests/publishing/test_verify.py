@@ -14,7 +14,7 @@ from exrep_hf.arguments import EvaluationArguments
 from exrep_hf.data import load_images
 from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
 from exrep_hf.publishing.student import push_student
-from exrep_hf.publishing.verify import verdict_table, verify_card
+from exrep_hf.publishing.verify import card_notes, verdict_table, verify_card
 from tests.hub_server import Hub
 from tests.processes import Processes
 
@@ -74,7 +74,30 @@ def test_tampered_results_are_found(published: Finished, tmp_path: Path) -> None
     results["published"]["accuracy"] += 0.01
     (folder / "results.json").write_text(json.dumps(results))
     broken = [verdict.claim for verdict in verify_card(str(folder)) if not verdict.holds]
-    assert [(claim.place, claim.metric) for claim in broken] == [("results.json", "accuracy")]
+    # The text gives the figure that it was.
+    assert [(claim.place, claim.metric) for claim in broken] == [
+        ("results.json", "accuracy"),
+        ("README.md", "a sentence"),
+    ]
+
+
+def test_a_tampered_text_is_found(published: Finished, tmp_path: Path) -> None:
+    """People read the table, not the metadata; what it says of others than these weights nobody measures here."""
+    folder, _ = published
+    [about_arms, about_costs, about_classes] = card_notes(str(folder))
+    assert "not measured here: top-1 %, gap recovered %, parameters, MACs/image of 'teacher'" in about_arms
+    assert "images a second of" in about_costs and "class, top-1 %, images of" in about_classes
+    bent = tmp_path / "bent"
+    shutil.copytree(folder, bent)
+    card = (bent / "README.md").read_text()
+    row = next(line for line in card.splitlines() if line.startswith("| teacher | "))
+    figure = row.split(" | ")[1]
+    assert card.count(row) == 1
+    (bent / "README.md").write_text(card.replace(row, row.replace(figure, "12.3", 1)) + "\nAlso 99 % elsewhere.\n")
+    [broken] = [verdict for verdict in verify_card(str(bent)) if not verdict.holds]
+    told = f"the text says '12.3'; `results.json` gives '{figure}'"
+    assert verdict_table([broken])[1] == ("README.md", "digits", "'teacher', 'top-1 %'", "12.3000", "–", told)
+    assert "not made from results.json: Also 99 % elsewhere." in card_notes(str(bent))
 
 
 def test_claims_that_cant_be_checked_don_t_hold(published: Finished, tmp_path: Path) -> None:
@@ -194,8 +217,15 @@ def test_recipes(published: Finished, hub: Hub, tmp_path: Path, processes: Proce
     assert json.loads(output.read_text())["num_images"] == 450
     done = processes.call("recipes/verify_card.py", str(folder), "--use_cpu")
     assert done.returncode == 0 and "6 of 6 figures reproduced" in done.stdout, done.stderr[-2000:]
+    assert "README.md: as in results.json, and not measured here: top-1 %" in done.stdout
     tampered = tmp_path / "tampered"
     shutil.copytree(folder, tampered)
     tamper(tampered, lambda data: setattr(data.eval_results[0], "metric_value", 0.99))
     done = processes.call("recipes/verify_card.py", str(tampered), "--use_cpu")
     assert done.returncode == 1 and "differs by more than 0.002" in done.stdout
+    text = (folder / "README.md").read_text()
+    start = text.index("|  | top-1 %")
+    (tampered / "README.md").write_text(text[:start] + text[text.index("\n\n", start) :])
+    done = processes.call("recipes/verify_card.py", str(tampered), "--use_cpu")
+    assert done.returncode == 1 and "is missing in the text; `results.json` gives" in done.stdout
+    assert "6 of 7 figures reproduced" in done.stdout

@@ -6,7 +6,8 @@ from pathlib import Path
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
 
-from exrep_hf.teacher.cache.manifest import MANIFEST_NAME, Manifest, Shard, read_manifest, view_folder
+from exrep_hf.teacher.cache.manifest import MANIFEST_NAME, Manifest, Shard, view_folder
+from exrep_hf.teacher.cache.manifest_file import read_manifest
 from exrep_hf.teacher.cache.shard_file import find_fault
 
 # Of each view, files whose checksum is computed without being asked for.

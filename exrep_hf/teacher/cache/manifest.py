@@ -6,16 +6,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
-
-from exrep_hf.files import read_json
 
 FORMAT = "exrep_hf teacher cache"
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
 PLAN_NAME = "plan.json"
 DTYPES = ("float16", "bfloat16", "float32")
+REMAINDERS = 8
+"""Masses that are kept of the logits that are not, one for each temperature of `top_k`."""
 # Facts that are told, and that two folders of the same answers may differ in.
 _TOLD = ("versions.", "teacher.license", "dataset.license", "dataset.name")
 
@@ -131,6 +130,15 @@ class Plan:
         return {name: value for name, value in _flat(self.as_dict()).items() if not name.startswith(_TOLD)}
 
     @property
+    def widths(self) -> dict[str, int]:
+        """Values in a row of each stored table, by its name."""
+        top_k = self.storage["top_k"]
+        logits = {"logits": self.teacher["num_labels"]}
+        if top_k is not None:
+            logits = {"top_logits": top_k, "top_classes": top_k, "remainder": REMAINDERS}
+        return logits | {"features": self.teacher["feature_dim"]}
+
+    @property
     def shards_per_view(self) -> int:
         """Number of files of a view."""
         return -(-self.dataset["num_samples"] // self.storage["rows_per_shard"])
@@ -188,60 +196,3 @@ class Manifest:
     def fingerprint(self) -> str:
         """Hash of all stored answers, 16 hexadecimal digits."""
         return hashlib.sha256(json.dumps(self.shards, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def read_plan(path: Path) -> Plan:
-    """Read a `plan.json`.
-
-    Raises:
-        ValueError: if it can't be read, or is of another format.
-    """
-    return _plan(_read(path), path)
-
-
-def read_manifest(path: Path) -> Manifest:
-    """Read a `manifest.json`.
-
-    Raises:
-        ValueError: if it can't be read, or is of another format.
-    """
-    content = _read(path)
-    plan = _plan(content, path)
-    try:
-        sizes = (plan.dataset["num_samples"], plan.storage["rows_per_shard"], plan.views["views"])
-        # Before they are counted one by one: a few digits promise more files than there are anywhere.
-        if min(sizes) < 1 or plan.shards_per_view * sizes[2] != len(content["shards"]):
-            raise ValueError(f"{plan.shards_per_view * sizes[2]} files are planned, {len(content['shards'])} listed")
-        manifest = Manifest(plan, content["shards"], content["summary"])
-        missing = {shard.name for shard in plan.shards()} ^ manifest.shards.keys()
-    except (KeyError, TypeError, AttributeError, ValueError, ArithmeticError) as error:
-        raise ValueError(f"{str(path)!r} is no manifest of stored answers ({error}). Store them again.") from error
-    if missing:
-        raise ValueError(
-            f"{str(path)!r} contradicts itself about the files {sorted(missing)}. Store the answers again."
-        )
-    return manifest
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = read_json(path)
-    except (OSError, ValueError) as error:
-        raise ValueError(
-            f"{str(path.parent)!r} holds no stored answers of a teacher ({error}); expected a folder that "
-            "`recipes/cache_teacher.py` or `CachedTeacher.write` finished."
-        ) from error
-    if not isinstance(content, dict) or content.get("format_version") != FORMAT_VERSION:
-        version = content.get("format_version") if isinstance(content, dict) else None
-        raise ValueError(
-            f"The stored answers in {str(path.parent)!r} have format version {version}; expected {FORMAT_VERSION}. "
-            "Store them again, or use the release that wrote them."
-        )
-    return content
-
-
-def _plan(content: Mapping[str, Any], path: Path) -> Plan:
-    try:
-        return Plan(**{field.name: content[field.name] for field in dataclasses.fields(Plan)})
-    except KeyError as error:
-        raise ValueError(f"{str(path)!r} says nothing about {error}. Store the answers again.") from error

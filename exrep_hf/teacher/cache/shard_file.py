@@ -13,10 +13,13 @@ from torch import Tensor
 
 from exrep_hf.files import checksum
 from exrep_hf.teacher.cache.manifest import Plan, Shard
+from exrep_hf.untrusted import parse_json
 
 _DTYPES = {"F16": torch.float16, "BF16": torch.bfloat16, "F32": torch.float32, "I16": torch.int16, "I32": torch.int32}
 # One key with JSON in it: the order of several would differ from file to file.
 _FACTS = "answers"
+# A table takes some hundred.
+_HEADER_BYTES = 2**16
 
 
 def encode_shard(tables: dict[str, Tensor], plan: Plan, shard: Shard, correct: int, labelled: int) -> bytes:
@@ -55,15 +58,18 @@ class ShardFile:
         try:
             self._file = open(path, "rb", buffering=0)
             length = int.from_bytes(self._file.read(8), "little")
-            header = json.loads(self._file.read(min(length, path.stat().st_size)))
-            self.facts: dict[str, Any] = json.loads(header.pop("__metadata__")[_FACTS])
+            if length > _HEADER_BYTES:
+                raise ValueError(f"its header has {length} bytes, more than {_HEADER_BYTES}")
+            header = parse_json(self._file.read(length).decode(), "its header")
+            self.facts: dict[str, Any] = dict(parse_json(header.pop("__metadata__")[_FACTS], "its header"))
+            _check_header(header)
             tables = {name: (_DTYPES[entry["dtype"]], entry["shape"]) for name, entry in header.items()}
             self.layout = {name: (dtype, shape[0], math.prod(shape[1:])) for name, (dtype, shape) in tables.items()}
             self._starts = {name: 8 + length + entry["data_offsets"][0] for name, entry in header.items()}
             end = 8 + length + max(entry["data_offsets"][1] for entry in header.values())
             spans = {name: entry["data_offsets"][1] - entry["data_offsets"][0] for name, entry in header.items()}
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"it can't be read ({error})") from error
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise ValueError(f"it can't be read ({error!s:.300})") from error
         for name, (dtype, rows, values) in self.layout.items():
             if spans[name] != rows * values * dtype.itemsize:
                 raise ValueError(f"its table {name!r} has {spans[name]} bytes for {rows} rows of {values}")
@@ -93,6 +99,15 @@ class ShardFile:
             raise OSError(f"{self._file.name!r} ends within row {row} of {name!r}; it was whole when it was opened.")
 
 
+def _check_header(header: dict[str, Any]) -> None:
+    """Make sure that sizes are whole numbers, and that tables begin where the header ends or behind it."""
+    for name, entry in header.items():
+        if not all(
+            type(number) is int and 0 <= number < 2**63 for number in [*entry["shape"], *entry["data_offsets"]]
+        ):
+            raise ValueError(f"its table {name!r:.100} has sizes that are none")
+
+
 def checksum_file(path: Path) -> Path:
     """Return where the checksum of a file is kept until the manifest holds it."""
     return path.with_suffix(".sha256")
@@ -118,9 +133,10 @@ def find_fault(path: Path, plan: Plan, shard: Shard, size: int | None = None, sh
         return str(error)
     expected = {"plan": plan.identity, "view": shard.view, "first": shard.first, "rows": shard.rows}
     if {name: file.facts.get(name) for name in expected} != expected:
-        return f"it is of other answers: {file.facts}, expected {expected}"
-    if any(rows != shard.rows for _, rows, _ in file.layout.values()):
-        return f"it has other tables than it says: {file.layout}"
+        return f"it is of other answers: {file.facts!s:.300}, expected {expected}"
+    widths = {name: values for name, (_, _, values) in file.layout.items()}
+    if any(rows != shard.rows for _, rows, _ in file.layout.values()) or widths != plan.widths:
+        return f"it has other tables than it says: {file.layout!s:.300}, expected widths {plan.widths}"
     if sha256 is not None and checksum(path) != sha256:
         return "its checksum is not the manifest's"
     return None

@@ -23,9 +23,9 @@ from exrep_hf.teacher.cache.manifest import (
     Manifest,
     Plan,
     Shard,
-    read_manifest,
-    read_plan,
 )
+from exrep_hf.teacher.cache.manifest_file import read_manifest, read_plan
+from exrep_hf.teacher.cache.plan_checks import check_plan
 from exrep_hf.teacher.cache.shard_file import ShardFile, checksum_file, find_fault
 from exrep_hf.teacher.cache.shard_writer import ShardWriter, warn_of_top1
 from exrep_hf.teacher.feature_definition import other_features
@@ -67,10 +67,11 @@ def write_answers(
             stands in the manifest's summary.
 
     Raises:
-        ValueError: if the folder is of another plan, is being written, or is finished but damaged; or if an answer
-            can't be stored.
+        ValueError: if the plan has too many files, the folder is of another plan, is being written, or is finished
+            but damaged; or if an answer can't be stored.
         OSError: if the disk is full: whole files stay.
     """
+    check_plan(plan, f"The answers for {str(folder)!r}")
     state = PartialState()
     with _only_writer(folder):
         launch = decided_by_main(lambda: _settle(folder, plan, rebuild))

@@ -1,0 +1,73 @@
+"""What a plan of stored answers may say: it comes from whoever stored them, and decides what is made in memory."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from exrep_hf.teacher.cache.manifest import DTYPES, Plan
+
+MAX_FILES = 50_000
+"""Their names and checksums stay some megabytes."""
+# Of a vocabulary of classes, and of a network's width, many times over.
+_LARGEST = {"num_labels": 2**24, "feature_dim": 2**20, "num_samples": 2**40, "views": 2**20, "rows_per_shard": 2**31}
+
+
+def check_plan(plan: Plan, where: str) -> None:
+    """Make sure that a plan's numbers are some, and that its files can be counted.
+
+    Args:
+        plan: as read, or about to be carried out.
+        where: for messages.
+
+    Raises:
+        ValueError: naming the entry.
+    """
+    for part, names in _NUMBERS.items():
+        content = getattr(plan, part)
+        if not isinstance(content, Mapping):
+            raise ValueError(f"{where}: `{part}` is {content!r:.100}; expected a mapping.")
+        for name in names:
+            _check_number(content, part, name, where)
+    if plan.storage.get("top_k") is not None:
+        _check_number(plan.storage, "storage", "top_k", where, plan.teacher["num_labels"])
+    if plan.storage.get("dtype") not in DTYPES:
+        raise ValueError(f"{where}: `storage.dtype` is {plan.storage.get('dtype')!r:.100}; expected one of {DTYPES}.")
+    _check_texts(plan, where)
+    files = plan.views["views"] * plan.shards_per_view
+    if files > MAX_FILES:
+        raise ValueError(
+            f"{where}: {plan.views['views']} views of {plan.dataset['num_samples']} images with `rows_per_shard` "
+            f"{plan.storage['rows_per_shard']} are {files} files; expected at most {MAX_FILES}. Store more rows in a "
+            "file."
+        )
+
+
+_NUMBERS = {
+    "teacher": ("num_labels", "feature_dim"),
+    "dataset": ("num_samples",),
+    "views": ("views",),
+    "storage": ("rows_per_shard",),
+}
+
+
+def _check_number(content: Mapping[str, Any], part: str, name: str, where: str, most: int | None = None) -> None:
+    value, most = content.get(name), most or _LARGEST[name]
+    # True is an int.
+    if type(value) is not int or not 1 <= value <= most:
+        told = repr(value) if type(value) is not int or abs(value) < 2**63 else "a longer number"
+        raise ValueError(f"{where}: `{part}.{name}` is {told:.100}; expected a whole number from 1 to {most}.")
+
+
+def _check_texts(plan: Plan, where: str) -> None:
+    for part, names in (("teacher", ("name", "license")), ("dataset", ("name", "license", "fingerprint"))):
+        for name in names:
+            if not isinstance(value := getattr(plan, part).get(name), str | None):
+                raise ValueError(f"{where}: `{part}.{name}` is {value!r:.100}; expected text, or nothing.")
+    names = plan.teacher.get("id2label")
+    if names is None:
+        return
+    if not isinstance(names, Mapping) or not all(map(_is_class, names, names.values())):
+        raise ValueError(f"{where}: `teacher.id2label` is {names!r:.100}; expected names of classes by number.")
+
+
+def _is_class(number: Any, name: Any) -> bool:
+    return isinstance(number, str) and number.isdecimal() and len(number) < 10 and isinstance(name, str)
