@@ -62,11 +62,11 @@ def _check_texts(plan: Plan, where: str) -> None:
         for name in names:
             if not isinstance(value := getattr(plan, part).get(name), str | None):
                 raise ValueError(f"{where}: `{part}.{name}` is {value!r:.100}; expected text, or nothing.")
-    names = plan.teacher.get("id2label")
-    if names is None:
+    labels = plan.teacher.get("id2label")
+    if labels is None:
         return
-    if not isinstance(names, Mapping) or not all(map(_is_class, names, names.values())):
-        raise ValueError(f"{where}: `teacher.id2label` is {names!r:.100}; expected names of classes by number.")
+    if not isinstance(labels, Mapping) or not all(map(_is_class, labels, labels.values())):
+        raise ValueError(f"{where}: `teacher.id2label` is {labels!r:.100}; expected names of classes by number.")
 
 
 def _is_class(number: Any, name: Any) -> bool:
