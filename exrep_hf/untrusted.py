@@ -18,8 +18,9 @@ _VALUES = 500_000
 _DEPTH = 64
 # Characters, and one for each node, after aliases are written out.
 _EXPANDED = 2**20
-# Its parser doesn't recurse, its composer does: in C, where too deep ends the process.
-_Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# In C where PyYAML was built with it, some ten times as fast. Its parser doesn't recurse; its composer does, and ends
+# the process where that is too deep.
+LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def read_small_text(path: Path, limit: int, folder: Path | None = None) -> str:
@@ -118,11 +119,11 @@ def parse_yaml(text: str, name: str) -> Any:
     if len(text) > YAML_BYTES:
         raise ValueError(f"{name} holds {len(text)} characters of YAML; expected at most {YAML_BYTES}.")
     try:
-        check_events(text, name)
+        check_shape(text, name)
     except yaml.YAMLError as error:
         raise ValueError(f"{name} is no YAML that can be read ({_short(error)}).") from error
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=LOADER)
     # Not only YAML's own: numbers and dates are made from text that only looks like them.
     except (yaml.YAMLError, ValueError, ArithmeticError, TypeError, AttributeError, LookupError) as error:
         raise ValueError(f"{name} holds a value that can't be read ({_short(error)}).") from error
@@ -133,12 +134,21 @@ def read_small_yaml(path: Path, folder: Path | None = None) -> Any:
     return parse_yaml(read_small_text(path, YAML_BYTES, folder), repr(str(path)))
 
 
-def check_events(text: str, name: str) -> None:
-    """Bound depth and expanded size before anything is made of the text, which has no room for either by itself."""
+def check_shape(text: str, name: str) -> None:
+    """Make sure that YAML is neither deep, nor large with its aliases, before anything is made of it.
+
+    Args:
+        text: whose size is bounded.
+        name: of the text, for messages.
+
+    Raises:
+        ValueError: if it is.
+        YAMLError: if it is no YAML.
+    """
     sizes: dict[str, int] = {}
     anchors: list[str | None] = [None]
     totals = [0]
-    for event in yaml.parse(text, Loader=_Loader):
+    for event in yaml.parse(text, Loader=LOADER):
         if isinstance(event, yaml.CollectionStartEvent):
             anchors.append(event.anchor)
             totals.append(1)

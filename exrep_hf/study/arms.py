@@ -69,7 +69,11 @@ class Arm:
 
 
 def as_flags(settings: dict[str, Any]) -> list[str]:
-    """Write settings as flags, so that argparse checks their types like any other flag's."""
+    """Write settings as flags, so that argparse checks their types like any other flag's.
+
+    Raises:
+        ValueError: for a mapping with keys or values that JSON has none of, such as dates.
+    """
     flags: list[str] = []
     for key, value in settings.items():
         if value is None:
@@ -77,8 +81,15 @@ def as_flags(settings: dict[str, Any]) -> list[str]:
         if isinstance(value, list):
             flags += [f"--{key}", *map(str, value)]
         else:
-            flags.append(f"--{key}={json.dumps(value) if isinstance(value, dict) else value}")
+            flags.append(f"--{key}={_as_json(key, value) if isinstance(value, dict) else value}")
     return flags
+
+
+def _as_json(key: str, value: dict[Any, Any]) -> str:
+    try:
+        return json.dumps(value)
+    except TypeError as error:
+        raise ValueError(f"`{key}` holds what is no setting ({error}); expected numbers, text and lists.") from error
 
 
 def with_changes(settings: ArgumentsT, changes: dict[str, Any]) -> ArgumentsT:

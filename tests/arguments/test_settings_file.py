@@ -39,7 +39,7 @@ def test_a_setting_that_stands_twice(text: str) -> None:
     ],
 )
 def test_what_is_no_settings(text: str) -> None:
-    with pytest.raises(ValueError, match="`mine.yaml` (can't be read as YAML|is nested more than)"):
+    with pytest.raises(ValueError, match="`mine.yaml` can't be read as YAML"):
         read_yaml(text, "`mine.yaml`")
 
 
@@ -47,7 +47,7 @@ def test_aliases_of_aliases() -> None:
     """Nine lines that stand for a thousand million values."""
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 10)}]" for level in range(1, 9)]
-    with pytest.raises(ValueError, match="becomes more than .* when its aliases are written out"):
+    with pytest.raises(ValueError, match="when its aliases are written out"):
         read_yaml("\n".join(lines), "`mine.yaml`")
 
 

@@ -62,11 +62,11 @@ def _check_texts(plan: Plan, where: str) -> None:
         for name in names:
             if not isinstance(value := getattr(plan, part).get(name), str | None):
                 raise ValueError(f"{where}: `{part}.{name}` is {value!r:.100}; expected text, or nothing.")
-    labels = plan.teacher.get("id2label")
-    if labels is None:
+    classes = plan.teacher.get("id2label")
+    if classes is None:
         return
-    if not isinstance(labels, Mapping) or not all(map(_is_class, labels, labels.values())):
-        raise ValueError(f"{where}: `teacher.id2label` is {labels!r:.100}; expected names of classes by number.")
+    if not isinstance(classes, Mapping) or not all(map(_is_class, classes, classes.values())):
+        raise ValueError(f"{where}: `teacher.id2label` is {classes!r:.100}; expected names of classes by number.")
 
 
 def _is_class(number: Any, name: Any) -> bool:
