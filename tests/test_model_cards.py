@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForImageClassification
 
-from exrep_hf.data.loading import has_idx_files
+from exrep_hf.data.idx import has_idx_files
 from exrep_hf.publishing.student import push_student, student_files
 from exrep_hf.publishing.verify import verify_card
 from tests.hub_server import Hub

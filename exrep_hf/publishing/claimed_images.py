@@ -7,7 +7,8 @@ from datasets import Dataset
 from transformers import PreTrainedModel
 
 from exrep_hf.arguments import DataArguments, EvaluationArguments
-from exrep_hf.data.loading import NAMES, has_idx_files
+from exrep_hf.data.idx import has_idx_files
+from exrep_hf.data.loading import NAMES
 from exrep_hf.data.partition import load_partition
 from exrep_hf.publishing.claims import Claim, hub_name, short_name
 from exrep_hf.publishing.evaluate_student import labelled_images, with_classes_of

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoModelForImageClassification
 
 from exrep_hf import ExRepForImageClassification
 
@@ -129,6 +130,21 @@ def test_two_processes_equal_one_with_twice_the_batch(
         assert torch.equal(in_memory[name], saved[name]), name
         torch.testing.assert_close(saved[name], value, rtol=1e-5, atol=1e-5)
     _loads(folder / "student", saved)
+
+
+@pytest.mark.parametrize("backend", ["ddp", "fsdp2_sharded", pytest.param("deepspeed_zero3", marks=needs_deepspeed)])
+def test_the_plain_student_is_saved_whole(backend: str, tmp_path: Path) -> None:
+    """A part of it, or a process that waits for others, would be found when the training is over."""
+    folder = tmp_path / "two"
+    two = run(backend, folder, per_device_train_batch_size=4, max_steps=2, distiller_share=0.5)
+    assert [found["world_size"] for found in two] == [2, 2]
+    saved, prefix = load_file(folder / "student" / "model.safetensors"), "classifier."
+    trained = {name: value for name, value in load(folder / "student-0.pt").items() if name.startswith(prefix)}
+    assert {prefix + name for name in saved} == trained.keys()
+    model = AutoModelForImageClassification.from_pretrained(folder / "student")
+    assert type(model).__name__ == "ResNetForImageClassification"
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, trained[prefix + name]), name
 
 
 def _loads(folder: Path, expected: dict[str, torch.Tensor]) -> None:

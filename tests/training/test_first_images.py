@@ -16,6 +16,7 @@ from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher import TeacherSource
 
 MakeTrainer = Callable[..., Any]
+PROCESSOR = Preprocessing(16, 16, None, "bilinear", (0.5,) * 3, (0.25,) * 3).to_image_processor()
 TERMS = {"crd_weight": 0.0, "adversarial_weight": 0.0, "critic_weight": 0.0}
 
 
@@ -39,7 +40,7 @@ def test_a_teacher_of_a_fixed_size(make_trainer: MakeTrainer) -> None:
     message = r"The teacher, a VisionTransformer, can't answer the first training .*{'pixel_values': \(3, 16, 16\)}"
     for teacher in (fixed(), timm.create_model("test_vit", num_classes=4, dynamic_img_size=False)):
         with pytest.raises(ValueError, match=message):
-            make_trainer(teacher=OnlineTeacher(teacher), **TERMS)
+            make_trainer(teacher=OnlineTeacher(teacher, PROCESSOR), classes="position", **TERMS)
 
 
 @pytest.mark.parametrize("who", ["student", "teacher"])
@@ -48,10 +49,9 @@ def test_networks_of_four_channels(who: str, make_trainer: MakeTrainer, make_ima
     config = fixed().config
     config.architecture, config.model_args = "test_resnet", {"in_chans": 4}
     four = type(fixed())(config)
-    processor = Preprocessing(16, 16, None, "bilinear", (0.5,) * 3, (0.25,) * 3).to_image_processor()
-    given = {"model": four} if who == "student" else {"teacher": OnlineTeacher(four, processor)}
+    given = {"model": four} if who == "student" else {"teacher": OnlineTeacher(four, PROCESSOR)}
     with pytest.raises(ValueError, match=rf"The {who}, a ResNet, can't .*to have 4 channels, but got 3 channels"):
-        make_trainer(train_dataset=make_images(8), **given, **TERMS)
+        make_trainer(train_dataset=make_images(8), classes="position", **given, **TERMS)
 
 
 def test_a_teacher_of_ones_own_is_asked_once(make_trainer: MakeTrainer) -> None:
@@ -69,11 +69,11 @@ def test_a_teacher_of_ones_own_is_asked_once(make_trainer: MakeTrainer) -> None:
             return TeacherOutput(logits=torch.zeros(len(batch["pixel_values"]), 4))
 
     own = Own()
-    make_trainer(teacher=own, **TERMS)
+    make_trainer(teacher=own, classes="position", **TERMS)
     assert own.asked == 1
     own.broken = True
     with pytest.raises(ValueError, match="The teacher, a Own, can't answer the first training image.*no such row"):
-        make_trainer(teacher=own, **TERMS)
+        make_trainer(teacher=own, classes="position", **TERMS)
 
 
 def test_the_first_look_changes_no_run(make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,8 +81,7 @@ def test_the_first_look_changes_no_run(make_trainer: MakeTrainer, monkeypatch: p
     ends = []
     for looked in (True, False):
         if not looked:
-            for name in ("check_student_takes", "check_teacher_answers"):
-                monkeypatch.setattr(f"exrep_hf.training.trainer.{name}", lambda *args: None)
+            monkeypatch.setattr("exrep_hf.training.trainer.check_first_images", lambda *args: None)
         trainer = make_trainer(max_steps=2)
         trainer.train()
         ends.append(trainer.distillation_objective.state_dict())

@@ -76,7 +76,7 @@ def test_a_plain_student_needs_nothing_of_ours(
     tmp_path: Path,
 ) -> None:
     """Whoever is given the folder has transformers or timm."""
-    trainer = make_trainer(model=timm_student, **KD)
+    trainer = make_trainer(model=timm_student, classes="position", **KD)
     trainer.train()
     trainer.save_model(str(tmp_path / "plain"))
     assert {path.name for path in (tmp_path / "plain").iterdir()} == {
@@ -145,6 +145,7 @@ def test_pushed_with_a_card_that_is_true(
         teacher=OnlineTeacher(teacher, PREPROCESSING.to_image_processor()),
         train_dataset=images,
         eval_dataset=images,
+        classes="position",
         **KD,
         **processor,
     )

@@ -83,7 +83,9 @@ def test_what_timm_lists(name: str, part: str) -> None:
 def test_values_after_steps_without_a_gradient(name: str, make_trainer: MakeTrainer) -> None:
     """Decay alone moves weights where gradients are zero: by `1 - lr · weight_decay`, or not at all."""
     student = ExRepForImageClassification.from_backbone(network(name), "light", distiller_channels=4, image_size=16)
-    trainer = make_trainer(model=student, learning_rate=0.5, weight_decay=0.2, critic_learning_rate=0.25)
+    trainer = make_trainer(
+        model=student, learning_rate=0.5, weight_decay=0.2, critic_learning_rate=0.25, classes="position"
+    )
     objective = trainer.distillation_objective
     optimizer = trainer.create_optimizer()
     before = {path: parameter.detach().clone() for path, parameter in objective.named_parameters()}
