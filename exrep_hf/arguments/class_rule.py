@@ -1,17 +1,14 @@
 """How the classes of data, teacher and student are matched."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from exrep_hf.arguments.ranges import require
+from exrep_hf.untrusted import parse_json, read_small_json
 
 ClassRule = Literal["names", "position"] | Mapping[str, str]
 """By name; by number, where the user says so; or a mapping from a model's names to those of the data."""
-
-# ImageNet-21k's names take under 2 MB.
-_LARGEST_FILE = 2**24
 
 
 def read_class_rule(given: Any) -> ClassRule:
@@ -33,15 +30,12 @@ def read_class_rule(given: Any) -> ClassRule:
 
 
 def _read(given: str) -> Any:
-    path = Path(given).expanduser()
     try:
         if given.lstrip().startswith("{"):
-            return json.loads(given)
-        if path.stat().st_size <= _LARGEST_FILE and path.is_file():
-            return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+            return parse_json(given, "the text")
+        return read_small_json(Path(given).expanduser())
+    except (OSError, ValueError) as error:
         raise ValueError(
             f"`classes` is {given!r}, which can't be read ({error}); expected `names`, `position`, or a JSON file of "
             "a mapping from names of a model to names of the data."
         ) from error
-    return None

@@ -213,7 +213,9 @@ def _check_mapping(mapping: Mapping[str, str], student: Side, teacher: Side, nam
             f"{_quoted(known)}. Expected a mapping from names of the teacher to names of the data."
         )
     targets = [*(names or ()), *(student.names or ())]
-    if targets and (unknown := [name for name in mapping.values() if not numbers_by_name([name], targets)[0]]):
+    values = list(mapping.values())
+    found = zip(values, numbers_by_name(values, targets), strict=True)
+    if targets and (unknown := [name for name, places in found if not places]):
         raise ValueError(
             f"`classes` maps to names that neither the data nor the student has: {_with_nearest(unknown, targets)}. "
             f"Expected names of the data: {_quoted(targets)}."

@@ -6,6 +6,9 @@ from transformers import PreTrainedConfig
 
 from .backbone import image_shape
 
+REFUSALS = (RuntimeError, ValueError, AssertionError, TypeError, LookupError, NotImplementedError)
+"""What a network raises on images that it does not take: each library has its own."""
+
 
 def check_takes_image(model: nn.Module, image: Tensor, who: str) -> None:
     """Make sure that a model takes an image, as it will be given them.
@@ -26,7 +29,7 @@ def check_takes_image(model: nn.Module, image: Tensor, who: str) -> None:
             model(image[None].to(weight.device, weight.dtype))
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, AssertionError, TypeError, LookupError, NotImplementedError) as error:
+    except REFUSALS as error:
         raise ValueError(
             f"The {who} can't take images of {_in_words(image)} ({' '.join(str(error).split())[:200]}); "
             f"{_expected(model)}. Give it images of its own size (`image_size`), or take another model."

@@ -8,7 +8,7 @@ from torch import nn
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data.checks import is_map_style
-from exrep_hf.models.image_check import check_takes_image
+from exrep_hf.models.image_check import REFUSALS, check_takes_image
 from exrep_hf.teacher import TeacherSource
 
 Collate = Callable[[list[dict[str, Any]]], dict[str, Any]]
@@ -35,14 +35,15 @@ def check_first_images(
     Raises:
         ValueError: naming size and channels.
     """
+    to_evaluate = eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset]
+    batches = [_first_batch(data_set, collate) for data_set in (train_dataset, *to_evaluate)]
     seen = set()
-    for data_set in (train_dataset, *(eval_dataset.values() if isinstance(eval_dataset, dict) else [eval_dataset])):
-        batch = _first_batch(data_set, collate)
+    for batch in batches:
         if batch and (image := batch["pixel_values"][0]).shape not in seen:
             seen.add(image.shape)
             check_takes_image(student, image, f"student, a {_kind(student)},")
     if args.needs_teacher and teacher is not None and teacher.views is None:
-        _check_teacher_answers(teacher, _first_batch(train_dataset, collate), args)
+        _check_teacher_answers(teacher, batches[0], args)
 
 
 def _check_teacher_answers(
@@ -56,7 +57,7 @@ def _check_teacher_answers(
             teacher(batch, temperature=args.temperature)
     except torch.OutOfMemoryError:
         raise
-    except (RuntimeError, ValueError, AssertionError, TypeError, LookupError, NotImplementedError) as error:
+    except REFUSALS as error:
         shapes = {name: tuple(value.shape[1:]) for name, value in batch.items() if name.endswith("pixel_values")}
         networks = ", ".join(_kind(network) for network in teacher.networks())
         raise ValueError(
