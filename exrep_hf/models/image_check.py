@@ -39,6 +39,21 @@ def check_takes_image(model: nn.Module, image: Tensor, who: str) -> None:
             module.training = training
 
 
+def blank_image(model: nn.Module) -> Tensor:
+    """Return an image of the size that a network names, `(channels, height, width)`; of 224 pixels where it does not."""
+    network = getattr(model, "timm_model", model)
+    config = getattr(model, "config", None)
+    if isinstance(config, PreTrainedConfig):
+        channels, size = image_shape(config)
+        size = getattr(config, "image_size", None) or size
+    else:
+        channels, size, _ = getattr(network, "pretrained_cfg", {}).get("input_size", (3, None, None))
+    # A network of timm may have been built for another size than its weights were published for.
+    size = getattr(getattr(network, "patch_embed", None), "img_size", None) or size or 224
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return torch.zeros(channels, height, width)
+
+
 def _in_words(image: Tensor) -> str:
     return f"{image.shape[0]} channels, {' × '.join(map(str, image.shape[1:]))} pixels"
 

@@ -17,6 +17,7 @@ from transformers import (
     AutoModelForImageClassification,
     PreTrainedConfig,
     PreTrainedModel,
+    TimmWrapperConfig,
 )
 
 from .model_files import check_model_files
@@ -56,8 +57,33 @@ def load_whole(
         ValueError: if it can't be loaded, or checkpoint and model don't hold the same weights.
     """
     config = load_config(name, revision, WEIGHTS) if config is None else config
+    model, report = load_reported(AutoModelForImageClassification, name, config, revision, dtype)
+    check_whole(model, report, name)
+    return model
+
+
+def load_reported(
+    auto_class: Any, name: str, config: PreTrainedConfig, revision: str | None, dtype: torch.dtype | None
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a network by a class of transformers, and say which weights were missing, unexpected or of another shape.
+
+    Each process gets the model in one piece, also under DeepSpeed ZeRO-3.
+
+    Args:
+        auto_class: such as `AutoModel`.
+        name: Hub name or folder.
+        config: the network's.
+        revision: branch, tag or commit on the Hub.
+        dtype: of its weights; None: as they were saved.
+
+    Returns:
+        the network, whose missing weights are drawn at random, and `from_pretrained`'s report.
+
+    Raises:
+        ValueError: if it can't be loaded.
+    """
     with whole_parameters(), named_errors(name, WEIGHTS):
-        model, report = AutoModelForImageClassification.from_pretrained(
+        return auto_class.from_pretrained(
             name,
             config=config,
             revision=revision,
@@ -66,8 +92,6 @@ def load_whole(
             # Reported with the others, instead of raised without their names.
             ignore_mismatched_sizes=True,
         )
-    check_whole(model, report, name)
-    return model
 
 
 def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
@@ -112,6 +136,29 @@ def some(names: Iterable[str], most: int = 4) -> str:
     return ", ".join(ordered[:most]) + more
 
 
+def read_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
+    """Load the configuration of a network of any type.
+
+    Args:
+        name: Hub name or folder.
+        revision: branch, tag or commit on the Hub.
+        what: is going to be loaded, for messages: `WEIGHTS` or `ARCHITECTURE`.
+
+    Raises:
+        ValueError: if there is none, or its numbers are out of bounds.
+    """
+    try:
+        check_model_files(name, revision)
+    except OSError as error:
+        raise ValueError(not_loaded(name, what, error)) from error
+    with named_errors(name, what):
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    if isinstance(config, TimmWrapperConfig):
+        # timm's `save_for_hf` repeats the number of classes here, and the wrapper would pass it twice.
+        config.model_args = {key: value for key, value in (config.model_args or {}).items() if key != "num_classes"}
+    return config
+
+
 def load_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
     """Load the configuration of an image classifier.
 
@@ -123,12 +170,7 @@ def load_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
     Raises:
         ValueError: if there is none, or it is not one of an image classifier, or its numbers are out of bounds.
     """
-    try:
-        check_model_files(name, revision)
-    except OSError as error:
-        raise ValueError(not_loaded(name, what, error)) from error
-    with named_errors(name, what):
-        config = AutoConfig.from_pretrained(name, revision=revision)
+    config = read_config(name, revision, what)
     if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         raise ValueError(
             f"{name!r} is a model of the type {config.model_type!r}, of which transformers knows no image classifier. "
