@@ -14,7 +14,7 @@ def check_takes_image(model: nn.Module, image: Tensor, who: str) -> None:
     """Make sure that a model takes an image, as it will be given them.
 
     Args:
-        model: a classifier; it stays as it is.
+        model: a classifier, or a network without one; it stays as it is.
         image: `(channels, height, width)`.
         who: the model's name or role, for messages.
 

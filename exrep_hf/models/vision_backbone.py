@@ -16,12 +16,13 @@ from transformers import (
 )
 
 from .classifier_heads import count_labels, find_head
-from .whole_weights import WEIGHTS, check_whole, load_reported, load_whole, read_config
+from .whole_weights import NETWORK, check_whole, load_reported, load_whole, read_config
 
 _CLASSIFIER = "ForImageClassification"
-# What belongs to the text beside a vision tower, and to both together.
-_TOWER = "vision_model."
-_POOLER = "pooler."
+_TOWER, _POOLER = "vision_model.", "pooler."
+# From what a tower pools to what is compared with text.
+_PROJECTION = "visual_projection."
+_REMEDY = "Use a checkpoint whose config.json belongs to its weights, or load the network yourself and pass it."
 
 
 def has_classifier(model: nn.Module) -> bool:
@@ -75,23 +76,24 @@ def load_teacher_network(
         ValueError: not found; of no images; or other weights than its configuration describes.
     """
     name = os.fspath(name_or_path)
-    config = read_config(name, revision, WEIGHTS)
+    config = read_config(name, revision, NETWORK)
     if _names_classifier(config):
         return _load_classifier(name, config, revision, dtype).eval()
     _check_sees_images(name, config)
-    model, report = load_reported(AutoModel, name, config, revision, dtype)
+    model, report = load_reported(AutoModel, name, config, revision, dtype, NETWORK)
     tower = vision_tower(model)
     if tower is not model:
         # Text is never shown, and what is beside the tower never asked.
-        report = {name: _within_tower(keys) for name, keys in report.items()}
-    _leave_out_pooler(model, report)
+        report = {part: _within_tower(keys) for part, keys in report.items()}
+    _leave_out_unused(model, report)
     try:
-        check_whole(model, report, name)
-    except ValueError:
+        check_whole(model, report, name, _REMEDY)
+    except ValueError as error:
         # What there is besides may be its head.
-        if report["unexpected_keys"] and type(config) in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING and tower is model:
-            return load_whole(name, config, revision, dtype).eval()
-        raise
+        classifier = _load_if_classifier(name, config, revision, dtype) if report["unexpected_keys"] else None
+        if classifier is None:
+            raise error
+        return classifier.eval()
     return tower.eval()
 
 
@@ -115,7 +117,7 @@ def _load_classifier(
     if not lacks_head:
         check_whole(model, report, name)
         return model
-    check_whole(model, report | {"missing_keys": set(report["missing_keys"]) - of_head}, name)
+    check_whole(model, report | {"missing_keys": set(report["missing_keys"]) - of_head}, name, _REMEDY)
     if isinstance(config, TimmWrapperConfig):
         model.timm_model.reset_classifier(0)  # type: ignore[union-attr,operator]
         config.num_labels = 0  # type: ignore[assignment]
@@ -146,9 +148,21 @@ def _within_tower(keys: Any) -> list[Any]:
     return [key for key in keys if (key if isinstance(key, str) else key[0]).startswith(_TOWER)]
 
 
-def _leave_out_pooler(model: Any, report: dict[str, Any]) -> None:
+def _leave_out_unused(model: Any, report: dict[str, Any]) -> None:
     """Take away a pooler that would be drawn at random: many checkpoints were trained without it."""
-    missing = [key for key in report["missing_keys"] if key.startswith(_POOLER)]
+    missing = {key for key in report["missing_keys"] if key.startswith(_POOLER)}
     if missing and isinstance(getattr(model, "pooler", None), nn.Module):
         model.pooler = None
-        report["missing_keys"] = set(report["missing_keys"]) - set(missing)
+        report["missing_keys"] = set(report["missing_keys"]) - missing
+    report["unexpected_keys"] = {key for key in report["unexpected_keys"] if not key.startswith(_PROJECTION)}
+
+
+def _load_if_classifier(
+    name: str, config: PreTrainedConfig, revision: str | None, dtype: torch.dtype | None
+) -> PreTrainedModel | None:
+    if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING or not config.num_labels:
+        return None
+    try:
+        return load_whole(name, config, revision, dtype)
+    except ValueError:
+        return None

@@ -25,6 +25,7 @@ from .whole_parameters import whole_parameters
 
 TIMM_PREFIX = "timm/"
 WEIGHTS, ARCHITECTURE = "Weights of an image classifier", "The architecture of an image classifier"
+NETWORK = "Weights of a network"
 
 # Parts that no answer of a classifier depends on, and that checkpoints hold all the same: the pooler and the mask
 # token of a pre-training, the second head that some convolutional networks are trained with, and a counter.
@@ -63,7 +64,12 @@ def load_whole(
 
 
 def load_reported(
-    auto_class: Any, name: str, config: PreTrainedConfig, revision: str | None, dtype: torch.dtype | None
+    auto_class: Any,
+    name: str,
+    config: PreTrainedConfig,
+    revision: str | None,
+    dtype: torch.dtype | None,
+    what: str = WEIGHTS,
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """Load a network by a class of transformers, and say which weights were missing, unexpected or of another shape.
 
@@ -75,6 +81,7 @@ def load_reported(
         config: the network's.
         revision: branch, tag or commit on the Hub.
         dtype: of its weights; None: as they were saved.
+        what: is loaded, for messages.
 
     Returns:
         the network, whose missing weights are drawn at random, and `from_pretrained`'s report.
@@ -82,7 +89,7 @@ def load_reported(
     Raises:
         ValueError: if it can't be loaded.
     """
-    with whole_parameters(), named_errors(name, WEIGHTS):
+    with whole_parameters(), named_errors(name, what):
         return auto_class.from_pretrained(
             name,
             config=config,
@@ -94,7 +101,13 @@ def load_reported(
         )
 
 
-def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
+_OF_CLASSIFIERS = (
+    "Use a checkpoint whose head is trained and whose config.json belongs to its weights, or `pretrained=False` to "
+    "start from nothing."
+)
+
+
+def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str, remedy: str = _OF_CLASSIFIERS) -> None:
     """Make sure that a model and the checkpoint that it was loaded from hold the same weights.
 
     Indices and counters are left out: they follow from the architecture.
@@ -103,6 +116,7 @@ def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) ->
         model: as it was loaded.
         report: `from_pretrained`'s, with `output_loading_info`.
         name: of the checkpoint, for messages.
+        remedy: what to do where they don't.
 
     Raises:
         ValueError: naming weights that the checkpoint lacks, has besides, or has in another shape.
@@ -124,8 +138,7 @@ def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) ->
     if found:
         raise ValueError(
             f"The checkpoint {name!r} has {'; and '.join(found)}; expected exactly the weights of a "
-            f"{type(model).__name__} as its config.json describes it. Use a checkpoint whose head is trained and "
-            "whose config.json belongs to its weights, or `pretrained=False` to start from nothing."
+            f"{type(model).__name__} as its config.json describes it. {remedy}"
         )
 
 
@@ -142,7 +155,7 @@ def read_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
     Args:
         name: Hub name or folder.
         revision: branch, tag or commit on the Hub.
-        what: is going to be loaded, for messages: `WEIGHTS` or `ARCHITECTURE`.
+        what: is going to be loaded, for messages: `NETWORK`, `WEIGHTS` or `ARCHITECTURE`.
 
     Raises:
         ValueError: if there is none, or its numbers are out of bounds.

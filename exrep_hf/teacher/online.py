@@ -60,7 +60,9 @@ class OnlineTeacher:
         batch_size: int | None = None,
     ) -> None:
         if batch_size is not None and (type(batch_size) is not int or batch_size < 1):
-            raise ValueError(f"`batch_size` is {batch_size!r}; expected a whole number of images ≥ 1, or None for all.")
+            raise ValueError(
+                f"`batch_size` is {batch_size!r}; expected a whole number of images ≥ 1, or None for all."
+            )
         preprocessing = _preprocessing(model, processing_class)
         model = vision_tower(model)
         self._reader = _reader(model, features, preprocessing)
@@ -141,9 +143,7 @@ class OnlineTeacher:
         )
 
 
-def _reader(
-    model: nn.Module, features: Features, preprocessing: Preprocessing | None
-) -> FeatureReader | PooledReader:
+def _reader(model: nn.Module, features: Features, preprocessing: Preprocessing | None) -> FeatureReader | PooledReader:
     if features == "own" and has_classifier(model):
         return FeatureReader(model)
     image = None
