@@ -7,19 +7,16 @@ batch as the Trainer's own does, and under DeepSpeed to cast it.
 import contextlib
 import logging
 import os
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sized
 from typing import Any, Literal
 
 import datasets
 import torch
-from timm.utils import AverageMeter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback, set_seed
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
@@ -32,6 +29,7 @@ from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher
 from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
+from exrep_hf.training.components import ComponentTrainer
 from exrep_hf.training.default_settings import complete, preset_notes
 from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.given_data import check_given
@@ -46,14 +44,13 @@ from exrep_hf.training.launch import allow_another_accelerator, check_backend, c
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
-from exrep_hf.training.precision import train_in_float32, weights_kept
-from exrep_hf.training.published import PublishingTrainer
+from exrep_hf.training.precision import train_in_float32
 from exrep_hf.training.roles import as_student, check_roles
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(PublishingTrainer):
+class DistillationTrainer(ComponentTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -93,8 +90,6 @@ class DistillationTrainer(PublishingTrainer):
 
     args: DistillationArguments
     processing_class: BaseImageProcessor | None
-    # The Trainer sets it at each optimizer step; a single `training_step` is its own.
-    current_gradient_accumulation_steps = 1
 
     def __init__(
         self,
@@ -149,8 +144,6 @@ class DistillationTrainer(PublishingTrainer):
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         check_backend(self.accelerator, self.args)
-        self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
-        self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
 
     @property
     def _answers_are_stored(self) -> bool:
@@ -195,11 +188,6 @@ class DistillationTrainer(PublishingTrainer):
         tell_processes(self.args)
         super().prepare_training()
         self._look_at_teacher()
-
-    def begin(self) -> None:
-        """Start with an empty logging window."""
-        self._train_meters.clear()
-        super().begin()
 
     def _look_at_teacher(self) -> None:
         """Say how the teacher does on some training images, as it will be asked about them, or refuse it."""
@@ -263,10 +251,7 @@ class DistillationTrainer(PublishingTrainer):
         output.losses = {name: value.detach() for name, value in (output.losses or {}).items()}
         if model.training:
             self.note_terms(output, answer)
-            # Like the total: a mean over the batches of each optimizer step, whose last may have fewer.
-            share = 1 / self.current_gradient_accumulation_steps
-            for name, value in output.losses.items():
-                self._train_meters[name].update(value, share)
+            self.note_components(output.losses)
         return (output.loss, output) if return_outputs else output.loss
 
     def prediction_step(
@@ -283,59 +268,12 @@ class DistillationTrainer(PublishingTrainer):
         assert output.logits is not None and output.losses is not None
         logits = output.logits.float()
         for name, value in output.losses.items():
-            self._note_evaluation(name, value.repeat(len(logits)))
+            self.note_evaluation(name, value.repeat(len(logits)))
         if answer.logits is not None:
-            self._note_evaluation("teacher_agreement", (logits.argmax(-1) == answer.logits.argmax(-1)).float())
+            self.note_evaluation("teacher_agreement", (logits.argmax(-1) == answer.logits.argmax(-1)).float())
         if prediction_loss_only:
             return output.loss, None, None
         return output.loss, logits, inputs.get("labels")
-
-    def _note_evaluation(self, name: str, values: Tensor) -> None:
-        values = self.accelerator.gather_for_metrics(values)
-        self._eval_meters[name].update(values.mean(), len(values))
-
-    # Reporting
-
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
-        """Add the components and the agreement with the teacher to the metrics."""
-        self._eval_meters.clear()
-        rounds = (self.args.bf16_full_eval or self.args.fp16_full_eval) and not self.is_in_train
-        with weights_kept(self.distillation_objective, rounds and not self.backend_saves_model):
-            output = super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
-        assert output.metrics is not None
-        for name, meter in self._eval_meters.items():
-            output.metrics[f"{metric_key_prefix}_{name}"] = float(meter.avg)
-        return output
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add each component's mean over the logging window, over all processes."""
-        if "loss" in logs:
-            for name, meter in self._train_meters.items():
-                logs[name] = self.accelerator.reduce(meter.avg, reduction="mean").item()
-            self._train_meters.clear()
-        super().log(logs, start_time)
-
-    def logging_window(self) -> dict[str, Any]:
-        """Add the components: their sums and counts."""
-        sums = {name: [float(meter.sum), meter.count] for name, meter in self._train_meters.items()}
-        return super().logging_window() | {"components": sums}
-
-    def restore_logging_window(self, window: dict[str, Any]) -> None:
-        """Restore the components too."""
-        super().restore_logging_window(window)
-        for name, (total, count) in window["components"].items():
-            meter = self._train_meters[name]
-            meter.sum, meter.count = torch.tensor(total, device=self.args.device), count  # type: ignore[assignment]
-            meter.avg = meter.sum / count
 
     # Resuming
 
