@@ -98,7 +98,8 @@ def _check_teacher(model_args: ModelArguments) -> None:
 
 def _views(data_args: DataArguments, args: CachingArguments) -> ViewPolicy:
     seed = args.seed if args.data_seed is None else args.data_seed
-    views = ViewPolicy(args.views or 1, seed, Augmentation.from_arguments(data_args), Mixing(args.mixup, args.cutmix))
+    mixing = Mixing(args.mixup, args.cutmix, args.mix_rounds)
+    views = ViewPolicy(args.views or 1, seed, Augmentation.from_arguments(data_args), mixing)
     if views.views > 1 and views.augmentation is None and not views.mixing:
         raise ValueError(
             f"`views` is {views.views} with `no_aug` and without mixing: all views of an image are the same. Leave "

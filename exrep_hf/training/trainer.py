@@ -7,7 +7,7 @@ batch as the Trainer's own does, and under DeepSpeed to cast it.
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import datasets
@@ -27,10 +27,12 @@ from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher
 from exrep_hf.teacher.feature_definition import features_of
+from exrep_hf.teacher.feature_moments import stored_statistics
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.components import ComponentTrainer
 from exrep_hf.training.default_settings import complete, preset_notes
+from exrep_hf.training.feature_statistics import collect_moments
 from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.given_data import check_given
 from exrep_hf.training.inputs import (
@@ -189,6 +191,36 @@ class DistillationTrainer(ComponentTrainer):
         super().prepare_training()
         self._look_at_teacher()
 
+    def begin(self) -> None:
+        """Learn how the teacher's features are distributed, unless a checkpoint knows."""
+        super().begin()
+        feature = self.distillation_objective.feature
+        if feature is None:
+            return
+        if self._checkpoint is None:
+            feature.set_statistics(*self._feature_statistics())
+        feature.is_standardised = True
+
+    def _feature_statistics(self) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of the teacher's features, the same on all processes."""
+        args, dim = self.args, self.teacher.feature_dim if self.teacher is not None else None
+        assert self.teacher is not None and dim is not None
+        stored = stored_statistics(self.teacher)
+        if stored is not None:
+            return stored
+        share = (args.train_batch_size, args.seed, args.process_index, args.world_size)
+        moments = collect_moments(self.train_dataset, dim, self._features_of_items, *share)
+        if args.world_size > 1:
+            moments.sums = self.accelerator.gather(moments.sums[None].to(args.device)).sum(0).cpu()
+        return moments.statistics()
+
+    def _features_of_items(self, items: list[Any]) -> Tensor:
+        """Return the teacher's features of training images, `(batch, feature_dim)`, mixed as in training."""
+        batch = {name: value.to(self.args.device) for name, value in self.data_collator(items).items()}
+        features = self.ask_teacher(self._mixed(batch), training=True).features
+        assert features is not None
+        return features
+
     def _look_at_teacher(self) -> None:
         """Say how the teacher does on some training images, as it will be asked about them, or refuse it."""
         labels = training_labels(self.train_dataset)
@@ -232,6 +264,14 @@ class DistillationTrainer(ComponentTrainer):
         )
         return output, answer
 
+    def _mixed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a training batch as student and teacher see it."""
+        if not self._mixing:
+            return batch
+        # Labels that nothing looks at need not be mixed, nor be classes at all.
+        looked_at = batch if self.args.ce_weight else {key: batch[key] for key in batch.keys() - {"labels"}}
+        return self._mixing(looked_at, self._data.num_labels)
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -242,10 +282,7 @@ class DistillationTrainer(ComponentTrainer):
         """Return the objective's total, and its output on request."""
         if model.training:
             self.note_images(inputs)
-        if model.training and self._mixing:
-            # Labels that nothing looks at need not be mixed, nor be classes at all.
-            mixed = inputs if self.args.ce_weight else {key: inputs[key] for key in inputs.keys() - {"labels"}}
-            inputs = self._mixing(mixed, self._data.num_labels)
+            inputs = self._mixed(inputs)
         output, answer = self._forward(model, inputs)
         # Of the components only the values are of use here, and outside.
         output.losses = {name: value.detach() for name, value in (output.losses or {}).items()}
@@ -281,7 +318,7 @@ class DistillationTrainer(ComponentTrainer):
         """Add images, views, classes and teacher: rows of the memory bank belong to the images."""
         dataset = self.train_dataset
         return super().run_facts() | {
-            "training_images": len(self.train_dataset) if isinstance(self.train_dataset, Sized) else None,
+            "training_images": number_of(self.train_dataset),
             "content_of_images": fingerprint(self.train_dataset),
             "classes": self._data.num_labels,
             "teacher_classes": self.classes.teacher_fingerprint,
@@ -298,8 +335,7 @@ def _objective(
 ) -> DistillationObjective:
     """Return the module to train, which knows the classes of the training images where they are known."""
     teacher_dim = None if teacher is None else teacher.feature_dim
-    num_samples = len(dataset) if isinstance(dataset, Sized) else None
-    objective = DistillationObjective(student, args, teacher_dim, num_samples)
+    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset))
     labels = training_labels(dataset)
     if objective.crd is not None and labels is not None and args.queue_length is None:
         objective.crd.set_labels(labels)
