@@ -9,15 +9,20 @@ from exrep_hf.arguments.preset import DEFAULT_PRESET, read_preset
 from exrep_hf.arguments.ranges import require, require_number
 from exrep_hf.arguments.trainer_ranges import check_trainer_settings
 
+FEATURE_TERMS = ("feature_weight", "crd_weight", "adversarial_weight")
+"""Weights of the terms that compare pooled features."""
+_TERMS = ("ce_weight", "kd_weight", *FEATURE_TERMS)
+
 
 @dataclass
 class DistillationArguments(TrainingArguments):
     """`TrainingArguments` with the weights and settings of ExRep's loss.
 
-    The objective is `ce_weight·CE + kd_weight·KD + crd_weight·CRD + adversarial_weight·ADV + critic_weight·CRITIC`
-    (Jeon et al., ACCV 2020). A weight of 0 leaves that term's work out. The defaults are those of the preset `exrep`;
-    the published settings are the preset `exrep-paper`. `learning_rate`, length and `freeze_batch_norm` follow from
-    student and images where they are not given: `DistillationTrainer` fills them in and prints them.
+    The objective is `ce_weight·CE + kd_weight·KD + feature_weight·FEATURE + crd_weight·CRD + adversarial_weight·ADV +
+    critic_weight·CRITIC`: that of Jeon et al., ACCV 2020, and a term on features that mixed images have too. A weight
+    of 0 leaves that term's work out. The defaults are those of the preset `exrep`; the published settings are the
+    preset `exrep-paper`. `learning_rate`, length and `freeze_batch_norm` follow from student and images where they are
+    not given: `DistillationTrainer` fills them in and prints them.
 
     Attributes:
         preset: the one that these settings come from; a setting that was changed keeps its name.
@@ -30,6 +35,16 @@ class DistillationArguments(TrainingArguments):
 
     ce_weight: float = field(default=0.0, metadata={"help": "Weight of the cross-entropy with the labels."})
     kd_weight: float = field(default=1.0, metadata={"help": "Weight of the KL divergence from the teacher's logits."})
+    feature_weight: float = field(
+        default=0.0,
+        metadata={
+            "help": "Weight of cosine and smooth L1 from projected student features to the teacher's, standardised."
+        },
+    )
+    feature_hidden_dim: int | None = field(
+        default=None,
+        metadata={"help": "Hidden width of the projector before that term; LayerNorm and one layer where not given."},
+    )
     crd_weight: float = field(default=0.0, metadata={"help": "Weight of contrastive representation distillation."})
     adversarial_weight: float = field(
         default=0.0, metadata={"help": "Weight of the student's term against the critic; 0 trains no critic."}
@@ -58,6 +73,10 @@ class DistillationArguments(TrainingArguments):
     cutmix: float = field(
         default=1.0,
         metadata={"help": "α of CutMix, 0 for none; the teacher is queried on the mixed image (timm's name)."},
+    )
+    mix_rounds: int = field(
+        default=1,
+        metadata={"help": "How often images are mixed: 2 makes mixtures of mixtures, of four images."},
     )
     views: int | None = field(
         default=None,
@@ -157,12 +176,13 @@ class DistillationArguments(TrainingArguments):
         """
         check_trainer_settings(self)
         # 0 turns a term, or a kind of mixing, off.
-        for name in ("ce_weight", "kd_weight", "crd_weight", "adversarial_weight", "critic_weight", "mixup", "cutmix"):
+        for name in (*_TERMS, "critic_weight", "mixup", "cutmix"):
             require_number(name, getattr(self, name), 0)
         for name in ("temperature", "crd_temperature"):
             require_number(name, getattr(self, name), 0, above=True)
-        for name in ("embedding_dim", "num_negatives", "critic_hidden_dim"):
+        for name in ("embedding_dim", "num_negatives", "critic_hidden_dim", "mix_rounds"):
             require_number(name, getattr(self, name), 1, whole=True)
+        require_number("feature_hidden_dim", self.feature_hidden_dim, 1, whole=True, optional=True)
         require_number("queue_length", self.queue_length, 2, whole=True, optional=True)
         require_number("views", self.views, 1, whole=True, optional=True)
         require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")
@@ -176,10 +196,10 @@ class DistillationArguments(TrainingArguments):
                 "or the other: the memory bank has a row an image, and a mixture of images has none. Set `crd_weight` "
                 "to 0, or both α to 0."
             )
-        if not (self.ce_weight or self.kd_weight or self.crd_weight or self.adversarial_weight):
+        if not any(getattr(self, name) for name in _TERMS):
             raise ValueError(
-                "All of `ce_weight`, `kd_weight`, `crd_weight` and `adversarial_weight` are 0: there is nothing to "
-                "train. Give at least one of them a weight > 0."
+                f"All of {', '.join(f'`{name}`' for name in _TERMS)} are 0: there is nothing to train. Give at least "
+                "one of them a weight > 0."
             )
         if self.remove_unused_columns:
             raise ValueError(
@@ -198,6 +218,11 @@ class DistillationArguments(TrainingArguments):
         return bool(self.kd_weight or self.needs_features)
 
     @property
+    def has_bank(self) -> bool:
+        """Whether CRD keeps a row for each training image."""
+        return bool(self.crd_weight) and self.queue_length is None
+
+    @property
     def needs_features(self) -> bool:
         """Whether any term of the loss compares pooled features."""
-        return bool(self.crd_weight or self.adversarial_weight)
+        return any(getattr(self, name) for name in FEATURE_TERMS)

@@ -30,8 +30,8 @@ class ModelArguments:
     teacher_features: Literal["own", "cls", "mean"] = field(
         default="own",
         metadata={
-            "help": "The teacher's features: `own`, what the network itself pools; `cls`, its first token; `mean`, the "
-            "mean of the patches' tokens."
+            "help": "The teacher's features: `own`, what the network itself pools; `cls`, its first token; `mean`, "
+            "the mean of the patches' tokens."
         },
     )
     teacher_from_scratch: bool = field(

@@ -3,6 +3,7 @@
 import contextlib
 import random
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from exrep_hf.data.views import ViewPolicy
 
 # Sets the draws of a mixture apart from those of the image itself.
 _MIXTURE = 1
+
+Place = tuple[int, int]
+"""A row, and the number of the epoch or view that its item is made for."""
 
 
 class DistillationDataset(torch.utils.data.Dataset):
@@ -153,6 +157,8 @@ class SeededDataset(torch.utils.data.Dataset):
 
     Attributes:
         dataset: the data set itself.
+        length: items of an epoch: as many as there are rows, or more, where the rows come again and again, each time
+            made anew as in an epoch of their own.
 
     Raises:
         ValueError: when an item is asked for that numbers itself otherwise.
@@ -162,16 +168,22 @@ class SeededDataset(torch.utils.data.Dataset):
         self.dataset = dataset
         self.seed = seed
         self.numbered = numbered
+        self.length = len(dataset)
         self._is_ours = all(isinstance(part, DistillationDataset) for part in parts_of(dataset))
         # In shared memory, because workers that outlive an epoch hold a copy of this object.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
+
+    @property
+    def epoch(self) -> int:
+        """The epoch that items are made for."""
+        return int(self._epoch)
 
     def set_epoch(self, epoch: int) -> None:
         """Vary the items with the epoch."""
         self._epoch.fill_(epoch)
 
     def __len__(self) -> int:
-        return len(self.dataset)
+        return self.length
 
     def __getitem__(self, index: int) -> Any:
         """Return the item of a row, made under its own seed."""
@@ -179,20 +191,31 @@ class SeededDataset(torch.utils.data.Dataset):
 
     def __getitems__(self, indices: Sequence[int]) -> list[Any]:
         """Return several items, each made under its own seed."""
-        return self.items_of(indices, int(self._epoch))
+        return self.items_of(self.places(indices))
 
-    def items_of(self, indices: Sequence[int], number: int) -> list[Any]:
-        """Return several items, each made under the seed of this row and number (of an epoch or a view)."""
+    def places(self, indices: Sequence[int]) -> list[Place]:
+        """Return the rows of some items of the current epoch, each with the number of the walk through all rows."""
+        # Once: another process may set the next epoch meanwhile.
+        before = self.epoch * self.length
+        count = len(self.dataset)
+        return [
+            ((before + index) % count, (before + index) // count)
+            for index in map(range(self.length).__getitem__, indices)
+        ]
+
+    def items_of(self, places: Sequence[Place]) -> list[Any]:
+        """Return several items, each made under the seed of its row and number (of an epoch or a view)."""
         # Lazy: an item's randomness happens when it is asked for, under the seed set just before.
+        rows = [row for row, _ in places]
         if isinstance(self.dataset, DistillationDataset):
-            items = self.dataset.iterate(indices)
+            items = self.dataset.iterate(rows)
         else:
-            items = (self.dataset[index] for index in indices)
+            items = (self.dataset[row] for row in rows)
         made = []
         with generators_kept():
-            for index in indices:
-                seed_generators([self.seed, number, index])
-                made.append(self._with_row(next(items), index))
+            for row, number in places:
+                seed_generators([self.seed, number, row])
+                made.append(self._with_row(next(items), row))
         return made
 
     def _with_row(self, item: Any, row: int) -> Any:
@@ -202,7 +225,7 @@ class SeededDataset(torch.utils.data.Dataset):
         if not is_number(own, row):
             raise ValueError(
                 f"The `sample_index` of row {row} of `train_dataset` is {own}; expected {row}, as rows are numbered "
-                f"from 0 to {len(self) - 1}: the memory bank and stored answers have a row an image. Leave "
+                f"from 0 to {len(self.dataset) - 1}: the memory bank and stored answers have a row an image. Leave "
                 "`sample_index` out of the items, and they get their row."
             )
         return {**item, "sample_index": row}
@@ -271,31 +294,54 @@ class ReplayedDataset(SeededDataset):
         Returns:
             The data set's items, mixed where the policy says so, with the number of the view as `view`.
         """
-        # Once: another process may set the next epoch meanwhile.
-        view = int(self._epoch) % self.policy.views
-        rows = [range(len(self))[index] for index in indices]
-        if not self.policy.mixing:
-            return [{**item, "view": view} for item in self.items_of(rows, view)]
-        with generators_kept():
-            mixtures = [self._draw_mixture(row, view) for row in rows]
-        items = self.items_of([*rows, *(partner for partner, _, _ in mixtures)], view)
-        own, others = items[: len(rows)], items[len(rows) :]
-        return [
-            {**self._mixed(item, other, share, box), "view": view}
-            for item, other, (_, share, box) in zip(own, others, mixtures, strict=True)
-        ]
+        views = [(row, number % self.policy.views) for row, number in self.places(indices)]
+        mixing = self.policy.mixing
+        recipes = [self._recipe(place, mixing.rounds if mixing else 0) for place in views]
+        # An image that is in several mixtures of a batch is decoded once.
+        needed = list(dict.fromkeys(place for recipe in recipes for place in recipe.places()))
+        items = dict(zip(needed, self.items_of(needed), strict=True))
+        return [{**self._made(recipe, items), "view": view} for recipe, (_, view) in zip(recipes, views, strict=True)]
 
-    def _draw_mixture(self, row: int, view: int) -> tuple[int, Tensor, Tensor]:
-        """Return the row of the partner, and `Mixing.draw` for one image."""
-        seed_generators([self.seed, view, row, _MIXTURE])
-        partner = int(torch.randint(len(self), ()))
-        return partner, *self.policy.mixing.draw(1)
+    def _recipe(self, place: Place, rounds: int) -> "_Recipe":
+        """Return what an item is mixed of, after so many rounds."""
+        if not rounds:
+            return _Recipe(place)
+        row, view = place
+        with generators_kept():
+            # The first round's draws are those of views that are mixed once.
+            seed_generators([self.seed, view, row, _MIXTURE, *[rounds] * (rounds > 1)])
+            partner = int(torch.randint(len(self.dataset), ()))
+            share, box = self.policy.mixing.draw(1)
+        own, other = self._recipe(place, rounds - 1), self._recipe((partner, view), rounds - 1)
+        return _Recipe(place, (own, other, share, box))
+
+    def _made(self, recipe: "_Recipe", items: Mapping[Place, dict[str, Any]]) -> dict[str, Any]:
+        if recipe.mixture is None:
+            return items[recipe.place]
+        own, other, share, box = recipe.mixture
+        return self._mixed(self._made(own, items), self._made(other, items), share, box)
 
     def _mixed(self, item: dict[str, Any], other: dict[str, Any], share: Tensor, box: Tensor) -> dict[str, Any]:
         pairs = [_batch_of_one(part) for part in (item, other)]
         mixed = mix_pairs(pairs[0], pairs[1], share, box, self.num_labels)
         kept = {name: value for name, value in item.items() if name not in ("labels", "label")}
         return kept | {name: value[0] for name, value in mixed.items()}
+
+
+@dataclass(frozen=True)
+class _Recipe:
+    """An item as it is, or a mixture: of two recipes, with `Mixing.draw` for one image."""
+
+    place: Place
+    mixture: "tuple[_Recipe, _Recipe, Tensor, Tensor] | None" = None
+
+    def places(self) -> Iterator[Place]:
+        """Walk through the items that it needs."""
+        if self.mixture is None:
+            yield self.place
+        else:
+            yield from self.mixture[0].places()
+            yield from self.mixture[1].places()
 
 
 def _batch_of_one(item: dict[str, Any]) -> dict[str, Tensor]:

@@ -27,15 +27,16 @@ def fingerprint(dataset: Any) -> str | None:
     """
     if not is_map_style(dataset):
         return None
-    digest = hashlib.sha256(str(len(dataset)).encode())
     inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
+    count = len(inner)
+    digest = hashlib.sha256(str(count).encode())
     # Seeds of the items follow the epoch, and a run is resumed in any of them.
     steady = SeededDataset(inner, dataset.seed if isinstance(dataset, SeededDataset) else 0)
     # As they are stored: answers are for the images of any model, however it numbers its classes.
     labels = getattr(inner, "stored_labels" if isinstance(inner, DistillationDataset) else "labels", None)
     if labels is not None:
         digest.update(repr(labels.tolist() if isinstance(labels, Tensor) else list(labels)).encode())
-    for row in np.linspace(0, len(dataset) - 1, min(_IMAGES, len(dataset))).astype(int).tolist():
+    for row in np.linspace(0, count - 1, min(_IMAGES, count)).astype(int).tolist():
         if isinstance(inner, DistillationDataset):
             content = inner.rows[row]
             for column in (inner.image_column, *inner.answer_columns):

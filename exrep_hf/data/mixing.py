@@ -17,6 +17,8 @@ from exrep_hf.data.answers import ANSWERS
 from exrep_hf.data.checks import check_label_batch
 from exrep_hf.data.pixels import pixel_names
 
+MOST_ROUNDS = 6
+
 
 @dataclass(frozen=True)
 class Mixing:
@@ -26,19 +28,27 @@ class Mixing:
         mixup: α of Mixup, > 0: two images are blended in the proportion λ ~ Beta(α, α).
         cutmix: α of CutMix, > 0: a box of the area 1 − λ comes from another image.
 
-    With both, each image takes one of the two at random. λ, box and partner are each image's own.
+        rounds: how often: 2 makes mixtures of mixtures, of four images.
+
+    With both, each image takes one of the two at random. λ, box and partner are each image's own in each round.
 
     Raises:
-        ValueError: if an α is negative.
+        ValueError: if an α is negative, or there is no round.
     """
 
     mixup: float = 0.0
     cutmix: float = 0.0
+    rounds: int = 1
 
     def __post_init__(self) -> None:
         for name in ("mixup", "cutmix"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ValueError(f"`{name}` is {getattr(self, name)}; expected an α ≥ 0 (0 turns it off).")
+        if not isinstance(self.rounds, int) or not 1 <= self.rounds <= MOST_ROUNDS:
+            raise ValueError(
+                f"`mix_rounds` is {self.rounds!r}; expected a whole number from 1 to {MOST_ROUNDS}, which mixes "
+                f"{2**MOST_ROUNDS} images into each (`mixup` and `cutmix` 0 mix nothing)."
+            )
 
     def __bool__(self) -> bool:
         """Return whether anything is mixed."""
@@ -71,11 +81,13 @@ class Mixing:
                 "`mixup` and `cutmix` to 0, or ask the teacher at each step."
             )
         images = batch["pixel_values"]
-        # Small tensors, so that the masks of whole images are made where the images are.
-        partner = torch.randperm(len(images)).to(images.device)
-        own_share, box = (drawn.to(images.device) for drawn in self.draw(len(images)))
-        others = {name: batch[name][partner] for name in (*pixel_names(batch), "labels") if name in batch}
-        return mixed | mix_pairs(batch, others, own_share, box, num_labels)
+        for _ in range(self.rounds):
+            # Small tensors, so that the masks of whole images are made where the images are.
+            partner = torch.randperm(len(images)).to(images.device)
+            own_share, box = (drawn.to(images.device) for drawn in self.draw(len(images)))
+            others = {name: mixed[name][partner] for name in (*pixel_names(mixed), "labels") if name in mixed}
+            mixed |= mix_pairs(mixed, others, own_share, box, num_labels)
+        return mixed
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """Return each image's share in a blend `(count,)`, and box (top, left, bottom, right) as image parts."""
@@ -102,7 +114,7 @@ def mix_pairs(
 
     Args:
         batch: `pixel_values` `(batch, channels, height, width)`, and the teacher's sets of pixels and `labels`
-            `(batch,)` where there are any.
+            `(batch,)`, or shares of classes `(batch, num_labels)`, where there are any.
         others: the same of each image's partner.
         own_share: of `Mixing.draw`, `(batch,)`.
         box: of `Mixing.draw`, `(batch, 4)`.
@@ -120,6 +132,8 @@ def mix_pairs(
 
 
 def _one_hot(labels: Tensor, num_labels: int) -> Tensor:
+    if labels.is_floating_point():
+        return labels
     check_label_batch(labels, num_labels)
     return F.one_hot(labels.long(), num_labels).float()
 

@@ -18,7 +18,7 @@ class ViewPolicy:
         views: number of views; epoch e sees view e mod `views`.
         seed: of all that is random in them, ≥ 0.
         augmentation: random changes of a single image; None: its evaluation view.
-        mixing: how it is mixed with another image, in a view of its own.
+        mixing: how it is mixed with other images, in a view of its own.
         reference: the model at whose size `auto_augment` acts; None: the largest input of those that look, or none
             is needed.
 
@@ -38,7 +38,11 @@ class ViewPolicy:
 
     def as_dict(self) -> dict[str, Any]:
         """Return the policy in JSON's types, without `reference`, which stands beside it as the teacher's own."""
-        return {name: value for name, value in dataclasses.asdict(self).items() if name != "reference"}
+        content = {name: value for name, value in dataclasses.asdict(self).items() if name != "reference"}
+        if self.mixing.rounds == 1:
+            # As it was written before there were rounds: the same views have one form.
+            del content["mixing"]["rounds"]
+        return content
 
     def seen_by(self, models: Sequence[Preprocessing | None]) -> "ViewPolicy":
         """Return the same views, with `reference` where they depend on it: the largest input of some models.

@@ -2,6 +2,7 @@
 
 from exrep_hf.losses.adversarial import AdversarialLoss
 from exrep_hf.losses.crd import CRDLoss
+from exrep_hf.losses.feature import FeatureLoss
 from exrep_hf.losses.kd import KDLoss
 
-__all__ = ["AdversarialLoss", "CRDLoss", "KDLoss"]
+__all__ = ["AdversarialLoss", "CRDLoss", "FeatureLoss", "KDLoss"]

@@ -40,7 +40,7 @@ def check_takes_image(model: nn.Module, image: Tensor, who: str) -> None:
 
 
 def blank_image(model: nn.Module) -> Tensor:
-    """Return an image of the size that a network names, `(channels, height, width)`; of 224 pixels where it does not."""
+    """Return an image of the size that a network names, or of 224 pixels, `(channels, height, width)`."""
     network = getattr(model, "timm_model", model)
     config = getattr(model, "config", None)
     if isinstance(config, PreTrainedConfig):

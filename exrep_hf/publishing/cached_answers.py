@@ -73,7 +73,8 @@ def _in_words(views: ViewPolicy) -> str:
 
 def _flags(views: ViewPolicy) -> str:
     """Return the settings of `recipes/train.py` that give these views."""
-    flags: dict[str, Any] = {"mixup": views.mixing.mixup, "cutmix": views.mixing.cutmix}
+    mixing = views.mixing
+    flags: dict[str, Any] = {"mixup": mixing.mixup, "cutmix": mixing.cutmix, "mix_rounds": mixing.rounds}
     if views.augmentation is None:
         return "--no_aug " + " ".join(f"--{name} {value}" for name, value in flags.items())
     each = views.augmentation

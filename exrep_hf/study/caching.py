@@ -60,7 +60,7 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     teacher = load_teacher(model_args, data, None)
     assert teacher is not None
     source = ask_online(teacher, model_args)
-    _print(size_in_words(source))
+    _print(str(size_in_words(source)))
     facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
     expected_top1 = facts.top1 if args.expect_top1 is None else args.expect_top1
     images = data.training_images(args.seed, data_args)
@@ -101,7 +101,8 @@ def _check_teacher(model_args: ModelArguments) -> None:
 
 def _views(data_args: DataArguments, args: CachingArguments) -> ViewPolicy:
     seed = args.seed if args.data_seed is None else args.data_seed
-    views = ViewPolicy(args.views or 1, seed, Augmentation.from_arguments(data_args), Mixing(args.mixup, args.cutmix))
+    mixing = Mixing(args.mixup, args.cutmix, args.mix_rounds)
+    views = ViewPolicy(args.views or 1, seed, Augmentation.from_arguments(data_args), mixing)
     if views.views > 1 and views.augmentation is None and not views.mixing:
         raise ValueError(
             f"`views` is {views.views} with `no_aug` and without mixing: all views of an image are the same. Leave "

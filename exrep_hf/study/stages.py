@@ -15,6 +15,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from exrep_hf.arguments import DistillationArguments, ModelArguments
+from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.data import Augmentation, Preprocessing, class_names
 from exrep_hf.data.class_map import Side, numbers_of_each
 from exrep_hf.data.partition import DataPartition
@@ -54,7 +55,9 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
     """Settings of a stage without a teacher, which saves, evaluates and publishes nothing by itself."""
     changed = without_traces(args)
     changed.ce_weight = 1.0
-    changed.kd_weight = changed.crd_weight = changed.adversarial_weight = 0.0
+    changed.kd_weight = 0.0
+    for name in FEATURE_TERMS:
+        setattr(changed, name, 0.0)
     changed.mixup = changed.cutmix = 0.0
     changed.views = None
     return changed
@@ -224,7 +227,7 @@ def ask_online(teacher: Classifier, model_args: ModelArguments) -> OnlineTeacher
 
 
 def in_float32(teacher: Classifier) -> Classifier:
-    """Return a teacher that can be evaluated as students are, whose weights become float32: a copy of one that is not."""
+    """Return a teacher, or a copy of it, for an evaluation as of a student, whose weights become float32."""
     weights = teacher.classifier.parameters()
     if all(weight.dtype == torch.float32 for weight in weights):
         return teacher

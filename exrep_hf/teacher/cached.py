@@ -173,8 +173,8 @@ class CachedTeacher:
     ) -> "CachedTeacher":
         """Ask a teacher about every view of every image, on all processes, and store its logits and features.
 
-        Of a teacher that gives only one of them that one is stored. Interrupted at any moment and called again, it goes on from the last whole file, to the same bytes. A finished
-        folder is only checked.
+        Of a teacher that gives only one of them that one is stored. Interrupted at any moment and called again, it
+        goes on from the last whole file, to the same bytes. A finished folder is only checked.
 
         Args:
             teacher: whom to ask.

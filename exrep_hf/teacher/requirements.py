@@ -53,6 +53,7 @@ def check_views(stored: ViewPolicy, wanted: ViewPolicy, number_given: bool) -> N
         "augmentation": (stored.augmentation, wanted.augmentation),
         "mixup": (stored.mixing.mixup, wanted.mixing.mixup),
         "cutmix": (stored.mixing.cutmix, wanted.mixing.cutmix),
+        "mix_rounds": (stored.mixing.rounds, wanted.mixing.rounds),
     }
     different = [f"`{name}` {there} stored, {here} now" for name, (there, here) in pairs.items() if there != here]
     if different:

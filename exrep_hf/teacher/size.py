@@ -6,11 +6,14 @@ from torch import nn
 from exrep_hf.teacher.source import TeacherSource
 
 
-def size_in_words(teacher: TeacherSource) -> str:
-    """Return parameters, types and memory of a teacher's networks; on CUDA also what is allocated there in all."""
+def size_in_words(teacher: TeacherSource) -> str | None:
+    """Return parameters, types and memory of a teacher's networks; on CUDA also what is allocated there in all.
+
+    None where it has no networks, only answers.
+    """
     networks = list(teacher.networks())
     if not networks:
-        return "teacher: no network, only its answers"
+        return None
     tensors = {id(each): each for network in networks for each in (*network.parameters(), *network.buffers())}
     parameters = sum(each.numel() for each in tensors.values() if isinstance(each, nn.Parameter))
     dtypes = sorted({str(each.dtype).removeprefix("torch.") for each in tensors.values() if each.is_floating_point()})

@@ -4,8 +4,6 @@ import copy
 import math
 from dataclasses import dataclass
 
-from transformers import TrainingArguments
-
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.arguments.preset import DEFAULT_PRESET, read_preset
 from exrep_hf.data import Augmentation
@@ -135,16 +133,24 @@ def _complete_length(args: DistillationArguments, num_images: int | None) -> lis
     if num_images is None:
         # The Trainer itself asks for `max_steps` where a data set has no length.
         return []
-    an_epoch = _steps_of_an_epoch(args, num_images)
+    an_epoch, per_step = _steps_of_an_epoch(args, num_images), images_per_step(args, num_images)
     args.max_steps = max(LEAST_STEPS, LEAST_EPOCHS * an_epoch)
+    if num_images < per_step:
+        return [
+            f"{args.max_steps} steps of {per_step} images, of which there are {num_images}: each comes several times "
+            "in a step, with a crop and partners of its own; no length was given"
+        ]
     epochs = args.max_steps / an_epoch
     return [f"{args.max_steps} steps, {epochs:.0f} epochs of {num_images} images: no length was given"]
 
 
-def images_per_step(args: TrainingArguments, num_images: int | None = None) -> int:
-    """Return how many images an optimizer step of all processes takes: no more than there are, if that is known."""
+def images_per_step(args: DistillationArguments, num_images: int | None = None) -> int:
+    """Return how many images an optimizer step of all processes takes.
+
+    Where there are fewer, they come several times in it; not with CRD's bank, whose rows are written once a step.
+    """
     wanted = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
-    return wanted if num_images is None else min(wanted, num_images)
+    return min(wanted, num_images) if num_images is not None and args.has_bank else wanted
 
 
 def planned_steps(args: DistillationArguments, num_images: int | None) -> int:

@@ -35,6 +35,7 @@ from exrep_hf.data.loading import holds_tensors
 from exrep_hf.data.rows import parts_of
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
 from exrep_hf.training.classes import names_of_data
+from exrep_hf.training.default_settings import images_per_step
 from exrep_hf.training.given_data import check_given
 
 logger = logging.getLogger(__name__)
@@ -81,7 +82,8 @@ class DataPreparation:
         """Return the finished training data set, and how its batches are still to be mixed.
 
         A map-style data set comes back as a `SeededDataset`; where there are only some views, which are made again,
-        as a `ReplayedDataset`, which mixes its items one by one.
+        as a `ReplayedDataset`, which mixes its items one by one. Where there are fewer images than a step takes, each
+        comes several times in a step, made anew each time.
 
         Args:
             dataset: as `DistillationTrainer` takes it.
@@ -92,7 +94,10 @@ class DataPreparation:
         Raises:
             ValueError: for data that don't fit the models, the settings or the teacher's stored answers.
         """
-        seed, mixing = args.seed if args.data_seed is None else args.data_seed, Mixing(args.mixup, args.cutmix)
+        seed, mixing = (
+            args.seed if args.data_seed is None else args.data_seed,
+            Mixing(args.mixup, args.cutmix, args.mix_rounds),
+        )
         if isinstance(augmentation, str):
             augmentation = self._usual_augmentation(args)
         views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)
@@ -111,13 +116,14 @@ class DataPreparation:
         item = self._check_first(dataset, "train_dataset", args.needs_teacher)
         if args.needs_teacher:
             check_answered_images(item, _variations(dataset, mixing))
+        if isinstance(dataset, SeededDataset) and len(dataset):
+            dataset.length = max(len(dataset), images_per_step(args, len(dataset)))
         _check_batches(args, dataset)
         return dataset, Mixing() if replayed else mixing
 
     def checked_collator(self, collate: Callable[[Any], Any], dataset: Any, args: DistillationArguments) -> Any:
         """Return the collator of training batches, which checks the rows that a stream gives its own items."""
-        has_bank = args.crd_weight and args.queue_length is None
-        if not has_bank or isinstance(dataset, SeededDataset) or not isinstance(dataset, Sized):
+        if not args.has_bank or isinstance(dataset, SeededDataset) or not isinstance(dataset, Sized):
             return collate
         return functools.partial(collate_numbered, collate=collate, num_samples=len(dataset))
 
@@ -141,9 +147,8 @@ class DataPreparation:
 
     def _needed_keys(self, args: DistillationArguments) -> list[str]:
         """Keys that items have to hold, beside `pixel_values`."""
-        has_bank = args.crd_weight and args.queue_length is None
         stored = args.needs_teacher and self.teacher is not None and self.teacher.views is not None
-        return ["sample_index"] * bool(has_bank or stored) + ["labels"] * bool(args.ce_weight)
+        return ["sample_index"] * bool(args.has_bank or stored) + ["labels"] * bool(args.ce_weight)
 
     def for_evaluation(self, dataset: Any) -> Any:
         """Prepare a data set, or each of a dict of them, for evaluation.
@@ -246,7 +251,9 @@ def _variations(dataset: Any, mixing: Mixing) -> dict[str, Any]:
 
 
 def number_of(dataset: Any) -> int | None:
-    """Return how many images a data set has; None where that is not known."""
+    """Return how many images a data set has, each counted once; None where that is not known."""
+    if isinstance(dataset, SeededDataset):
+        return len(dataset.dataset)
     return len(dataset) if isinstance(dataset, Sized) else None
 
 

@@ -1,6 +1,6 @@
 """The module that is trained: the student with everything its loss needs."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 import torch
@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.data.checks import check_label_batch
-from exrep_hf.losses import AdversarialLoss, CRDLoss, KDLoss
+from exrep_hf.losses import AdversarialLoss, CRDLoss, FeatureLoss, KDLoss
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput
 
@@ -20,11 +21,11 @@ LABELS_NAME = "crd_labels"
 
 
 class DistillationObjective(nn.Module):
-    """Student, embeddings, projection and critic under one loss, in one forward.
+    """Student, projector, embeddings, projection and critic under one loss, in one forward.
 
-    The loss is `ce_weight·CE + kd_weight·KD + crd_weight·CRD + adversarial_weight·ADV + critic_weight·CRITIC`
-    (Jeon et al., ACCV 2020). Terms of weight 0 are not built. All trainable parameters hang below this one module,
-    so that DDP, FSDP and ZeRO see them; the teacher does not.
+    The loss is `ce_weight·CE + kd_weight·KD + feature_weight·FEATURE + crd_weight·CRD + adversarial_weight·ADV +
+    critic_weight·CRITIC` (Jeon et al., ACCV 2020, and `FeatureLoss`). Terms of weight 0 are not built. All trainable
+    parameters hang below this one module, so that DDP, FSDP and ZeRO see them; the teacher does not.
 
     Args:
         student: the model to publish.
@@ -51,14 +52,17 @@ class DistillationObjective(nn.Module):
         self.args = args
         self.student = student
         self.kd = KDLoss(args.temperature) if args.kd_weight else None
+        self.feature: FeatureLoss | None = None
         self.crd: CRDLoss | None = None
         self.adversarial: AdversarialLoss | None = None
         if args.needs_features and teacher_dim is None:
             raise ValueError(
-                "`crd_weight` or `adversarial_weight` is above 0 but no teacher was given: these terms compare "
-                "features. Pass a teacher, or set both weights to 0."
+                f"One of {_named(FEATURE_TERMS)} is above 0 but no teacher was given: these terms compare features. "
+                "Pass a teacher, or set these weights to 0."
             )
         student_dim = student.feature_dim
+        if args.feature_weight:
+            self.feature = FeatureLoss(student_dim, teacher_dim or 0, args.feature_hidden_dim)
         if args.crd_weight:
             if num_samples is None and args.queue_length is None:
                 raise ValueError(
@@ -179,8 +183,12 @@ class DistillationObjective(nn.Module):
     ) -> dict[str, tuple[float, Tensor]]:
         """Weight and value of the terms on pooled features, by log name."""
         terms: dict[str, tuple[float, Tensor]] = {}
-        if not self._given(teacher_features, "teacher_features", "crd_weight` or `adversarial_weight"):
+        active = "` or `".join(name for name in FEATURE_TERMS if getattr(self.args, name))
+        if not self._given(teacher_features, "teacher_features", active):
             return terms
+        # Before training begins nothing is known of the features, and the term's value means nothing.
+        if self.feature is not None and (self.training or self.feature.is_standardised):
+            terms["loss_feature"] = (self.args.feature_weight, self.feature(features, teacher_features))
         has_row = self.args.queue_length or self.crd is None or self._given(sample_index, "sample_index", "crd_weight")
         if self.crd is not None and has_row:
             value = self.crd(features, teacher_features, sample_index, labels=labels)
@@ -252,3 +260,7 @@ class DistillationObjective(nn.Module):
             for name, value in self.state_dict().items():
                 if not name.startswith(STUDENT_PREFIX):
                     value.copy_(state[name])
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)

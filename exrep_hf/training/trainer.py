@@ -7,19 +7,16 @@ batch as the Trainer's own does, and under DeepSpeed to cast it.
 import contextlib
 import logging
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterator, Sized
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 import datasets
 import torch
-from timm.utils import AverageMeter
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.data import DataLoader, Dataset
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback, set_seed
 from transformers.image_processing_utils import BaseImageProcessor
-from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
@@ -28,11 +25,14 @@ from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher
+from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher, size_in_words
 from exrep_hf.teacher.feature_definition import features_of
+from exrep_hf.teacher.feature_moments import stored_statistics
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
+from exrep_hf.training.components import ComponentTrainer
 from exrep_hf.training.default_settings import complete, preset_notes
+from exrep_hf.training.feature_statistics import collect_moments
 from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.given_data import check_given
 from exrep_hf.training.inputs import (
@@ -46,14 +46,13 @@ from exrep_hf.training.launch import allow_another_accelerator, check_backend, c
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
-from exrep_hf.training.precision import train_in_float32, weights_kept
-from exrep_hf.training.published import PublishingTrainer
+from exrep_hf.training.precision import train_in_float32
 from exrep_hf.training.roles import as_student, check_roles
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(PublishingTrainer):
+class DistillationTrainer(ComponentTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -63,7 +62,7 @@ class DistillationTrainer(PublishingTrainer):
     Args:
         model: the student, which is trained in float32. Any other `*ForImageClassification`, or the name or folder of
             one, is taken as a student without a distiller.
-        teacher: a classifier (transformers or timm), a `TeacherSource`, or a name or path. None where no active term
+        teacher: a network of transformers or timm, a `TeacherSource`, or a name or path. None where no active term
             needs one.
         args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
             printed when training starts.
@@ -93,8 +92,6 @@ class DistillationTrainer(PublishingTrainer):
 
     args: DistillationArguments
     processing_class: BaseImageProcessor | None
-    # The Trainer sets it at each optimizer step; a single `training_step` is its own.
-    current_gradient_accumulation_steps = 1
 
     def __init__(
         self,
@@ -132,6 +129,8 @@ class DistillationTrainer(PublishingTrainer):
         args = chosen.args
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
         check_first_images(student, self.teacher, train_dataset, eval_dataset, data_collator, args)
+        if args.needs_teacher and self.teacher is not None and (told_size := size_in_words(self.teacher)):
+            notes.append(told_size)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
         objective = _objective(student, args, self.teacher, train_dataset)
@@ -149,8 +148,6 @@ class DistillationTrainer(PublishingTrainer):
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         check_backend(self.accelerator, self.args)
-        self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
-        self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
 
     @property
     def _answers_are_stored(self) -> bool:
@@ -197,9 +194,34 @@ class DistillationTrainer(PublishingTrainer):
         self._look_at_teacher()
 
     def begin(self) -> None:
-        """Start with an empty logging window."""
-        self._train_meters.clear()
+        """Learn how the teacher's features are distributed, unless a checkpoint knows."""
         super().begin()
+        feature = self.distillation_objective.feature
+        if feature is None:
+            return
+        if self._checkpoint is None:
+            feature.set_statistics(*self._feature_statistics())
+        feature.is_standardised = True
+
+    def _feature_statistics(self) -> tuple[Tensor, Tensor]:
+        """Return mean and deviation of the teacher's features, the same on all processes."""
+        args, dim = self.args, self.teacher.feature_dim if self.teacher is not None else None
+        assert self.teacher is not None and dim is not None
+        stored = stored_statistics(self.teacher)
+        if stored is not None:
+            return stored
+        share = (args.train_batch_size, args.seed, args.process_index, args.world_size)
+        moments = collect_moments(self.train_dataset, dim, self._features_of_items, *share)
+        if args.world_size > 1:
+            moments.sums = self.accelerator.gather(moments.sums[None].to(args.device)).sum(0).cpu()
+        return moments.statistics()
+
+    def _features_of_items(self, items: list[Any]) -> Tensor:
+        """Return the teacher's features of training images, `(batch, feature_dim)`, mixed as in training."""
+        batch = {name: value.to(self.args.device) for name, value in self.data_collator(items).items()}
+        features = self.ask_teacher(self._mixed(batch), training=True).features
+        assert features is not None
+        return features
 
     def _look_at_teacher(self) -> None:
         """Say how the teacher does on some training images, as it will be asked about them, or refuse it."""
@@ -244,6 +266,14 @@ class DistillationTrainer(PublishingTrainer):
         )
         return output, answer
 
+    def _mixed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return a training batch as student and teacher see it."""
+        if not self._mixing:
+            return batch
+        # Labels that nothing looks at need not be mixed, nor be classes at all.
+        looked_at = batch if self.args.ce_weight else {key: batch[key] for key in batch.keys() - {"labels"}}
+        return self._mixing(looked_at, self._data.num_labels)
+
     def compute_loss(
         self,
         model: nn.Module,
@@ -254,19 +284,13 @@ class DistillationTrainer(PublishingTrainer):
         """Return the objective's total, and its output on request."""
         if model.training:
             self.note_images(inputs)
-        if model.training and self._mixing:
-            # Labels that nothing looks at need not be mixed, nor be classes at all.
-            mixed = inputs if self.args.ce_weight else {key: inputs[key] for key in inputs.keys() - {"labels"}}
-            inputs = self._mixing(mixed, self._data.num_labels)
+            inputs = self._mixed(inputs)
         output, answer = self._forward(model, inputs)
         # Of the components only the values are of use here, and outside.
         output.losses = {name: value.detach() for name, value in (output.losses or {}).items()}
         if model.training:
             self.note_terms(output, answer)
-            # Like the total: a mean over the batches of each optimizer step, whose last may have fewer.
-            share = 1 / self.current_gradient_accumulation_steps
-            for name, value in output.losses.items():
-                self._train_meters[name].update(value, share)
+            self.note_components(output.losses)
         return (output.loss, output) if return_outputs else output.loss
 
     def prediction_step(
@@ -283,59 +307,12 @@ class DistillationTrainer(PublishingTrainer):
         assert output.logits is not None and output.losses is not None
         logits = output.logits.float()
         for name, value in output.losses.items():
-            self._note_evaluation(name, value.repeat(len(logits)))
+            self.note_evaluation(name, value.repeat(len(logits)))
         if answer.logits is not None:
-            self._note_evaluation("teacher_agreement", (logits.argmax(-1) == answer.logits.argmax(-1)).float())
+            self.note_evaluation("teacher_agreement", (logits.argmax(-1) == answer.logits.argmax(-1)).float())
         if prediction_loss_only:
             return output.loss, None, None
         return output.loss, logits, inputs.get("labels")
-
-    def _note_evaluation(self, name: str, values: Tensor) -> None:
-        values = self.accelerator.gather_for_metrics(values)
-        self._eval_meters[name].update(values.mean(), len(values))
-
-    # Reporting
-
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
-        """Add the components and the agreement with the teacher to the metrics."""
-        self._eval_meters.clear()
-        rounds = (self.args.bf16_full_eval or self.args.fp16_full_eval) and not self.is_in_train
-        with weights_kept(self.distillation_objective, rounds and not self.backend_saves_model):
-            output = super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
-        assert output.metrics is not None
-        for name, meter in self._eval_meters.items():
-            output.metrics[f"{metric_key_prefix}_{name}"] = float(meter.avg)
-        return output
-
-    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add each component's mean over the logging window, over all processes."""
-        if "loss" in logs:
-            for name, meter in self._train_meters.items():
-                logs[name] = self.accelerator.reduce(meter.avg, reduction="mean").item()
-            self._train_meters.clear()
-        super().log(logs, start_time)
-
-    def logging_window(self) -> dict[str, Any]:
-        """Add the components: their sums and counts."""
-        sums = {name: [float(meter.sum), meter.count] for name, meter in self._train_meters.items()}
-        return super().logging_window() | {"components": sums}
-
-    def restore_logging_window(self, window: dict[str, Any]) -> None:
-        """Restore the components too."""
-        super().restore_logging_window(window)
-        for name, (total, count) in window["components"].items():
-            meter = self._train_meters[name]
-            meter.sum, meter.count = torch.tensor(total, device=self.args.device), count  # type: ignore[assignment]
-            meter.avg = meter.sum / count
 
     # Resuming
 
@@ -343,7 +320,7 @@ class DistillationTrainer(PublishingTrainer):
         """Add images, views, classes and teacher: rows of the memory bank belong to the images."""
         dataset = self.train_dataset
         return super().run_facts() | {
-            "training_images": len(self.train_dataset) if isinstance(self.train_dataset, Sized) else None,
+            "training_images": number_of(self.train_dataset),
             "content_of_images": fingerprint(self.train_dataset),
             "classes": self._data.num_labels,
             "teacher_classes": self.classes.teacher_fingerprint,
@@ -360,8 +337,7 @@ def _objective(
 ) -> DistillationObjective:
     """Return the module to train, which knows the classes of the training images where they are known."""
     teacher_dim = None if teacher is None else teacher.feature_dim
-    num_samples = len(dataset) if isinstance(dataset, Sized) else None
-    objective = DistillationObjective(student, args, teacher_dim, num_samples)
+    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset))
     labels = training_labels(dataset)
     if objective.crd is not None and labels is not None and args.queue_length is None:
         objective.crd.set_labels(labels)
