@@ -152,7 +152,7 @@ class _NoSuchFeaturesError(ValueError):
 
 
 def _lacking(network: nn.Module, what: str, available: list[str]) -> _NoSuchFeaturesError:
-    kinds = ", ".join(f"features={each!r}" for each in available)
+    kinds = " or ".join(f"features={each!r}" for each in available)
     return _NoSuchFeaturesError(f"{_kind(network)} {what}. Take {kinds or 'another network'}.")
 
 

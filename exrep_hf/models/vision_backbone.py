@@ -51,8 +51,7 @@ def vision_tower(model: nn.Module) -> nn.Module:
     tower: Any = getattr(model, "vision_model", None)
     if not isinstance(tower, nn.Module):
         return model
-    if not getattr(tower, "name_or_path", None):
-        tower.name_or_path = model.name_or_path
+    _keep_name(tower, model)
     return tower
 
 
@@ -117,10 +116,14 @@ def _load_classifier(
     if not lacks_head:
         check_whole(model, report, name)
         return model
-    check_whole(model, report | {"missing_keys": set(report["missing_keys"]) - of_head}, name, _REMEDY)
+    try:
+        check_whole(model, report | {"missing_keys": set(report["missing_keys"]) - of_head}, name)
+    except ValueError:
+        # Something else is not right: the head may be there under another name.
+        check_whole(model, report, name)
     if isinstance(config, TimmWrapperConfig):
         model.timm_model.reset_classifier(0)  # type: ignore[union-attr,operator]
-        config.num_labels = 0  # type: ignore[assignment]
+        config.num_labels = 0
         return model
     below: Any = getattr(model, "vision_model", None) or model.base_model
     if below is model:
@@ -128,8 +131,14 @@ def _load_classifier(
             f"The checkpoint {name!r} has no weights for the head of a {type(model).__name__}, whose other layers are "
             "no network by themselves. Use a checkpoint whose head is trained."
         )
-    below.name_or_path = model.name_or_path
+    _keep_name(below, model)
     return below
+
+
+def _keep_name(part: Any, whole: PreTrainedModel) -> None:
+    """Let a part of a model be known by the name that the whole was loaded from: cards and processors go by it."""
+    if not getattr(part, "name_or_path", None):
+        part.name_or_path = whole.name_or_path
 
 
 def _check_sees_images(name: str, config: PreTrainedConfig) -> None:
