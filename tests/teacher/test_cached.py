@@ -165,7 +165,7 @@ def test_refused_to_write(teacher: OnlineTeacher, preprocessing: Preprocessing, 
     images = datasets.Dataset.from_dict({"image": pixels}, features=datasets.Features(image=datasets.Image()))
     with pytest.raises(
         ValueError,
-        match=r"How the teacher, a ResNetFor\w+, wants its images is not known.*OnlineTeacher\(model, processing_class, …",
+        match=r"How the teacher, a ResNetFor\w+, wants its images is not.*OnlineTeacher\(model, processing_class, …",
     ):
         CachedTeacher.write(bare, images, tmp_path / "c")
 
