@@ -49,7 +49,7 @@ def vision_tower(model: nn.Module) -> nn.Module:
     if not isinstance(model, PreTrainedModel) or _CLASSIFIER in type(model).__name__:
         return model
     tower: Any = getattr(model, "vision_model", None)
-    if not isinstance(tower, nn.Module):
+    if not isinstance(tower, PreTrainedModel):
         return model
     _keep_name(tower, model)
     return tower

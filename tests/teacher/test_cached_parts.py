@@ -65,8 +65,8 @@ def test_features_alone(teacher: OnlineTeacher, preprocessing: Preprocessing, dt
     batch = {"sample_index": torch.tensor([4, 0]), "view": torch.tensor([1, 0])}
     answer, whole = cached(batch), both(batch)
     assert answer.logits is None and whole.logits is not None
-    tolerance = {"rtol": 1e-3, "atol": 1e-3} if dtype == "float16" else {"rtol": 1e-5, "atol": 1e-6}
-    torch.testing.assert_close(answer.features, whole.features, **tolerance)
+    tolerance = 1e-3 if dtype == "float16" else 1e-6
+    torch.testing.assert_close(answer.features, whole.features, rtol=tolerance, atol=tolerance)
     # A finished folder is only checked, and found again as it is.
     assert CachedTeacher.write(source, images, tmp_path / "a", views, storage).fingerprint == cached.fingerprint
     CachedTeacher(tmp_path / "a", verify="full")

@@ -222,7 +222,7 @@ def test_teachers_without_heads() -> None:
     images = torch.randn(2, 3, 32, 32)
     answer = both({"teacher_pixel_values_0": images, "teacher_pixel_values_1": images})
     assert (both.num_labels, both.feature_dim, answer.logits) == (None, 192, None)
-    parts = [each({"pixel_values": images}).features for each in (first, second)]
+    parts = [each({"pixel_values": images})["features"] for each in (first, second)]
     assert torch.equal(answer["features"], torch.cat(parts, -1))
     with pytest.raises(ValueError, match="has 1000 classes and teacher 0 has no logits|has no logits and teacher"):
         TeacherEnsemble([first, OnlineTeacher(timm.create_model("test_resnet"))])
