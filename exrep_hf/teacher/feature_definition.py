@@ -7,6 +7,7 @@ import timm
 import torch
 
 from exrep_hf.models import feature_definition
+from exrep_hf.teacher.head import source_of
 from exrep_hf.teacher.identity import network_fingerprint
 from exrep_hf.teacher.source import TeacherSource
 
@@ -19,6 +20,7 @@ def features_of(teacher: TeacherSource) -> str | None:
 
     A source of one network that is not known by its weights alone is taken to read features of its own.
     """
+    teacher = source_of(teacher)
     networks = list(teacher.networks())
     if len(networks) == 1 and teacher.fingerprint != network_fingerprint(networks[0]):
         return None
