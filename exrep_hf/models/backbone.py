@@ -180,9 +180,6 @@ def _load_config(name: str, revision: str | None, what: str, num_labels: int | N
             f"{name!r} has no classes: it is a network without a classifier. Take one with a trained head, or only "
             "its architecture with a head of your own: `pretrained=False` and `num_labels=…`."
         )
-    if isinstance(config, TimmWrapperConfig):
-        # timm's `save_for_hf` repeats the number of classes here, and the wrapper would pass it twice.
-        config.model_args = {key: value for key, value in (config.model_args or {}).items() if key != "num_classes"}
     return config
 
 

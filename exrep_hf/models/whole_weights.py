@@ -17,6 +17,7 @@ from transformers import (
     AutoModelForImageClassification,
     PreTrainedConfig,
     PreTrainedModel,
+    TimmWrapperConfig,
 )
 
 from .model_files import check_model_files
@@ -24,6 +25,7 @@ from .whole_parameters import whole_parameters
 
 TIMM_PREFIX = "timm/"
 WEIGHTS, ARCHITECTURE = "Weights of an image classifier", "The architecture of an image classifier"
+NETWORK = "Weights of a network"
 
 # Parts that no answer of a classifier depends on, and that checkpoints hold all the same: the pooler and the mask
 # token of a pre-training, the second head that some convolutional networks are trained with, and a counter.
@@ -56,8 +58,39 @@ def load_whole(
         ValueError: if it can't be loaded, or checkpoint and model don't hold the same weights.
     """
     config = load_config(name, revision, WEIGHTS) if config is None else config
-    with whole_parameters(), named_errors(name, WEIGHTS):
-        model, report = AutoModelForImageClassification.from_pretrained(
+    model, report = load_reported(AutoModelForImageClassification, name, config, revision, dtype)
+    check_whole(model, report, name)
+    return model
+
+
+def load_reported(
+    auto_class: Any,
+    name: str,
+    config: PreTrainedConfig,
+    revision: str | None,
+    dtype: torch.dtype | None,
+    what: str = WEIGHTS,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a network by a class of transformers, and say which weights were missing, unexpected or of another shape.
+
+    Each process gets the model in one piece, also under DeepSpeed ZeRO-3.
+
+    Args:
+        auto_class: such as `AutoModel`.
+        name: Hub name or folder.
+        config: the network's.
+        revision: branch, tag or commit on the Hub.
+        dtype: of its weights; None: as they were saved.
+        what: is loaded, for messages.
+
+    Returns:
+        the network, whose missing weights are drawn at random, and `from_pretrained`'s report.
+
+    Raises:
+        ValueError: if it can't be loaded.
+    """
+    with whole_parameters(), named_errors(name, what):
+        return auto_class.from_pretrained(
             name,
             config=config,
             revision=revision,
@@ -66,11 +99,15 @@ def load_whole(
             # Reported with the others, instead of raised without their names.
             ignore_mismatched_sizes=True,
         )
-    check_whole(model, report, name)
-    return model
 
 
-def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
+_OF_CLASSIFIERS = (
+    "Use a checkpoint whose head is trained and whose config.json belongs to its weights, or `pretrained=False` to "
+    "start from nothing."
+)
+
+
+def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str, remedy: str = _OF_CLASSIFIERS) -> None:
     """Make sure that a model and the checkpoint that it was loaded from hold the same weights.
 
     Indices and counters are left out: they follow from the architecture.
@@ -79,6 +116,7 @@ def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) ->
         model: as it was loaded.
         report: `from_pretrained`'s, with `output_loading_info`.
         name: of the checkpoint, for messages.
+        remedy: what to do where they don't.
 
     Raises:
         ValueError: naming weights that the checkpoint lacks, has besides, or has in another shape.
@@ -100,8 +138,7 @@ def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) ->
     if found:
         raise ValueError(
             f"The checkpoint {name!r} has {'; and '.join(found)}; expected exactly the weights of a "
-            f"{type(model).__name__} as its config.json describes it. Use a checkpoint whose head is trained and "
-            "whose config.json belongs to its weights, or `pretrained=False` to start from nothing."
+            f"{type(model).__name__} as its config.json describes it. {remedy}"
         )
 
 
@@ -110,6 +147,29 @@ def some(names: Iterable[str], most: int = 4) -> str:
     ordered = sorted(names)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + more
+
+
+def read_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
+    """Load the configuration of a network of any type.
+
+    Args:
+        name: Hub name or folder.
+        revision: branch, tag or commit on the Hub.
+        what: is going to be loaded, for messages: `NETWORK`, `WEIGHTS` or `ARCHITECTURE`.
+
+    Raises:
+        ValueError: if there is none, or its numbers are out of bounds.
+    """
+    try:
+        check_model_files(name, revision)
+    except OSError as error:
+        raise ValueError(not_loaded(name, what, error)) from error
+    with named_errors(name, what):
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    if isinstance(config, TimmWrapperConfig):
+        # timm's `save_for_hf` repeats the number of classes here, and the wrapper would pass it twice.
+        config.model_args = {key: value for key, value in (config.model_args or {}).items() if key != "num_classes"}
+    return config
 
 
 def load_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
@@ -123,12 +183,7 @@ def load_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
     Raises:
         ValueError: if there is none, or it is not one of an image classifier, or its numbers are out of bounds.
     """
-    try:
-        check_model_files(name, revision)
-    except OSError as error:
-        raise ValueError(not_loaded(name, what, error)) from error
-    with named_errors(name, what):
-        config = AutoConfig.from_pretrained(name, revision=revision)
+    config = read_config(name, revision, what)
     if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         raise ValueError(
             f"{name!r} is a model of the type {config.model_type!r}, of which transformers knows no image classifier. "
