@@ -8,6 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from exrep_hf.data.datasets import SeededDataset, generators_kept, seed_generators
+from exrep_hf.finite import NonFiniteError, is_finite
 from exrep_hf.teacher.feature_moments import Moments
 
 IMAGES = 2048
@@ -36,13 +37,22 @@ def collect_moments(
         seed: of the run.
         process: which batches are this process's.
         processes: how many share them.
+
+    Raises:
+        NonFiniteError: if features are not finite.
     """
     moments = Moments(dim)
     for number, items in enumerate(_batches(dataset, batch_size, seed)):
         if number % processes == process:
             with generators_kept():
                 seed_generators([seed, number, _STATISTICS])
-                moments.add(answer(items()))
+                features = answer(items())
+            if not is_finite(features):
+                raise NonFiniteError(
+                    "The teacher's features of training images are not finite, before the first step. Expected finite "
+                    "ones: give it images in its own normalisation, or weights of a wider type than they are in."
+                )
+            moments.add(features)
     return moments
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import datasets
 import pytest
+import timm
 import torch
 from transformers import ResNetConfig, ResNetForImageClassification
 
@@ -212,3 +213,16 @@ def test_an_ensemble_of_stored_answers(members: list[OnlineTeacher], tmp_path: P
 
 def _prepared(images: datasets.Dataset) -> Any:
     return ReplayedDataset(DistillationDataset(images, ViewTransform(SMALL), "image", "label"), ViewPolicy())
+
+
+def test_teachers_without_heads() -> None:
+    """Their features stand side by side; beside a classifier there would be logits of some teachers only."""
+    first, second = (OnlineTeacher(timm.create_model("test_resnet", num_classes=0)) for _ in range(2))
+    both = TeacherEnsemble([first, second])
+    images = torch.randn(2, 3, 32, 32)
+    answer = both({"teacher_pixel_values_0": images, "teacher_pixel_values_1": images})
+    assert (both.num_labels, both.feature_dim, answer.logits) == (None, 192, None)
+    parts = [each({"pixel_values": images}).features for each in (first, second)]
+    assert torch.equal(answer["features"], torch.cat(parts, -1))
+    with pytest.raises(ValueError, match="has 1000 classes and teacher 0 has no logits|has no logits and teacher"):
+        TeacherEnsemble([first, OnlineTeacher(timm.create_model("test_resnet"))])

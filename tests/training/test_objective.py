@@ -14,7 +14,7 @@ from exrep_hf import DistillationArguments, ExRepForImageClassification
 from exrep_hf.training.objective import DistillationObjective
 from tests.settings import EVERY_TERM
 
-WEIGHTS = {"ce": 0.7, "kd": 1.3, "crd": 0.4, "adversarial": 0.3, "critic": 0.9}
+WEIGHTS = {"ce": 0.7, "kd": 1.3, "feature": 0.6, "crd": 0.4, "adversarial": 0.3, "critic": 0.9}
 
 
 @pytest.fixture
@@ -62,7 +62,9 @@ def test_components_and_total(tmp_path: Path, batch: dict[str, Tensor]) -> None:
     p = (batch["teacher_logits"] / 2).softmax(1)
     kd = 4 * (p * (p.log() - (student.logits / 2).log_softmax(1))).sum(1).mean()
     adversarial, critic = objective.adversarial(student.features, batch["teacher_features"])
-    expected = {"loss_ce": ce, "loss_kd": kd, "loss_adversarial": adversarial, "loss_critic": critic}
+    feature = objective.feature(student.features, batch["teacher_features"])
+    expected = {"loss_ce": ce, "loss_kd": kd, "loss_feature": feature}
+    expected |= {"loss_adversarial": adversarial, "loss_critic": critic}
     for name, value in expected.items():
         torch.testing.assert_close(output.losses[name], value.detach())
     total = sum(weight * output.losses[f"loss_{name}"] for name, weight in WEIGHTS.items())
@@ -73,9 +75,9 @@ def test_gradient_is_the_weighted_sum(tmp_path: Path, batch: dict[str, Tensor]) 
     """A component that is logged but detached, or counted twice, shows in gradients alone."""
     alone = {}
     for name, settings in {
-        "ce": {"kd_weight": 0.0, "crd_weight": 0.0, "adversarial_weight": 0.0},
-        "kd": {"ce_weight": 0.0, "crd_weight": 0.0, "adversarial_weight": 0.0},
-        "both": {"crd_weight": 0.0, "adversarial_weight": 0.0},
+        "ce": {"kd_weight": 0.0, "feature_weight": 0.0, "crd_weight": 0.0, "adversarial_weight": 0.0},
+        "kd": {"ce_weight": 0.0, "feature_weight": 0.0, "crd_weight": 0.0, "adversarial_weight": 0.0},
+        "both": {"feature_weight": 0.0, "crd_weight": 0.0, "adversarial_weight": 0.0},
     }.items():
         objective = make_objective(tmp_path, **settings).train()
         objective(**batch).loss.backward()
@@ -107,7 +109,7 @@ def test_distiller_gets_a_gradient_at_zero_residual(tmp_path: Path, batch: dict[
     [
         ("labels", "ce_weight"),
         ("teacher_logits", "kd_weight"),
-        ("teacher_features", "crd_weight` or `adversarial_weight"),
+        ("teacher_features", "feature_weight` or `crd_weight` or `adversarial_weight"),
         ("sample_index", "crd_weight"),
     ],
 )

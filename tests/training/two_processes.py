@@ -52,6 +52,7 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
     changes: dict[str, Any] = {
         "max_steps": 20,
         "crd_weight": 0.1,
+        "feature_weight": 0.5,
         "optim": "sgd",
         "learning_rate": 0.02,
         "save_strategy": "no",
