@@ -32,8 +32,9 @@ def stored_definition(teacher: TeacherSource, name: str | None, num_labels: int)
     """Return what a plan says about the features of a teacher of this name: entries, or nothing."""
     definition = features_of(teacher) or (OWN if _definition_of_name(name, num_labels) is not None else None)
     entries = {} if definition is None else {"features": definition}
-    if isinstance(teacher, OnlineTeacher) and teacher.features != "own":
-        entries["pooling"] = teacher.features
+    source = source_of(teacher)
+    if isinstance(source, OnlineTeacher) and source.features != "own":
+        entries["pooling"] = source.features
     return entries
 
 

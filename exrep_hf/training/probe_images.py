@@ -120,7 +120,7 @@ class ProbeImages:
 
     def labels_of(self, rows: Tensor) -> Tensor | None:
         """Return the labels of some of the rows; None where their items hold them."""
-        return None if self.labels is None else self.labels[torch.searchsorted(torch.tensor(self.rows), rows)]
+        return None if self.labels is None else self.labels[torch.searchsorted(torch.tensor(self.rows), rows.contiguous())]
 
     def places(self) -> list[tuple[int, int]]:
         """Return row and number of each view, row after row."""
