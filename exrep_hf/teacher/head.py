@@ -133,7 +133,7 @@ class ProbedTeacher(_OtherHead):
 
     @property
     def fingerprint(self) -> str | None:
-        """Hash of the source's fingerprint and of the head's weights; the source's without a head, None without one."""
+        """Hash of the source's fingerprint and of the head's weights, where there are both; else the source's."""
         own = self.source.fingerprint
         if own is None or self._head is None:
             return own

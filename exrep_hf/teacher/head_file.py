@@ -3,6 +3,7 @@
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -60,9 +61,9 @@ def load_head(path: Path, num_labels: int, dim: int) -> LinearProbe:
         ) from error
 
 
-def _facts(content: dict[str, float | int | None]) -> dict[str, float | int | None]:
+def _facts(content: dict[str, Any]) -> dict[str, Any]:
     """Make sure that each fact is a number, or None where a figure could not be measured."""
-    expected = {each.name: each.type for each in dataclasses.fields(LinearProbe) if each.name not in _TENSORS}
+    expected = [each.name for each in dataclasses.fields(LinearProbe) if each.name not in _TENSORS]
     may_be_none = ("accuracy", "log_loss")
     for name in expected:
         value = content[name]

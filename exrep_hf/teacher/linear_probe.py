@@ -162,9 +162,7 @@ class _Search:
         self._classes = classes
         self._variance = variance
 
-    def chosen_strength(
-        self, features: Tensor, targets: Tensor
-    ) -> tuple[float, float | None, float | None, int]:
+    def chosen_strength(self, features: Tensor, targets: Tensor) -> tuple[float, float | None, float | None, int]:
         """Return a strength, and accuracy and log-loss on held-out images, and the number of these.
 
         The penalty is a sum beside a sum over images, so that a strength means the same for a part of the images.

@@ -1,20 +1,22 @@
 """The labelled training images that a teacher's head is fitted on, as they are before they are mixed."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import datasets
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
 
-from exrep_hf.data import ClassMap, find_columns
+from exrep_hf.data import find_columns
 from exrep_hf.data.checks import is_map_style
-from exrep_hf.data.datasets import SeededDataset, generators_kept
+from exrep_hf.data.datasets import Place, SeededDataset, generators_kept
 from exrep_hf.data.labels import with_class_numbers
 from exrep_hf.data.loading import holds_tensors
+from exrep_hf.main_process import decided_by_main
+from exrep_hf.teacher import LinearProbe, fit_linear_probe
 from exrep_hf.teacher.image_folds import spread_over_classes
+from exrep_hf.training.asked_views import AskedViews
 from exrep_hf.training.classes import names_of_data
 from exrep_hf.training.inputs import training_labels
 
@@ -40,13 +42,15 @@ def may_have_labels(dataset: Any) -> bool:
     return isinstance(item, Mapping) and any(name in item for name in _KEYS)
 
 
-def labels_to_fit_on(given: Any, prepared: Any, classes: ClassMap) -> Tensor | None:
+def labels_to_fit_on(
+    given: Any, prepared: Any, numbers_of: Callable[[Sequence[str] | None], tuple[int, ...] | None]
+) -> Tensor | None:
     """Return the class of every training image, -1 where it has none; None: the items alone hold it.
 
     Args:
         given: the data set as the user passed it, of which some rows may have labels alone.
         prepared: the same as a trainer walks through it.
-        classes: whose numbers labels get.
+        numbers_of: returns the number of each class by the names that the data set has; None: the same.
     """
     images = isinstance(given, datasets.Dataset) and given.format["type"] != "custom" and not holds_tensors(given)
     if not images:
@@ -55,7 +59,7 @@ def labels_to_fit_on(given: Any, prepared: Any, classes: ClassMap) -> Tensor | N
     _, column = find_columns(given)
     if column is None:
         return None
-    numbers = classes.numbers_of_labels(names_of_data(given), "`train_dataset`")
+    numbers = numbers_of(names_of_data(given))
     stored = with_class_numbers(given, column, "`train_dataset`").with_format(None)[column][:]
     has_label = [isinstance(label, int) and label >= 0 for label in stored]
     renumbered = [
@@ -115,16 +119,56 @@ class ProbeImages:
             labelled = (labels >= 0).nonzero().flatten()
             chosen = labelled[spread_over_classes(labels[labelled], MOST_IMAGES)]
             rows, labels = chosen.tolist(), labels[chosen]
-        views = number_of_views(len(rows)) if _varies(dataset, rows[0]) else 1
-        return cls(rows, labels, views if most_views is None else min(views, most_views))
+        views = number_of_views(len(rows))
+        if most_views is not None:
+            views = min(views, most_views)
+        return cls(rows, labels, views if views > 1 and _varies(dataset, rows[0]) else 1)
 
-    def labels_of(self, rows: Tensor) -> Tensor | None:
-        """Return the labels of some of the rows; None where their items hold them."""
-        return None if self.labels is None else self.labels[torch.searchsorted(torch.tensor(self.rows), rows.contiguous())]
-
-    def places(self) -> list[tuple[int, int]]:
+    def places(self) -> list[Place]:
         """Return row and number of each view, row after row."""
         return [(row, view) for row in self.rows for view in range(self.views)]
+
+    def asked(
+        self,
+        dataset: SeededDataset,
+        collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
+        batch_size: int,
+        num_workers: int,
+        device: torch.device,
+        thinned: int | None = None,
+    ) -> AskedViews:
+        """Return the walk through all views; or through one view of each of so many images at most."""
+        places, labels = self.places(), self.labels
+        labels = None if labels is None else labels.repeat_interleave(self.views)
+        step = self.views * -(-len(self.rows) // thinned) if thinned else 1
+        labels = None if labels is None else labels[::step]
+        return AskedViews(dataset, places[::step], labels, collate, batch_size, num_workers, device)
+
+
+def fitted_probe(
+    asked: AskedViews, views: int, features: Callable[[dict[str, Tensor]], Tensor], num_labels: int, by_number: bool
+) -> LinearProbe:
+    """Fit a linear classifier on a teacher's features of labelled views; call it on all processes.
+
+    Args:
+        asked: the views, those of an image one after another.
+        views: how many an image has.
+        features: returns the teacher's features `(batch, dim)`.
+        num_labels: number of classes.
+        by_number: whether the teacher's answers are stored, and no image is needed for them.
+
+    Returns:
+        The same on all processes, to the bit.
+
+    Raises:
+        ValueError: if it can't be fitted on these images.
+    """
+    batches = asked.numbers() if by_number and asked.labels is not None else asked.batches()
+    answers, labels = asked.answers(batches, lambda batch: features(batch).float())
+    labels = labels[::views]
+    labelled = (labels >= 0).nonzero().flatten()
+    chosen = answers.unflatten(0, (-1, views))[labelled.to(answers.device)]
+    return decided_by_main(lambda: fit_linear_probe(chosen, labels[labelled], num_labels))
 
 
 def _varies(dataset: SeededDataset, row: int) -> bool:
@@ -134,41 +178,3 @@ def _varies(dataset: SeededDataset, row: int) -> bool:
         return True
     pairs = [(first[name], second[name]) for name in first if isinstance(first[name], Tensor)]
     return not all(torch.equal(one, other) for one, other in pairs)
-
-
-class _Views(Dataset):
-    """Views of a data set's rows by their place in a list, each with its number as `view`."""
-
-    def __init__(self, dataset: SeededDataset, places: Sequence[tuple[int, int]]) -> None:
-        self._dataset = dataset
-        self._places = places
-
-    def __len__(self) -> int:
-        return len(self._places)
-
-    def __getitem__(self, index: int) -> Any:
-        return self.__getitems__([index])[0]
-
-    def __getitems__(self, indices: Sequence[int]) -> list[Any]:
-        places = [self._places[index] for index in indices]
-        items = self._dataset.items_of(places)
-        return [{**item, "view": number} for item, (_, number) in zip(items, places, strict=True)]
-
-
-def batches_of_views(
-    dataset: SeededDataset,
-    places: Sequence[tuple[int, int]],
-    batch_size: int,
-    collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
-    num_workers: int,
-) -> Iterator[dict[str, Tensor]]:
-    """Yield batches of unmixed views, in order; no generator of the caller moves."""
-    loader = DataLoader(
-        _Views(dataset, places),
-        batch_size=batch_size,
-        collate_fn=collate,
-        num_workers=num_workers,
-        # Its own: the loader would draw from the global one.
-        generator=torch.Generator(),
-    )
-    yield from loader

@@ -64,8 +64,8 @@ def told_of_head(head: LinearProbe) -> str:
         told += f" (on {head.held_out} of them)"
     if missing := len(head.bias) - head.classes:
         told += (
-            f"; {missing} of the student's {len(head.bias)} classes have no labelled image: it takes them for the least "
-            "likely ones"
+            f"; {missing} of the student's {len(head.bias)} classes have no labelled image: it takes them for the "
+            "least likely ones"
         )
     return told
 

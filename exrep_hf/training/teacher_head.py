@@ -1,6 +1,6 @@
 """Which head a teacher gets, and a Trainer that fits it before the first step."""
 
-from collections.abc import Iterator
+import functools
 from itertools import islice
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,14 +16,15 @@ from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import SeededDataset, generators_kept
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import ExRepForImageClassification
-from exrep_hf.teacher import FeaturesOnly, ProbedTeacher, TeacherSource, fit_linear_probe
+from exrep_hf.teacher import FeaturesOnly, ProbedTeacher, TeacherSource
 from exrep_hf.teacher.head import source_of
 from exrep_hf.teacher.head_file import HEAD_NAME, load_head, save_head
+from exrep_hf.training.asked_views import AskedViews
 from exrep_hf.training.components import ComponentTrainer
 from exrep_hf.training.probe_images import (
     ProbeImages,
-    batches_of_views,
     check_two_classes,
+    fitted_probe,
     labels_to_fit_on,
     may_have_labels,
 )
@@ -63,7 +64,7 @@ def with_head(
         raise ValueError(f"`teacher_head` is {wanted!r}; expected one of {get_args(TeacherHead)}, or None to choose.")
     if teacher is None:
         if wanted is not None:
-            raise ValueError(f"`teacher_head` is {wanted!r}, and there is no teacher. Pass `teacher`, or leave it out.")
+            raise ValueError(f"`teacher_head` is {wanted!r}, and there is no teacher. Pass one, or leave it out.")
         return None, None
     kind = type(teacher).__name__
     if wanted == "own" and teacher.num_labels is None:
@@ -123,13 +124,15 @@ class TeacherHeadTrainer(ComponentTrainer):
             ValueError: if they are of fewer than two classes.
         """
         if self.probed is not None:
-            self._head_labels = labels_to_fit_on(given, prepared, classes)
+            self._head_labels = labels_to_fit_on(
+                given, prepared, lambda names: classes.numbers_of_labels(names, "`train_dataset`")
+            )
             check_two_classes(self._head_labels)
 
     # When
 
     def prepare_teacher(self, checkpoint: str | None) -> None:
-        """Take the head from a checkpoint, or fit it, and write it beside what is trained; call it on all processes."""
+        """Take the head from a checkpoint, or fit it, and write it into the run's folder; called on all processes."""
         super().prepare_teacher(checkpoint)
         probed = self.probed
         if probed is None:
@@ -180,10 +183,10 @@ class TeacherHeadTrainer(ComponentTrainer):
         # Items that are looked at, and collators of the user's, may draw.
         with generators_kept(), torch.random.fork_rng(self.random_devices):
             images = ProbeImages.of(dataset, self._head_labels, None if probed.views is None else probed.views.views)
-            features, labels = self._ask_about(probed, dataset, images)
-            with_label = (labels >= 0).nonzero().flatten()
-            chosen, numbers = features[with_label.to(features.device)], labels[with_label]
-            probed.head = decided_by_main(lambda: fit_linear_probe(chosen, numbers, probed.num_labels))
+            by_number = probed.views is not None and not probed.preprocessing
+            asked = self._asked(dataset, images)
+            features = functools.partial(self._features, probed)
+            probed.head = fitted_probe(asked, images.views, features, probed.num_labels, by_number)
             compared = self._compared_with_student(probed, images)
         if self.is_world_process_zero():
             print(told_of_head(probed.head), flush=True)
@@ -191,53 +194,16 @@ class TeacherHeadTrainer(ComponentTrainer):
                 print(told_of_comparison(compared), flush=True)
                 warn_of_comparison(compared)
 
-    def _ask_about(
-        self, probed: ProbedTeacher, dataset: SeededDataset, images: ProbeImages
-    ) -> tuple[Tensor, Tensor]:
-        """Return the features of all images `(images, views, dim)`, and their labels on the CPU, of all processes."""
-        places = images.places()
-        features, labels = [], []
-        for batch in self._asked_batches(dataset, self._share_of(places), probed, images):
-            with torch.no_grad(), self.accelerator.autocast():
-                answer = probed.features(batch)
-            assert answer is not None
-            features.append(answer.float())
-            labels.append(batch["labels"])
-        found, numbers = (self.accelerator.gather(torch.cat(part))[: len(places)] for part in (features, labels))
-        return found.unflatten(0, (-1, images.views)), numbers.cpu()[:: images.views]
+    def _asked(self, dataset: SeededDataset, images: ProbeImages, thinned: int | None = None) -> AskedViews:
+        args = self.args
+        pace = (self.data_collator, args.train_batch_size, args.dataloader_num_workers, args.device)
+        return images.asked(dataset, *pace, thinned)
 
-    def _share_of(self, places: list[tuple[int, int]]) -> list[tuple[int, int]]:
-        """Return this process's part, in order; parts are of one length, and what is too much lies at the end."""
-        count = -(-len(places) // self.args.world_size)
-        first = self.args.process_index * count
-        return [places[min(place, len(places) - 1)] for place in range(first, first + count)]
-
-    def _asked_batches(
-        self, dataset: SeededDataset, places: list[tuple[int, int]], probed: ProbedTeacher, images: ProbeImages
-    ) -> Iterator[dict[str, Tensor]]:
-        """Yield batches of views; of stored answers, for which no image is needed, their numbers alone."""
-        if probed.views is None or probed.preprocessing or images.labels is None:
-            yield from self._batches(dataset, places, images)
-            return
-        for start in range(0, len(places), self.args.train_batch_size):
-            rows, views = torch.tensor(places[start : start + self.args.train_batch_size]).unbind(1)
-            yield self._on_device({"sample_index": rows, "view": views}, rows, images)
-
-    def _batches(
-        self, dataset: SeededDataset, places: list[tuple[int, int]], images: ProbeImages
-    ) -> Iterator[dict[str, Tensor]]:
-        """Yield batches of views as they are trained on, but not mixed, with their labels."""
-        size, workers = self.args.train_batch_size, self.args.dataloader_num_workers
-        made = batches_of_views(dataset, places, size, self.data_collator, workers)
-        for start, batch in zip(range(0, len(places), size), made, strict=True):
-            rows = torch.tensor([row for row, _ in places[start : start + size]])
-            yield self._on_device(batch, rows, images)
-
-    def _on_device(self, batch: dict[str, Tensor], rows: Tensor, images: ProbeImages) -> dict[str, Tensor]:
-        labels = images.labels_of(rows)
-        if labels is None:
-            labels = batch.get("labels", torch.full((len(rows),), -1))
-        return {name: value.to(self.args.device) for name, value in (batch | {"labels": labels}).items()}
+    def _features(self, probed: ProbedTeacher, batch: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad(), self.accelerator.autocast():
+            features = probed.features(batch)
+        assert features is not None
+        return features
 
     # What a student has to gain
 
@@ -262,10 +228,10 @@ class TeacherHeadTrainer(ComponentTrainer):
             return None
         loader = self.get_eval_dataloader(name)
         most = -(-COMPARED_IMAGES // (self.args.eval_batch_size * self.args.world_size))
-        answers = [lambda batch: _logits(student, batch), lambda batch: probed(batch).logits]
+        answers: list[Any] = [lambda batch: _logits(student, batch), lambda batch: probed(batch).logits]
         batches = (self._prepare_inputs(batch) for batch in islice(loader, most))
         right = right_answers(batches, answers, self.accelerator.gather_for_metrics)
-        return right and Comparison("evaluation images", *right)
+        return None if right is None else Comparison("evaluation images", *right)
 
     def _in_training(
         self, student: ExRepForImageClassification, probed: ProbedTeacher, images: ProbeImages
@@ -274,11 +240,11 @@ class TeacherHeadTrainer(ComponentTrainer):
         assert head is not None and isinstance(dataset, SeededDataset)
         if head.accuracy is None:
             return None
-        step = -(-len(images.rows) // COMPARED_IMAGES)
-        places = [(row, 0) for row in images.rows[::step]]
-        batches = self._batches(dataset, self._share_of(places), images)
-        right = right_answers(batches, [lambda batch: _logits(student, batch)], self.accelerator.gather)
-        return right and Comparison("training images, which it may have been trained on", *right, head.accuracy)
+        asked = self._asked(dataset, images, COMPARED_IMAGES)
+        logits, labels = asked.answers(asked.batches(), lambda batch: _logits(student, batch).float())
+        labelled = labels >= 0
+        right = (logits.argmax(-1).cpu() == labels)[labelled].float().mean().item()
+        return Comparison("training images, which it may have been trained on", right, head.accuracy)
 
 
 def _logits(student: ExRepForImageClassification, batch: dict[str, Tensor]) -> Tensor:

@@ -50,7 +50,7 @@ def test_figures_are_of_held_out_images() -> None:
     found = fit_linear_probe(features, labels, 10)
     folds, number = image_folds(labels)
     rows = torch.as_tensor(standardised(features)).view(100, 3, 64)
-    losses, right = [], []
+    losses, right = torch.zeros((), dtype=torch.float64), torch.zeros(())
     for fold in range(number):
         inside = folds == fold
         reference = LogisticRegression(C=1 / found.strength, tol=1e-9, max_iter=10_000)
@@ -58,10 +58,10 @@ def test_figures_are_of_held_out_images() -> None:
         reference.fit(fitted.numpy(), known.numpy(), sample_weight=np.full(len(fitted), 1 / 3))
         told = torch.as_tensor(reference.predict_log_proba(rows[inside].flatten(0, 1).numpy()))
         truth = labels[inside].repeat_interleave(3)
-        losses.append(F.nll_loss(told, truth, reduction="sum"))
-        right.append((told.argmax(-1) == truth).sum())
-    assert found.log_loss == pytest.approx(sum(losses).item() / 300, abs=2e-3)
-    assert found.accuracy == pytest.approx(sum(right).item() / 300, abs=0.01)
+        losses += F.nll_loss(told, truth, reduction="sum")
+        right += (told.argmax(-1) == truth).sum()
+    assert found.log_loss == pytest.approx(losses.item() / 300, abs=2e-3)
+    assert found.accuracy == pytest.approx(right.item() / 300, abs=0.01)
     others = features.new_tensor(load_digits().data[1000:])
     truth = torch.as_tensor(load_digits().target[1000:])
     assert (F.linear(others, found.weight, found.bias).argmax(-1) == truth).float().mean() > 0.8
@@ -115,7 +115,7 @@ def test_a_class_without_images_is_the_least_likely_one() -> None:
 
 
 def test_few_images() -> None:
-    """Two of each class are cross-validated; the only one of a class is fitted on, and none of each leaves no figure."""
+    """Two of each class are cross-validated; the only one of a class is fitted on, and then there is no figure."""
     features, labels = digits(1500)
     order = torch.cat([(labels == number).nonzero().flatten()[:2] for number in range(10)])
     pairs = fit_linear_probe(features[order], labels[order], 10)

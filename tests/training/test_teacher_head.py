@@ -39,6 +39,10 @@ def headless(teacher: OnlineTeacher) -> Headless:
     return Headless(teacher)
 
 
+def items_of(trainer: Any, rows: int) -> list[Any]:
+    return [trainer.train_dataset[row] for row in range(rows)]
+
+
 def head_of(trainer: DistillationTrainer) -> Any:
     assert isinstance(trainer.teacher, ProbedTeacher) and trainer.teacher.head is not None
     return trainer.teacher.head
@@ -53,7 +57,7 @@ def test_a_probe_is_fitted_on_the_teachers_features(
     state = torch.get_rng_state()
     trainer.prepare_teacher(None)
     assert torch.equal(torch.get_rng_state(), state)
-    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(40)])
+    batch = trainer.data_collator(items_of(trainer, 40))
     features = headless(batch).features
     expected = fit_linear_probe(features[:, None], batch["labels"], 4)
     found = head_of(trainer)
@@ -96,7 +100,10 @@ def test_heads_that_can_not_be_had(
     images, without = make_images(12), "`teacher_head='none'` with `kd_weight=0, feature_weight=1`"
     for given, message in (
         ({"teacher_head": "linear"}, r"`teacher_head` is 'linear'; expected one of \('own', 'probe', 'none'\)"),
-        ({"teacher_head": "own"}, f"`teacher_head` is 'own', and the teacher, a Headless, has no classifier.*{without}"),
+        (
+            {"teacher_head": "own"},
+            f"`teacher_head` is 'own', .* a Headless, has no classifier.*{without}",
+        ),
         ({"teacher_head": "none"}, f"`teacher_head` is 'none' and `kd_weight` is 1.0.*{without}"),
         ({"train_dataset": images.remove_columns("label")}, f"`train_dataset` has no rows with labels.*{without}"),
         ({"train_dataset": make_rows(8, without=("labels",))}, "`train_dataset` has no rows with labels"),
@@ -137,9 +144,10 @@ def test_stored_features_are_fitted_on(
     assert found.views == 3
     torch.testing.assert_close(found.weight, expected.weight, atol=1e-5, rtol=1e-4)
     assert "eval_teacher_agreement" not in trainer.evaluate(eval_dataset=images)
+    assert trainer.teacher is not None
     wrapped = Forwarding(trainer.teacher)
     assert wrapped.views == answers.views
-    again = make_trainer(teacher=wrapped, **given)
+    again: Any = make_trainer(teacher=wrapped, **given)
     assert again.train_dataset.policy == answers.views
     with pytest.raises(ValueError, match="another data set"):
         make_trainer(teacher=wrapped, **given | {"train_dataset": make_images(11)})
@@ -163,7 +171,7 @@ def test_labels_are_numbered_as_the_student_does(
     images = make_images(40).cast(datasets.Features(features))
     trainer = make_trainer(teacher=headless, train_dataset=images, **ALONE)
     trainer.fit_head()
-    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(40)])
+    batch = trainer.data_collator(items_of(trainer, 40))
     assert batch["labels"][:4].tolist() == [3, 1, 0, 2]
     expected = fit_linear_probe(headless(batch).features[:, None], batch["labels"], 4)
     torch.testing.assert_close(head_of(trainer).weight, expected.weight, atol=1e-4, rtol=1e-3)
@@ -181,7 +189,7 @@ def test_items_of_the_users_own(make_trainer: MakeTrainer, headless: Headless, m
 
 def test_views_of_augmented_images(make_trainer: MakeTrainer, headless: Headless, make_images: Any) -> None:
     given: dict[str, Any] = {"train_dataset": make_images(12), "augmentation": Augmentation(scale=(0.3, 1.0))}
-    trainer = make_trainer(teacher=headless, **given, **ALONE)
+    trainer: Any = make_trainer(teacher=headless, **given, **ALONE)
     trainer.fit_head()
     items = [trainer.train_dataset.items_of([(row, view) for view in range(8)]) for row in range(12)]
     batches = [trainer.data_collator(each) for each in items]
@@ -195,14 +203,11 @@ def test_a_probe_no_better_than_the_student_is_said_to_be_so(
     make_trainer: MakeTrainer, headless: Headless, make_images: Any, caplog: Any, capsys: Any
 ) -> None:
     """Labels of random images can't be learnt; a student that was given them by heart can't be taught."""
-
-    class ByHeart(torch.nn.Module):
-        pass
-
     images = make_images(24)
-    trainer = make_trainer(teacher=headless, train_dataset=images, eval_dataset=images.select(range(12)), **ALONE)
+    given: dict[str, Any] = {"train_dataset": images, "eval_dataset": images.select(range(12)), **ALONE}
+    trainer: Any = make_trainer(teacher=headless, **given)
     answer = trainer.student.forward
-    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(12)])
+    batch = trainer.data_collator(items_of(trainer, 12))
 
     def knows(pixel_values: torch.Tensor, **rest: Any) -> Any:
         output = answer(pixel_values=pixel_values, **rest)
@@ -224,7 +229,7 @@ def test_the_card_tells_of_the_head(make_trainer: MakeTrainer, headless: Headles
     trainer = make_trainer(teacher=headless, train_dataset=make_images(40), **ALONE)
     trainer.train()
     trainer.create_model_card()
-    card = (Path(trainer.args.output_dir) / "README.md").read_text()
+    card = (Path(str(trainer.args.output_dir)) / "README.md").read_text()
     assert f"fitted on 40 labelled training images (cross-validated top-1 {head_of(trainer).accuracy:.1%})" in card
 
 
@@ -245,7 +250,7 @@ def test_resuming_takes_the_head_of_the_checkpoint(
     def refuse(*args: Any) -> None:
         raise AssertionError("fitted again")
 
-    monkeypatch.setattr("exrep_hf.training.teacher_head.fit_linear_probe", refuse)
+    monkeypatch.setattr("exrep_hf.training.probe_images.fit_linear_probe", refuse)
     resumed.train(resume_from_checkpoint=str(checkpoint))
     assert torch.equal(head_of(resumed).weight, head_of(whole).weight)
     assert torch.equal(head_of(resumed).bias, head_of(whole).bias)
