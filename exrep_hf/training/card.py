@@ -42,6 +42,7 @@ class CardFacts:
         plain: whether it is published without it.
         teachers: names of the teachers, as far as they are known.
         teacher_kind: class of the source, where there is one.
+        teacher_head: what is told of a head that was fitted for it, as `fitted_head` returns it.
         images: the training images.
         num_labels: number of classes.
         figures: evaluations of these very weights.
@@ -73,6 +74,7 @@ class CardFacts:
     steps: int
     images_per_step: int
     versions: dict[str, str]
+    teacher_head: dict[str, Any] | None = None
     license: str | None = None
     tags: tuple[str, ...] = ()
     language: str | None = None
@@ -131,6 +133,16 @@ class CardFacts:
             "adversarial term on features": args.adversarial_weight,
         }
         return [f"{what}: weight {weight:g}" for what, weight in told.items() if weight]
+
+    @property
+    def head(self) -> str | None:
+        """How the teacher's head was come by, in words; None where it is its own."""
+        facts = self.teacher_head
+        if facts is None:
+            return None
+        told = f"a linear classifier on its features, fitted on {facts['images']} labelled training images"
+        accuracy = facts["accuracy"]
+        return told if accuracy is None else f"{told} (cross-validated top-1 {100 * accuracy:.1f}%)"
 
     @property
     def _measured(self) -> list[str]:

@@ -11,7 +11,7 @@ from exrep_hf.arguments.class_rule import ClassRule
 from exrep_hf.data import ClassMap, DistillationDataset, class_names
 from exrep_hf.data.loading import LABEL_NAMES
 from exrep_hf.models import ExRepForImageClassification, set_labels
-from exrep_hf.teacher import TeacherSource
+from exrep_hf.teacher import ProbedTeacher, TeacherSource
 
 
 def match_classes(
@@ -39,6 +39,11 @@ def match_classes(
         ValueError: if nothing tells which class is which.
     """
     notes = _name_student(student, teacher, rule, names)
+    if isinstance(teacher, ProbedTeacher) and teacher.id2label == student.config.id2label:
+        # Its head was fitted for these very classes, whatever they are called.
+        found = ClassMap(student.config, None, rule, names)
+        found.has_teacher = True
+        return found, notes
     asked = teacher if teacher is not None and teacher.num_labels is not None else None
     try:
         found = ClassMap(student.config, asked, rule, names)

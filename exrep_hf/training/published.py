@@ -23,7 +23,7 @@ from exrep_hf.data.datasets import generators_kept
 from exrep_hf.data.described import described
 from exrep_hf.files import replacing
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
-from exrep_hf.teacher import TeacherSource, teacher_names
+from exrep_hf.teacher import TeacherSource, fitted_head, teacher_names
 from exrep_hf.training.card import CardFacts, Evaluation, as_json, make_card, may_write
 from exrep_hf.training.default_settings import images_per_step
 from exrep_hf.training.finite import FiniteTrainer
@@ -267,6 +267,7 @@ class PublishingTrainer(FiniteTrainer):
             plain=self.publishes_plain,
             teachers=[] if teacher is None else [_public(each) for each in teacher_names(teacher)],
             teacher_kind=None if teacher is None else type(teacher).__name__,
+            teacher_head=fitted_head(teacher),
             images=described(self.train_dataset),
             num_labels=student.config.num_labels or 0,
             figures=measured if as_trained else [],
