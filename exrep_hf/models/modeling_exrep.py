@@ -53,6 +53,7 @@ class ExRepForImageClassification(PreTrainedModel):
         preset: the one that `from_backbone` took its settings from, if any.
         starts_from_nothing: whether no weights of the classifier were loaded: what training starts from decides its
             learning rate.
+        has_new_head: whether the last layer alone is untrained, so that its classes may get any names.
     """
 
     config: ExRepConfig
@@ -69,6 +70,7 @@ class ExRepForImageClassification(PreTrainedModel):
         self._reader = FeatureReader(self.classifier)
         self.preset: str | None = None
         self.starts_from_nothing = not config.name_or_path
+        self.has_new_head = False
         self.post_init()
         # A classifier may list block names that it doesn't hold, and FSDP's wrapping policy fails on those.
         present = {type(module).__name__ for module in self.modules()}

@@ -187,8 +187,7 @@ class CachedTeacher:
             A reader of the folder.
 
         Raises:
-            ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher has other
-                classes; if the teacher's answers
+            ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher's answers
                 are stored already, or not both of logits and features; if the data set augments otherwise or numbers
                 its images otherwise; or if an answer is not finite, or outside the range of the type.
             OSError: if the disk is full.
