@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
@@ -19,6 +20,7 @@ from transformers import (
     PreTrainedModel,
 )
 
+from .classifier_heads import head_weights
 from .model_files import check_model_files
 from .whole_parameters import whole_parameters
 
@@ -29,11 +31,29 @@ WEIGHTS, ARCHITECTURE = "Weights of an image classifier", "The architecture of a
 # token of a pre-training, the second head that some convolutional networks are trained with, and a counter.
 _UNUSED = re.compile(r"(^|\.)(pooler|mask_token|AuxLogits)(\.|$)|\.num_batches_tracked$")
 
+_NEW_HEAD = (
+    " A network without a classifier becomes a student with an untrained head by `ExRepForImageClassification."
+    "from_backbone(…, num_labels=…)`; on the command line by `--student_new_head`."
+)
+
 # What reading, checking and building raise, also of settings of types that nobody expects.
 _ERRORS = (
     *(OSError, RuntimeError, ValueError, ImportError, LookupError, TypeError, AttributeError, AssertionError),
     *(ArithmeticError, SafetensorError, StrictDataclassError, PickleError),
 )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was loaded.
+
+    Attributes:
+        model: the classifier.
+        lacks_head: whether its head is as it was drawn: the checkpoint is one of a network without a classifier.
+    """
+
+    model: PreTrainedModel
+    lacks_head: bool
 
 
 def load_whole(
@@ -55,6 +75,28 @@ def load_whole(
     Raises:
         ValueError: if it can't be loaded, or checkpoint and model don't hold the same weights.
     """
+    return load_network(name, config, revision, dtype).model
+
+
+def load_network(
+    name: str,
+    config: PreTrainedConfig | None = None,
+    revision: str | None = None,
+    dtype: torch.dtype | None = torch.float32,
+    may_lack_head: bool = False,
+) -> Loaded:
+    """Do what `load_whole` does, for a checkpoint that may have no head.
+
+    Args:
+        name: Hub name or folder.
+        config: `load_config`'s, where something was changed in it.
+        revision: branch, tag or commit on the Hub.
+        dtype: of its weights; None: as they were saved.
+        may_lack_head: whether that is no fault.
+
+    Raises:
+        ValueError: if it can't be loaded, or checkpoint and model don't hold the same weights.
+    """
     config = load_config(name, revision, WEIGHTS) if config is None else config
     with whole_parameters(), named_errors(name, WEIGHTS):
         model, report = AutoModelForImageClassification.from_pretrained(
@@ -66,11 +108,17 @@ def load_whole(
             # Reported with the others, instead of raised without their names.
             ignore_mismatched_sizes=True,
         )
-    check_whole(model, report, name)
-    return model
+    head = head_weights(model)
+    lacks_head = bool(head) and head <= set(report["missing_keys"])
+    if lacks_head and may_lack_head:
+        report["missing_keys"] = set(report["missing_keys"]) - head
+    check_whole(model, report, name, lacks_head)
+    return Loaded(model, lacks_head)
 
 
-def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) -> None:
+def check_whole(
+    model: PreTrainedModel, report: Mapping[str, Any], name: str, lacks_head: bool = False
+) -> None:
     """Make sure that a model and the checkpoint that it was loaded from hold the same weights.
 
     Indices and counters are left out: they follow from the architecture.
@@ -79,6 +127,7 @@ def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) ->
         model: as it was loaded.
         report: `from_pretrained`'s, with `output_loading_info`.
         name: of the checkpoint, for messages.
+        lacks_head: whether all weights of the head are missing.
 
     Raises:
         ValueError: naming weights that the checkpoint lacks, has besides, or has in another shape.
@@ -102,6 +151,7 @@ def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str) ->
             f"The checkpoint {name!r} has {'; and '.join(found)}; expected exactly the weights of a "
             f"{type(model).__name__} as its config.json describes it. Use a checkpoint whose head is trained and "
             "whose config.json belongs to its weights, or `pretrained=False` to start from nothing."
+            + _NEW_HEAD * lacks_head
         )
 
 

@@ -60,8 +60,8 @@ class DistillationTrainer(ComponentTrainer):
     without.
 
     Args:
-        model: the student, which is trained in float32. Any other `*ForImageClassification`, or the name or folder of
-            one, is taken as a student without a distiller.
+        model: the student, which is trained in float32. Any other classifier of transformers or timm, or the name or
+            folder of one, is taken as a student without a distiller, with the classes that it has.
         teacher: a classifier (transformers or timm), a `TeacherSource`, or a name or path. None where no active term
             needs one.
         args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
@@ -95,7 +95,7 @@ class DistillationTrainer(ComponentTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel | str | os.PathLike[str],
+        model: nn.Module | str | os.PathLike[str],
         teacher: PreTrainedModel | nn.Module | TeacherSource | str | os.PathLike[str] | None = None,
         args: DistillationArguments | None = None,
         train_dataset: Dataset | datasets.Dataset | None = None,
