@@ -5,6 +5,7 @@ from typing import Any
 EVERY_TERM: dict[str, Any] = {
     "ce_weight": 1.0,
     "kd_weight": 1.0,
+    "feature_weight": 0.5,
     "crd_weight": 0.8,
     "adversarial_weight": 0.1,
     "critic_weight": 0.1,

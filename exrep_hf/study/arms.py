@@ -11,6 +11,7 @@ from typing import Any, TypeVar, cast
 from transformers import HfArgumentParser
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.arguments.ranges import require
 
 # What makes the arms comparable, or places them; an arm may not change it.
@@ -157,7 +158,7 @@ def make_arms(
 
 def _named_controls(model_args: ModelArguments) -> dict[str, dict[str, Any]]:
     """Return labels alone and plain distillation as changes of any arm, with its optimizer, images and length."""
-    logits_and_labels = {"ce_weight": 1.0, "kd_weight": 1.0, "crd_weight": 0.0, "adversarial_weight": 0.0}
+    logits_and_labels = {"ce_weight": 1.0, "kd_weight": 1.0} | dict.fromkeys(FEATURE_TERMS, 0.0)
     # Stored answers are for the views that the arm trains on, mixtures included.
     views = {} if model_args.teacher_cache is not None else {"mixup": 0.0, "cutmix": 0.0}
     kd = logits_and_labels | {"distiller": "none"} | views

@@ -14,6 +14,7 @@ from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from exrep_hf.arguments import DistillationArguments, ModelArguments
+from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.data import Augmentation, Preprocessing, class_names
 from exrep_hf.data.class_map import Side, numbers_of_each
 from exrep_hf.data.partition import DataPartition
@@ -40,7 +41,9 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
     """Settings of a stage without a teacher, which saves, evaluates and publishes nothing by itself."""
     changed = without_traces(args)
     changed.ce_weight = 1.0
-    changed.kd_weight = changed.crd_weight = changed.adversarial_weight = 0.0
+    changed.kd_weight = 0.0
+    for name in FEATURE_TERMS:
+        setattr(changed, name, 0.0)
     changed.mixup = changed.cutmix = 0.0
     changed.views = None
     return changed

@@ -127,6 +127,7 @@ class CardFacts:
             f"cross-entropy with the labels, label smoothing {args.label_smoothing_factor:g}": args.ce_weight,
             f"KL divergence from the teacher's logits, temperature {args.temperature:g}": args.kd_weight,
             "contrastive representation distillation": args.crd_weight,
+            "cosine and smooth L1 to standardised features": args.feature_weight,
             "adversarial term on features": args.adversarial_weight,
         }
         return [f"{what}: weight {weight:g}" for what, weight in told.items() if weight]

@@ -6,6 +6,7 @@ from typing import Any
 from torch import nn
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.models import ExRepForImageClassification, load_classifier
 from exrep_hf.teacher import TeacherSource, check_answers, check_apart
 
@@ -45,10 +46,11 @@ def check_roles(
     if teacher is not None:
         _check_teacher(student, teacher, args)
     elif args.needs_teacher:
+        active = [f"`{name}`" for name in ("kd_weight", *FEATURE_TERMS) if getattr(args, name)]
         raise ValueError(
-            "No teacher was given, but `kd_weight`, `crd_weight` or `adversarial_weight` is above 0. Pass `teacher=`, "
-            "let the items hold `teacher_logits` or `teacher_features` (with `teacher=GivenAnswers(…)` where they can "
-            "only be had one by one), or set all three to 0."
+            f"No teacher was given, but {' or '.join(active)} is above 0. Pass `teacher=`, let the items hold "
+            "`teacher_logits` or `teacher_features` (with `teacher=GivenAnswers(…)` where they can only be had one by "
+            "one), or set it to 0."
         )
 
 

@@ -175,3 +175,24 @@ def test_stored_answers_are_refused() -> None:
 def test_bad_alpha(name: str) -> None:
     with pytest.raises(ValueError, match=f"`{name}` is -1.0; expected an α ≥ 0"):
         Mixing(**{name: -1.0})
+
+
+def test_two_rounds_mix_mixtures() -> None:
+    """The second round is the first one again, on its mixtures and shares."""
+    before = batch()
+    torch.manual_seed(3)
+    once = Mixing(mixup=1.0, cutmix=1.0)(before, CLASSES)
+    expected = Mixing(mixup=1.0, cutmix=1.0)(once, CLASSES)
+    torch.manual_seed(3)
+    twice = Mixing(mixup=1.0, cutmix=1.0, rounds=2)(before, CLASSES)
+    for name in ("pixel_values", "teacher_pixel_values", "labels"):
+        assert torch.equal(twice[name], expected[name])
+        assert not torch.equal(twice[name], once[name])
+    torch.testing.assert_close(twice["labels"].sum(1), torch.ones(COUNT))
+    assert float((twice["labels"] > 0).sum(1).float().mean()) > float((once["labels"] > 0).sum(1).float().mean())
+
+
+@pytest.mark.parametrize("rounds", [0, 7, 2.0, "2"])
+def test_rounds_out_of_range(rounds: int) -> None:
+    with pytest.raises(ValueError, match="`mix_rounds` is .*; expected a whole number from 1 to 6"):
+        Mixing(1.0, 1.0, rounds)

@@ -95,6 +95,61 @@ def test_mixtures_against_a_plain_loop() -> None:
     assert len(partners) > 2
 
 
+def test_mixtures_of_mixtures_against_a_plain_loop() -> None:
+    """An image is mixed of its own mixture and that of its second partner, so of four images."""
+    mixing = Mixing(mixup=1.0)
+    dataset, once = replayed(3, Mixing(mixup=1.0, rounds=2), num_labels=3), replayed(3, mixing, num_labels=3)
+    dataset.set_epoch(2)
+    once.set_epoch(2)
+    partners = set()
+    for row in range(ROWS):
+        seed = int(np.random.SeedSequence([5, 2, row, 1, 2]).generate_state(1)[0])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            partner = int(torch.randint(ROWS, ()))
+            share = torch.distributions.Beta(1.0, 1.0).sample((1,)).item()
+        item, own, other = dataset[row], once[row], once[partner]
+        for name in ("pixel_values", "teacher_pixel_values", "labels"):
+            torch.testing.assert_close(item[name], share * own[name] + (1 - share) * other[name])
+        assert item["sample_index"] == row
+        partners.add(partner)
+    assert len(partners) > 2
+
+
+def test_each_image_of_a_batch_is_made_once() -> None:
+    """Four images an item would be decoded for each, and most of them are in other items of the batch too."""
+    made: list[int] = []
+
+    class Counted(Noisy):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            made.append(index)
+            return super().__getitem__(index)
+
+    policy = ViewPolicy(1, 5, None, Mixing(mixup=1.0, cutmix=1.0, rounds=3))
+    ReplayedDataset(Counted(), policy).__getitems__(list(range(ROWS)))
+    assert sorted(made) == list(range(ROWS))
+
+
+@pytest.mark.parametrize("views", [None, 3])
+def test_an_epoch_longer_than_the_rows(views: int | None) -> None:
+    """It is the rows again and again: every item is one of an epoch of its own, in the order of their numbers."""
+    mixing = Mixing(mixup=1.0) if views else UNMIXED
+    dataset, plain = (replayed(views, mixing) if views else SeededDataset(Noisy(), seed=5) for _ in range(2))
+    dataset.length = 2 * ROWS + 3
+    assert len(dataset) == 2 * ROWS + 3
+    for epoch in (0, 1, 4):
+        dataset.set_epoch(epoch)
+        for index, item in enumerate(dataset.__getitems__(list(range(len(dataset))))):
+            walk, row = divmod(epoch * len(dataset) + index, ROWS)
+            plain.set_epoch(walk)
+            expected = plain[row]
+            assert item["sample_index"] == row == expected["sample_index"]
+            assert torch.equal(item["pixel_values"], expected["pixel_values"])
+            assert item.get("view") == expected.get("view") == (None if views is None else walk % views)
+    with pytest.raises(IndexError):
+        dataset[len(dataset)]
+
+
 def test_labels_of_mixtures_may_be_left_out() -> None:
     """Distillation without labels must not ask for classes that there are not."""
     item = replayed(1, Mixing(cutmix=1.0))[3]
@@ -126,6 +181,10 @@ def test_policy_survives_json(tmp_path: Path) -> None:
     policy = ViewPolicy(4, 9, Augmentation((0.2, 1.0), (0.5, 2.0), 0.3, "rand-m5-n2"), Mixing(0.4, 1.0))
     assert ViewPolicy.from_dict(json.loads(json.dumps(policy.as_dict()))) == policy
     assert ViewPolicy.from_dict(json.loads(json.dumps(ViewPolicy().as_dict()))) == ViewPolicy()
+    twice = ViewPolicy(2, 9, None, Mixing(0.4, 1.0, 2))
+    assert ViewPolicy.from_dict(json.loads(json.dumps(twice.as_dict()))) == twice
+    # Answers that were stored by releases without rounds are for the same views.
+    assert policy.as_dict()["mixing"] == {"mixup": 0.4, "cutmix": 1.0}
 
 
 def test_no_views_are_refused() -> None:

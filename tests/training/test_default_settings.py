@@ -30,8 +30,9 @@ def arguments(folder: Path, **changes: Any) -> DistillationArguments:
         (True, {}, 5000, RATE_FROM_NOTHING),
         (True, {"per_device_train_batch_size": 32}, 5000, RATE_FROM_NOTHING / 2),
         (False, {"per_device_train_batch_size": 64, "gradient_accumulation_steps": 8}, 5000, 2 * RATE_FROM_WEIGHTS),
-        # Batches of the 32 images that there are.
-        (False, {}, 32, RATE_FROM_WEIGHTS / 2),
+        # Fewer images than a batch fill it all the same; with a memory bank they are all there is.
+        (False, {}, 32, RATE_FROM_WEIGHTS),
+        (False, {"crd_weight": 1.0, "mixup": 0.0, "cutmix": 0.0}, 32, RATE_FROM_WEIGHTS / 2),
         (False, {}, None, RATE_FROM_WEIGHTS),
         (True, {"learning_rate": 0.5}, 5000, 0.5),
     ],
@@ -136,5 +137,7 @@ def test_the_printed_epochs_are_those_that_are_run(tmp_path: Path) -> None:
 def test_steps_and_images(tmp_path: Path) -> None:
     """A prediction of the length is one of these; a wrong one leaves controls out for nothing."""
     args = complete(arguments(tmp_path, num_train_epochs=2), False, 300).args
-    assert (images_per_step(args, 300), images_per_step(args, 50), images_per_step(args, None)) == (128, 50, 128)
+    assert (images_per_step(args, 300), images_per_step(args, 50), images_per_step(args, None)) == (128, 128, 128)
+    with_bank = arguments(tmp_path, crd_weight=1.0, mixup=0.0, cutmix=0.0)
+    assert (images_per_step(with_bank, 300), images_per_step(with_bank, 50)) == (128, 50)
     assert (planned_steps(args, 300), planned_steps(args, None)) == (6, 0)
