@@ -11,6 +11,9 @@ from transformers import TimmWrapperForImageClassification as TimmClassifier
 
 from .image_check import REFUSALS
 
+# As normalisation, LayerScale and Affine call theirs.
+_SCALES = ("weight", "gamma", "alpha")
+
 
 def is_timm_module(model: nn.Module) -> bool:
     """Return whether a network is one of timm's, which knows its architecture."""
@@ -60,16 +63,18 @@ def wrap_timm(module: nn.Module) -> TimmClassifier:
                 "`global_pool` may be set), or pass a classifier of transformers."
             ) from error
     wrapper.timm_model = module
-    return wrapper.train(module.training)
+    wrapper.training = module.training
+    return wrapper
 
 
 def has_learnt(model: nn.Module) -> bool:
-    """Return whether a network has been trained, by what its normalisation layers hold: as they start it is constant."""
+    """Return whether a network has been trained, by its normalisation: what scales it starts with is constant."""
     for layer in model.modules():
         if isinstance(layer, _BatchNorm) and layer.running_mean is not None and layer.running_mean.any():
             return True
-        weight = getattr(layer, "weight", None)
-        if isinstance(weight, nn.Parameter) and weight.ndim == 1 and len(weight) and (weight != weight[0]).any():
+        scales = (getattr(layer, name, None) for name in _SCALES)
+        vectors = [each for each in scales if isinstance(each, nn.Parameter) and 0 < each.numel() == max(each.shape)]
+        if any((each != each.flatten()[0]).any() for each in vectors if each.numel() > 1):
             return True
     return False
 
