@@ -14,9 +14,26 @@ class ModelArguments:
 
     teacher: str | None = field(
         default=None,
-        metadata={"help": "Teacher, frozen while it teaches: Hub name, `timm/...`, or local folder of a classifier."},
+        metadata={
+            "help": "Teacher, frozen while it teaches: Hub name, `timm/...`, or local folder of a classifier, or of a "
+            "network without one, which gives features alone."
+        },
     )
     teacher_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the teacher."})
+    teacher_dtype: Literal["float32", "bfloat16", "float16", "auto"] = field(
+        default="float32", metadata={"help": "Type of the teacher's weights; `auto`: as they were saved."}
+    )
+    teacher_batch_size: int | None = field(
+        default=None,
+        metadata={"help": "Images that the teacher answers at a time; all of a batch where not given."},
+    )
+    teacher_features: Literal["own", "cls", "mean"] = field(
+        default="own",
+        metadata={
+            "help": "The teacher's features: `own`, what the network itself pools; `cls`, its first token; `mean`, "
+            "the mean of the patches' tokens."
+        },
+    )
     teacher_from_scratch: bool = field(
         default=False,
         metadata={"help": "Take only the teacher's architecture; needs `teacher_steps`."},
@@ -98,6 +115,10 @@ class ModelArguments:
         require_number("image_size", self.image_size, 8, 2**14, whole=True, optional=True)
         choices = ("light", "paper", "none")
         require(self.distiller in choices, "distiller", self.distiller, f"one of {choices}")
+        dtypes, features = ("float32", "bfloat16", "float16", "auto"), ("own", "cls", "mean")
+        require(self.teacher_dtype in dtypes, "teacher_dtype", self.teacher_dtype, f"one of {dtypes}")
+        require(self.teacher_features in features, "teacher_features", self.teacher_features, f"one of {features}")
+        require_number("teacher_batch_size", self.teacher_batch_size, 1, whole=True, optional=True)
         require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")
         if self.student_new_head and self.student_from_scratch:
             raise ValueError(

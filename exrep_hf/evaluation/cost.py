@@ -21,7 +21,8 @@ def count_macs(model: nn.Module, input_size: tuple[int, int, int]) -> int:
         input_size: `(channels, height, width)`.
     """
     was_training = model.training
-    image = torch.zeros(1, *input_size, device=next(model.parameters()).device)
+    weight = next(model.parameters())
+    image = torch.zeros(1, *input_size, device=weight.device, dtype=weight.dtype)
     with FlopCounterMode(display=False) as counter:
         model.eval()(image)
     model.train(was_training)
@@ -41,8 +42,9 @@ def images_per_second(
         seconds: how long to measure at least.
     """
     was_training = model.training
-    device = next(model.parameters()).device
-    images = torch.randn(batch_size, *input_size, device=device)
+    weight = next(model.parameters())
+    device = weight.device
+    images = torch.randn(batch_size, *input_size, device=device, dtype=weight.dtype)
     model.eval()
     for _ in range(2):
         model(images)

@@ -9,7 +9,9 @@ from .feature_reader import FeatureReader
 from .input_distiller import LightDistiller, PaperDistiller
 from .model_files import check_no_revision, check_processor_files
 from .modeling_exrep import ExRepForImageClassification, StudentOutput
+from .pooled_features import Features, PooledReader
 from .precision import to_float32
+from .vision_backbone import has_classifier, load_teacher_network, vision_tower
 from .whole_parameters import whole_parameters
 from .whole_weights import load_whole
 
@@ -20,16 +22,21 @@ __all__ = [
     "ExRepConfig",
     "ExRepForImageClassification",
     "FeatureReader",
+    "Features",
     "LightDistiller",
     "PaperDistiller",
+    "PooledReader",
     "StudentOutput",
     "check_no_revision",
     "check_processor_files",
     "feature_definition",
+    "has_classifier",
     "load_classifier",
+    "load_teacher_network",
     "load_whole",
     "set_input_size",
     "set_labels",
     "to_float32",
+    "vision_tower",
     "whole_parameters",
 ]

@@ -19,7 +19,7 @@ from transformers import TimmWrapperForImageClassification as TimmClassifier
 from .configuration_exrep import invert_labels
 from .new_head import is_head_wanted, replace_head
 from .whole_parameters import whole_parameters
-from .whole_weights import ARCHITECTURE, TIMM_PREFIX, WEIGHTS, load_config, load_network, named_errors
+from .whole_weights import ARCHITECTURE, TIMM_PREFIX, WEIGHTS, load_but_for_head, load_config, named_errors
 
 
 def load_classifier(
@@ -72,7 +72,7 @@ def load_with_head(
     else:
         config = _load_config(name, revision, WEIGHTS, None if new_head is False else num_labels)
         may_lack = num_labels is not None and new_head is not False
-        found = load_network(name, config, revision, dtype, may_lack)
+        found = load_but_for_head(name, config, revision, dtype, may_lack)
         model = found.model
         own = None if found.lacks_head else _names(model.config)
         is_new = is_head_wanted(own, num_labels, id2label, new_head, f"The checkpoint {name!r}")
@@ -212,9 +212,6 @@ def _load_config(name: str, revision: str | None, what: str, num_labels: int | N
     if not config.num_labels:
         is_head_wanted(None, num_labels, None, None, f"The checkpoint {name!r}")
         set_labels(config, {index: f"LABEL_{index}" for index in range(num_labels or 0)})
-    if isinstance(config, TimmWrapperConfig):
-        # timm's `save_for_hf` repeats the number of classes here, and the wrapper would pass it twice.
-        config.model_args = {key: value for key, value in (config.model_args or {}).items() if key != "num_classes"}
     return config
 
 

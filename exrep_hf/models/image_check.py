@@ -14,7 +14,7 @@ def check_takes_image(model: nn.Module, image: Tensor, who: str) -> None:
     """Make sure that a model takes an image, as it will be given them.
 
     Args:
-        model: a classifier; it stays as it is.
+        model: a classifier, or a network without one; it stays as it is.
         image: `(channels, height, width)`.
         who: the model's name or role, for messages.
 
@@ -37,6 +37,21 @@ def check_takes_image(model: nn.Module, image: Tensor, who: str) -> None:
     finally:
         for module, training in modes:
             module.training = training
+
+
+def blank_image(model: nn.Module) -> Tensor:
+    """Return an image of the size that a network names, or of 224 pixels, `(channels, height, width)`."""
+    network = getattr(model, "timm_model", model)
+    config = getattr(model, "config", None)
+    if isinstance(config, PreTrainedConfig):
+        channels, size = image_shape(config)
+        size = getattr(config, "image_size", None) or size
+    else:
+        channels, size, _ = getattr(network, "pretrained_cfg", {}).get("input_size", (3, None, None))
+    # A network of timm may have been built for another size than its weights were published for.
+    size = getattr(getattr(network, "patch_embed", None), "img_size", None) or size or 224
+    height, width = size if isinstance(size, list | tuple) else (size, size)
+    return torch.zeros(channels, height, width)
 
 
 def _in_words(image: Tensor) -> str:

@@ -18,6 +18,7 @@ from transformers import (
     AutoModelForImageClassification,
     PreTrainedConfig,
     PreTrainedModel,
+    TimmWrapperConfig,
 )
 
 from .classifier_heads import head_weights
@@ -26,6 +27,7 @@ from .whole_parameters import whole_parameters
 
 TIMM_PREFIX = "timm/"
 WEIGHTS, ARCHITECTURE = "Weights of an image classifier", "The architecture of an image classifier"
+NETWORK = "Weights of a network"
 
 # Parts that no answer of a classifier depends on, and that checkpoints hold all the same: the pooler and the mask
 # token of a pre-training, the second head that some convolutional networks are trained with, and a counter.
@@ -75,31 +77,66 @@ def load_whole(
     Raises:
         ValueError: if it can't be loaded, or checkpoint and model don't hold the same weights.
     """
-    return load_network(name, config, revision, dtype).model
+    config = load_config(name, revision, WEIGHTS) if config is None else config
+    return load_but_for_head(name, config, revision, dtype, may_lack_head=False).model
 
 
-def load_network(
+def load_but_for_head(
     name: str,
-    config: PreTrainedConfig | None = None,
+    config: PreTrainedConfig,
     revision: str | None = None,
     dtype: torch.dtype | None = torch.float32,
-    may_lack_head: bool = False,
+    may_lack_head: bool = True,
 ) -> Loaded:
     """Do what `load_whole` does, for a checkpoint that may have no head.
 
     Args:
         name: Hub name or folder.
-        config: `load_config`'s, where something was changed in it.
+        config: `load_config`'s.
         revision: branch, tag or commit on the Hub.
         dtype: of its weights; None: as they were saved.
-        may_lack_head: whether that is no fault.
+        may_lack_head: False: that is a fault too.
 
     Raises:
         ValueError: if it can't be loaded, or checkpoint and model don't hold the same weights.
     """
-    config = load_config(name, revision, WEIGHTS) if config is None else config
-    with whole_parameters(), named_errors(name, WEIGHTS):
-        model, report = AutoModelForImageClassification.from_pretrained(
+    model, report = load_reported(AutoModelForImageClassification, name, config, revision, dtype)
+    head = head_weights(model)
+    lacks_head = bool(head) and head <= set(report["missing_keys"])
+    if lacks_head and may_lack_head:
+        report["missing_keys"] = set(report["missing_keys"]) - head
+    check_whole(model, report, name, _OF_CLASSIFIERS + _NEW_HEAD * lacks_head)
+    return Loaded(model, lacks_head)
+
+
+def load_reported(
+    auto_class: Any,
+    name: str,
+    config: PreTrainedConfig,
+    revision: str | None,
+    dtype: torch.dtype | None,
+    what: str = WEIGHTS,
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """Load a network by a class of transformers, and say which weights were missing, unexpected or of another shape.
+
+    Each process gets the model in one piece, also under DeepSpeed ZeRO-3.
+
+    Args:
+        auto_class: such as `AutoModel`.
+        name: Hub name or folder.
+        config: the network's.
+        revision: branch, tag or commit on the Hub.
+        dtype: of its weights; None: as they were saved.
+        what: is loaded, for messages.
+
+    Returns:
+        the network, whose missing weights are drawn at random, and `from_pretrained`'s report.
+
+    Raises:
+        ValueError: if it can't be loaded.
+    """
+    with whole_parameters(), named_errors(name, what):
+        return auto_class.from_pretrained(
             name,
             config=config,
             revision=revision,
@@ -108,17 +145,15 @@ def load_network(
             # Reported with the others, instead of raised without their names.
             ignore_mismatched_sizes=True,
         )
-    head = head_weights(model)
-    lacks_head = bool(head) and head <= set(report["missing_keys"])
-    if lacks_head and may_lack_head:
-        report["missing_keys"] = set(report["missing_keys"]) - head
-    check_whole(model, report, name, lacks_head)
-    return Loaded(model, lacks_head)
 
 
-def check_whole(
-    model: PreTrainedModel, report: Mapping[str, Any], name: str, lacks_head: bool = False
-) -> None:
+_OF_CLASSIFIERS = (
+    "Use a checkpoint whose head is trained and whose config.json belongs to its weights, or `pretrained=False` to "
+    "start from nothing."
+)
+
+
+def check_whole(model: PreTrainedModel, report: Mapping[str, Any], name: str, remedy: str = _OF_CLASSIFIERS) -> None:
     """Make sure that a model and the checkpoint that it was loaded from hold the same weights.
 
     Indices and counters are left out: they follow from the architecture.
@@ -127,7 +162,7 @@ def check_whole(
         model: as it was loaded.
         report: `from_pretrained`'s, with `output_loading_info`.
         name: of the checkpoint, for messages.
-        lacks_head: whether all weights of the head are missing.
+        remedy: what to do where they don't.
 
     Raises:
         ValueError: naming weights that the checkpoint lacks, has besides, or has in another shape.
@@ -149,9 +184,7 @@ def check_whole(
     if found:
         raise ValueError(
             f"The checkpoint {name!r} has {'; and '.join(found)}; expected exactly the weights of a "
-            f"{type(model).__name__} as its config.json describes it. Use a checkpoint whose head is trained and "
-            "whose config.json belongs to its weights, or `pretrained=False` to start from nothing."
-            + _NEW_HEAD * lacks_head
+            f"{type(model).__name__} as its config.json describes it. {remedy}"
         )
 
 
@@ -160,6 +193,29 @@ def some(names: Iterable[str], most: int = 4) -> str:
     ordered = sorted(names)
     more = f" and {len(ordered) - most} more" if len(ordered) > most else ""
     return ", ".join(ordered[:most]) + more
+
+
+def read_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
+    """Load the configuration of a network of any type.
+
+    Args:
+        name: Hub name or folder.
+        revision: branch, tag or commit on the Hub.
+        what: is going to be loaded, for messages: `NETWORK`, `WEIGHTS` or `ARCHITECTURE`.
+
+    Raises:
+        ValueError: if there is none, or its numbers are out of bounds.
+    """
+    try:
+        check_model_files(name, revision)
+    except OSError as error:
+        raise ValueError(not_loaded(name, what, error)) from error
+    with named_errors(name, what):
+        config = AutoConfig.from_pretrained(name, revision=revision)
+    if isinstance(config, TimmWrapperConfig):
+        # timm's `save_for_hf` repeats the number of classes here, and the wrapper would pass it twice.
+        config.model_args = {key: value for key, value in (config.model_args or {}).items() if key != "num_classes"}
+    return config
 
 
 def load_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
@@ -173,12 +229,7 @@ def load_config(name: str, revision: str | None, what: str) -> PreTrainedConfig:
     Raises:
         ValueError: if there is none, or it is not one of an image classifier, or its numbers are out of bounds.
     """
-    try:
-        check_model_files(name, revision)
-    except OSError as error:
-        raise ValueError(not_loaded(name, what, error)) from error
-    with named_errors(name, what):
-        config = AutoConfig.from_pretrained(name, revision=revision)
+    config = read_config(name, revision, what)
     if type(config) not in MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING:
         raise ValueError(
             f"{name!r} is a model of the type {config.model_type!r}, of which transformers knows no image classifier. "

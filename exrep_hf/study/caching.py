@@ -12,14 +12,15 @@ from exrep_hf.arguments import CachingArguments, DataArguments, ModelArguments
 from exrep_hf.data import Augmentation, Mixing, ViewPolicy
 from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.main_process import decided_by_main
+from exrep_hf.models import has_classifier
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.cached_answers import push_answers
 from exrep_hf.publishing.teacher_card import PublishedFacts, published_facts
 from exrep_hf.report import public_name
 from exrep_hf.study.records import network_cost
 from exrep_hf.study.run import evaluate
-from exrep_hf.study.stages import Classifier, load_teacher
-from exrep_hf.teacher import CachedTeacher, OnlineTeacher
+from exrep_hf.study.stages import Classifier, ask_online, in_float32, load_teacher
+from exrep_hf.teacher import CachedTeacher, size_in_words
 from exrep_hf.teacher.cache import Provenance, Storage
 from exrep_hf.teacher.cache.shard_writer import warn_of_top1
 from exrep_hf.training.launch import check_processes
@@ -58,13 +59,15 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     set_seed(args.seed)
     teacher = load_teacher(model_args, data, None)
     assert teacher is not None
+    source = ask_online(teacher, model_args)
+    _print(str(size_in_words(source)))
     facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
     expected_top1 = facts.top1 if args.expect_top1 is None else args.expect_top1
     images = data.training_images(args.seed, data_args)
     plural = "s" if views.views > 1 else ""
     _print(f"{model_args.teacher}: {views.views} view{plural} of each of {len(images)} images of {data_args.dataset}")
     cache = CachedTeacher.write(
-        OnlineTeacher(teacher.classifier, teacher.processor),
+        source,
         images,
         folder,
         views,
@@ -124,18 +127,20 @@ def _measure(
     teacher: Classifier, data: DataPartition, settings: CachingSettings, expected_top1: float | None
 ) -> dict[str, Any]:
     """Return what a study needs to know of a teacher that it doesn't have: metrics on test images, and cost."""
+    cost = network_cost(teacher)
+    # A figure of the machine, which would differ from call to call.
+    cost.pop("images_per_second")
+    if not has_classifier(teacher.classifier):
+        return {"evaluation": None, "cost": cost}
     _, images = data.parts(settings.caching.seed)
     args = copy.copy(settings.caching)
     # It would cast the very network that is asked afterwards.
     args.bf16_full_eval = args.fp16_full_eval = False
-    evaluated = evaluate(teacher, images, None, args, settings.data)
+    evaluated = evaluate(in_float32(teacher), images, None, args, settings.data)
     # Not the loss, whose last bits depend on the number of processes.
     metrics = {name: evaluated[name] for name in ("accuracy", "top5_accuracy")}
     if expected_top1 is not None and PartialState().is_main_process:
         warn_of_top1(metrics["accuracy"], len(images), expected_top1)
-    cost = network_cost(teacher)
-    # A figure of the machine, which would differ from call to call.
-    cost.pop("images_per_second")
     evaluation = {"evaluated_on": settings.data.evaluate_on, "num_evaluated": len(images), "metrics": metrics}
     _print(f"top-1 {metrics['accuracy']:.3f} on {len(images)} images of the {settings.data.evaluate_on} split")
     return {"evaluation": evaluation, "cost": cost}

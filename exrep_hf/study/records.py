@@ -83,8 +83,13 @@ def _over_seeds(outcomes: list[Record]) -> dict[str, Any]:
 
 
 def summarise_teacher(name: str | None, from_scratch: bool, runs: list[Record], cost: dict[str, float]) -> Record:
-    """Return the teacher: what it reaches on the images of the runs (the same for all seeds on a test split)."""
-    measured = {metric: mean(run["teacher"][metric] for run in runs) for metric in runs[0]["teacher"]}
+    """Return the teacher: what it reaches on the images of the runs (the same for all seeds on a test split).
+
+    `accuracy` is None where it has no classifier.
+    """
+    measured: Record = {"accuracy": None}
+    if runs[0]["teacher"] is not None:
+        measured = {metric: mean(run["teacher"][metric] for run in runs) for metric in runs[0]["teacher"]}
     return {"name": public_name(name), "from_scratch": from_scratch, **measured, "cost": cost}
 
 

@@ -4,6 +4,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import PartialState
@@ -19,14 +20,27 @@ from exrep_hf.data import Augmentation, Preprocessing, class_names
 from exrep_hf.data.class_map import Side, numbers_of_each
 from exrep_hf.data.partition import DataPartition
 from exrep_hf.files import replacing
-from exrep_hf.models import ExRepForImageClassification, load_classifier, set_input_size, set_labels
+from exrep_hf.models import (
+    ExRepForImageClassification,
+    has_classifier,
+    load_classifier,
+    load_teacher_network,
+    set_input_size,
+    set_labels,
+)
 from exrep_hf.models.image_check import check_takes_image
+from exrep_hf.teacher import OnlineTeacher
 from exrep_hf.training.trainer import DistillationTrainer
 
 
 @dataclasses.dataclass
 class Classifier:
-    """A starting student: the plain classifier and how it wants its images."""
+    """A starting student, or a teacher: the network and how it wants its images.
+
+    Attributes:
+        classifier: the plain classifier; of a teacher it may be a network that gives features alone.
+        processor: its image processor.
+    """
 
     classifier: PreTrainedModel
     processor: BaseImageProcessor
@@ -118,8 +132,7 @@ def load_network(
     Raises:
         ValueError: if it is not found, or has other classes than the data set and is not trained here.
     """
-    id2label = None if data.names is None else dict(enumerate(data.names))
-    num_classes = data.num_classes
+    id2label, num_classes = _names_by_number(data), data.num_classes
     classifier = load_classifier(
         name,
         num_labels=num_classes if from_scratch else None,
@@ -129,11 +142,25 @@ def load_network(
     )
     if trained_here and not _has_these_classes(classifier, data):
         classifier = load_classifier(name, num_classes, id2label, revision=revision, new_head=True)
-    elif not trained_here and data.names is not None:
+    elif not trained_here:
         _check_classes(classifier, name, data)
-    same_number = classifier.config.num_labels == num_classes
+    _name_classes(classifier, data)
+    return _prepared(classifier, name, model_args)
+
+
+def _names_by_number(data: DataPartition) -> dict[int, str] | None:
+    return None if data.names is None else dict(enumerate(data.names))
+
+
+def _name_classes(classifier: PreTrainedModel, data: DataPartition) -> None:
+    """Give a classifier that does not name its classes the data's names, where it has as many."""
+    id2label, same_number = _names_by_number(data), classifier.config.num_labels == data.num_classes
     if id2label is not None and same_number and class_names(classifier.config) is None:
         set_labels(classifier.config, id2label)
+
+
+def _prepared(classifier: PreTrainedModel, name: str, model_args: ModelArguments) -> Classifier:
+    """Return a network with the images that it wants, after a try whether it takes them."""
     preprocessing = Preprocessing.from_model(classifier)
     if (image_size := model_args.image_size) is not None:
         set_input_size(classifier.config, image_size)
@@ -158,7 +185,8 @@ def _has_these_classes(classifier: PreTrainedModel, data: DataPartition) -> bool
 
 def _check_classes(classifier: PreTrainedModel, name: str, data: DataPartition) -> None:
     """Make sure that a trained network knows the data's classes."""
-    assert data.names is not None
+    if data.names is None:
+        return
     rule, model = data.args.class_rule(), Side.of_model(repr(name), classifier.config)
     model = model.called(rule, data.names) if isinstance(rule, Mapping) else model
     try:
@@ -173,16 +201,37 @@ def load_teacher(model_args: ModelArguments, data: DataPartition, kept: Path | N
     """Load the teacher, or the one that this study trained before and kept in a folder."""
     if kept is not None:
         return load_network(str(kept), None, False, True, data, model_args)
-    if model_args.teacher is None or model_args.teacher_cache is not None:
+    name, revision = model_args.teacher, model_args.teacher_revision
+    if name is None or model_args.teacher_cache is not None:
         return None
-    return load_network(
-        model_args.teacher,
-        model_args.teacher_revision,
-        model_args.teacher_from_scratch,
-        model_args.teacher_steps > 0,
-        data,
-        model_args,
-    )
+    if model_args.teacher_steps:
+        return load_network(name, revision, model_args.teacher_from_scratch, True, data, model_args)
+    network: Any = load_teacher_network(name, revision, _dtype(model_args))
+    if has_classifier(network):
+        _check_classes(network, name, data)
+        _name_classes(network, data)
+    return _prepared(network, name, model_args)
+
+
+def _dtype(model_args: ModelArguments) -> torch.dtype | None:
+    return None if model_args.teacher_dtype == "auto" else getattr(torch, model_args.teacher_dtype)
+
+
+def ask_online(teacher: Classifier, model_args: ModelArguments) -> OnlineTeacher:
+    """Return a study's teacher as what is asked at every step, in the type and with the features of its settings."""
+    # One that was trained here is in float32.
+    if (dtype := _dtype(model_args)) is not None:
+        nn.Module.to(teacher.classifier, dtype)
+    features, batch_size = model_args.teacher_features, model_args.teacher_batch_size
+    return OnlineTeacher(teacher.classifier, teacher.processor, features, batch_size)
+
+
+def in_float32(teacher: Classifier) -> Classifier:
+    """Return a teacher, or a copy of it, for an evaluation as of a student, whose weights become float32."""
+    weights = teacher.classifier.parameters()
+    if all(weight.dtype == torch.float32 for weight in weights):
+        return teacher
+    return dataclasses.replace(teacher, classifier=copy.deepcopy(teacher.classifier))
 
 
 def load_student(model_args: ModelArguments, data: DataPartition, kept: Path | None = None) -> Classifier:

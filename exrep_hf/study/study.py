@@ -13,6 +13,7 @@ from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArgume
 from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.files import read_json, write_json
 from exrep_hf.main_process import decided_by_main
+from exrep_hf.models import has_classifier
 from exrep_hf.publishing import make_model_card
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card_figures import write_eval_results
@@ -56,9 +57,17 @@ from exrep_hf.study.records import (
     summarise_teacher,
 )
 from exrep_hf.study.run import Metrics, add_gaps, distil, evaluate, with_folder
-from exrep_hf.study.stages import Classifier, load_student, load_teacher, save_network, train_with_labels
+from exrep_hf.study.stages import (
+    Classifier,
+    ask_online,
+    in_float32,
+    load_student,
+    load_teacher,
+    save_network,
+    train_with_labels,
+)
 from exrep_hf.study.stored_teacher import open_cache, stored_metrics, summarise_stored_teacher
-from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherSource
+from exrep_hf.teacher import CachedTeacher, TeacherSource
 from exrep_hf.training.notices import in_words
 from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME, only_run_in
 
@@ -318,12 +327,15 @@ class Study:
         return published_variant(main.name, main.model_args.distiller, main.is_plain, self.settings.study.variant)
 
     def _source(self, teacher: Classifier | None) -> TeacherSource | None:
-        return self.cache if teacher is None else OnlineTeacher(teacher.classifier, teacher.processor)
+        return self.cache if teacher is None else ask_online(teacher, self.settings.model)
 
     def _evaluate_teacher(self, teacher: Classifier | None, images: Dataset, arm: Arm) -> Metrics | None:
         if self.cache is not None:
             return stored_metrics(self.cache, self.settings.data.evaluate_on, len(images))
-        return None if teacher is None else evaluate(teacher, images, None, arm.args, arm.data_args)
+        # Without a classifier there is nothing to be right about.
+        if teacher is None or not has_classifier(teacher.classifier):
+            return None
+        return evaluate(in_float32(teacher), images, None, arm.args, arm.data_args)
 
     def _summarise_teacher(self, teacher: Classifier | None, runs: list[dict[str, Any]]) -> dict[str, Any] | None:
         if self.cache is not None:

@@ -7,6 +7,7 @@ from exrep_hf.teacher.names import teacher_names
 from exrep_hf.teacher.online import OnlineTeacher
 from exrep_hf.teacher.requirements import check_answers, check_apart, check_views, known_preprocessing
 from exrep_hf.teacher.resolve import as_teacher
+from exrep_hf.teacher.size import size_in_words
 from exrep_hf.teacher.source import TeacherSource
 
 __all__ = [
@@ -21,5 +22,6 @@ __all__ = [
     "check_apart",
     "check_views",
     "known_preprocessing",
+    "size_in_words",
     "teacher_names",
 ]

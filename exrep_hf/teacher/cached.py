@@ -42,8 +42,8 @@ class CachedTeacher:
 
     Attributes:
         num_samples: number of images.
-        num_labels: number of classes.
-        feature_dim: width of the features.
+        num_labels: number of classes; None: there are no logits.
+        feature_dim: width of the features; None: there are none.
         preprocessing: empty: it sees no images.
         stored_preprocessing: how the teacher wanted each of its sets of pixels.
         views: which views there are.
@@ -62,8 +62,8 @@ class CachedTeacher:
         plan = self.manifest.plan
         check_stored_features(plan.teacher, files.name)
         self.num_samples: int = plan.dataset["num_samples"]
-        self.num_labels: int = plan.teacher["num_labels"]
-        self.feature_dim: int = plan.teacher["feature_dim"]
+        self.num_labels: int | None = plan.teacher.get("num_labels")
+        self.feature_dim: int | None = plan.teacher.get("feature_dim")
         names = plan.teacher.get("id2label")
         self.id2label: dict[int, str] | None = None if names is None else {int(key): names[key] for key in names}
         try:
@@ -98,7 +98,8 @@ class CachedTeacher:
             temperature: what the logits will be divided by; only answers stored with `top_k` depend on it.
 
         Returns:
-            Logits `(batch, num_labels)` and features `(batch, feature_dim)`, float32, on the batch's device.
+            Logits `(batch, num_labels)` and features `(batch, feature_dim)`, those that are stored, float32, on the
+            batch's device.
 
         Raises:
             ValueError: if the batch lacks them, or holds others than those that are stored; if what is stored is not
@@ -119,13 +120,19 @@ class CachedTeacher:
         _check_range("sample_index", index, self.num_samples, "the images with stored answers")
         _check_range("view", view, self.views.views, "the stored views")
         tables = self._answers.rows(index.numpy(), view.numpy())
+        features = tables.get("features")
+        return TeacherOutput(
+            logits=self._logits(tables, temperature, device),
+            features=None if features is None else features.float().to(device),
+        )
+
+    def _logits(self, tables: Mapping[str, Tensor], temperature: float, device: torch.device) -> Tensor | None:
+        if self.num_labels is None:
+            return None
         if "logits" in tables:
-            logits = tables["logits"].float()
-        else:
-            logits = rebuild_logits(
-                tables["top_logits"], tables["top_classes"], tables["remainder"], self.num_labels, temperature
-            )
-        return TeacherOutput(logits=logits.to(device), features=tables["features"].float().to(device))
+            return tables["logits"].float().to(device)
+        stored = (tables["top_logits"], tables["top_classes"], tables["remainder"])
+        return rebuild_logits(*stored, self.num_labels, temperature).to(device)
 
     def check_images(self, dataset: Any) -> None:
         """Make sure that a training data set is the one that the answers are for.
@@ -164,10 +171,10 @@ class CachedTeacher:
         measure: Callable[[], dict[str, Any]] | None = None,
         classes: ClassRule | str | Path = "names",
     ) -> "CachedTeacher":
-        """Ask a teacher about every view of every image, on all processes, and store what it says.
+        """Ask a teacher about every view of every image, on all processes, and store its logits and features.
 
-        Interrupted at any moment and called again, it goes on from the last whole file, to the same bytes. A finished
-        folder is only checked.
+        Of a teacher that gives only one of them that one is stored. Interrupted at any moment and called again, it
+        goes on from the last whole file, to the same bytes. A finished folder is only checked.
 
         Args:
             teacher: whom to ask.
@@ -188,8 +195,9 @@ class CachedTeacher:
 
         Raises:
             ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher's answers
-                are stored already, or not both of logits and features; if the data set augments otherwise or numbers
-                its images otherwise; or if an answer is not finite, or outside the range of the type.
+                are stored already, or are neither logits nor features; if there are no logits to store `top_k` of; if
+                the data set augments otherwise or numbers its images otherwise; or if an answer is not finite, or
+                outside the range of the type.
             OSError: if the disk is full.
         """
         views, storage, provenance = views or ViewPolicy(), storage or Storage(), provenance or Provenance()
@@ -230,13 +238,19 @@ def _check_storable(teacher: TeacherSource, storage: Storage) -> None:
             f"The answers of the teacher, a {type(teacher).__name__}, are stored already. Pass the network, as an "
             "`OnlineTeacher`."
         )
-    if teacher.num_labels is None or teacher.feature_dim is None:
-        lacking = "logits" if teacher.num_labels is None else "features"
+    if teacher.num_labels is None and teacher.feature_dim is None:
         raise ValueError(
-            f"The teacher, a {type(teacher).__name__}, gives no {lacking}; logits and features are stored. Pass a "
-            "teacher that gives both."
+            f"The teacher, a {type(teacher).__name__}, gives neither logits nor features; expected one of them to "
+            "store. Pass another teacher."
         )
-    if storage.top_k is not None and storage.top_k >= teacher.num_labels:
+    if storage.top_k is None:
+        return
+    if teacher.num_labels is None:
+        raise ValueError(
+            f"`top_k` is {storage.top_k}, and the teacher, a {type(teacher).__name__}, gives no logits, of which it "
+            "stores the largest. Leave it out."
+        )
+    if storage.top_k >= teacher.num_labels:
         raise ValueError(
             f"`top_k` is {storage.top_k}; expected fewer than the teacher's {teacher.num_labels} classes. Leave it "
             "out to store all logits."

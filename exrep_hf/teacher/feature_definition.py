@@ -8,6 +8,7 @@ import torch
 
 from exrep_hf.models import feature_definition
 from exrep_hf.teacher.identity import network_fingerprint
+from exrep_hf.teacher.online import OnlineTeacher
 from exrep_hf.teacher.source import TeacherSource
 
 OWN = "own"
@@ -26,9 +27,12 @@ def features_of(teacher: TeacherSource) -> str | None:
 
 
 def stored_definition(teacher: TeacherSource, name: str | None, num_labels: int) -> dict[str, str]:
-    """Return what a plan says about the features of a teacher of this name: an entry, or nothing."""
+    """Return what a plan says about the features of a teacher of this name: entries, or nothing."""
     definition = features_of(teacher) or (OWN if _definition_of_name(name, num_labels) is not None else None)
-    return {} if definition is None else {"features": definition}
+    entries = {} if definition is None else {"features": definition}
+    if isinstance(teacher, OnlineTeacher) and teacher.features != "own":
+        entries["pooling"] = teacher.features
+    return entries
 
 
 def check_stored_features(stored: Mapping[str, Any], where: str) -> None:
@@ -41,7 +45,8 @@ def check_stored_features(stored: Mapping[str, Any], where: str) -> None:
     Raises:
         ValueError: if they are of a network whose features are the input of one of its layers no more.
     """
-    if stored.get("features") is None and _definition_of_name(stored["name"], stored["num_labels"]) is not None:
+    num_labels = stored.get("num_labels") or 0
+    if stored.get("features") is None and _definition_of_name(stored["name"], num_labels) is not None:
         raise ValueError(other_features(where, stored["name"]))
 
 

@@ -48,11 +48,11 @@ def stored_statistics(teacher: TeacherSource) -> tuple[Tensor, Tensor] | None:
     """
     if not isinstance(teacher, CachedTeacher) or teacher.feature_dim is None:
         return None
-    return decided_by_main(lambda: _of_whole_views(teacher).statistics())
-
-
-def _of_whole_views(teacher: CachedTeacher) -> Moments:
     moments = Moments(teacher.feature_dim)
+    return decided_by_main(lambda: _of_whole_views(teacher, moments).statistics())
+
+
+def _of_whole_views(teacher: CachedTeacher, moments: Moments) -> Moments:
     for view in range(min(teacher.views.views, -(-_ENOUGH // teacher.num_samples))):
         for rows in torch.arange(teacher.num_samples).split(_CHUNK):
             features = teacher({"sample_index": rows, "view": torch.full_like(rows, view)}).features

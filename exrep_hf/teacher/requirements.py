@@ -71,8 +71,10 @@ def known_preprocessing(teacher: TeacherSource) -> tuple[Preprocessing, ...]:
     """
     known = tuple(each for each in teacher.preprocessing if each is not None)
     if len(known) != len(teacher.preprocessing):
+        named = ", ".join(type(getattr(network, "timm_model", network)).__name__ for network in teacher.networks())
         raise ValueError(
-            "How the teacher wants its images is not known. Pass `OnlineTeacher(model, processing_class=...)` with "
-            "its image processor as the teacher."
+            f"How the teacher{named and f', a {named},'} wants its images is not known: no preprocessor_config.json "
+            "came with it. Pass `OnlineTeacher(model, processing_class, …)` with its image processor as the teacher, "
+            "such as `AutoImageProcessor.from_pretrained(…)` of the checkpoint that it was made from."
         )
     return known

@@ -34,6 +34,6 @@ def as_teacher(
     if isinstance(teacher, nn.Module):
         return OnlineTeacher(teacher)
     raise ValueError(
-        f"`teacher` is a {type(teacher).__name__}; expected a classifier of transformers or timm, a `TeacherSource`, "
+        f"`teacher` is a {type(teacher).__name__}; expected a network of transformers or timm, a `TeacherSource`, "
         f"or a name or path. A `TeacherSource` has {', '.join(_MEMBERS)}; it lacks {', '.join(missing) or 'nothing'}."
     )

@@ -25,7 +25,7 @@ from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher
+from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher, size_in_words
 from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.teacher.feature_moments import stored_statistics
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
@@ -62,7 +62,7 @@ class DistillationTrainer(ComponentTrainer):
     Args:
         model: the student, which is trained in float32. Any other classifier of transformers or timm, or the name or
             folder of one, is taken as a student without a distiller, with the classes that it has.
-        teacher: a classifier (transformers or timm), a `TeacherSource`, or a name or path. None where no active term
+        teacher: a network of transformers or timm, a `TeacherSource`, or a name or path. None where no active term
             needs one.
         args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
             printed when training starts.
@@ -129,6 +129,8 @@ class DistillationTrainer(ComponentTrainer):
         args = chosen.args
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
         check_first_images(student, self.teacher, train_dataset, eval_dataset, data_collator, args)
+        if args.needs_teacher and self.teacher is not None and (told_size := size_in_words(self.teacher)):
+            notes.append(told_size)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
         objective = _objective(student, args, self.teacher, train_dataset, self.classes.student_columns)

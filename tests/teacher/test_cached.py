@@ -163,7 +163,10 @@ def test_refused_to_write(teacher: OnlineTeacher, preprocessing: Preprocessing, 
     bare.preprocessing = (None,)
     pixels = [Image.fromarray(np.zeros((16, 16, 3), np.uint8))]
     images = datasets.Dataset.from_dict({"image": pixels}, features=datasets.Features(image=datasets.Image()))
-    with pytest.raises(ValueError, match="How the teacher wants its images is not known"):
+    with pytest.raises(
+        ValueError,
+        match=r"How the teacher, a ResNetFor\w+, wants its images is not.*OnlineTeacher\(model, processing_class, …",
+    ):
         CachedTeacher.write(bare, images, tmp_path / "c")
 
 

@@ -11,6 +11,7 @@ from transformers import AutoModelForImageClassification, ResNetForImageClassifi
 
 from exrep_hf.data import Preprocessing
 from exrep_hf.teacher import OnlineTeacher
+from exrep_hf.teacher.identity import network_fingerprint
 
 
 @pytest.fixture
@@ -124,7 +125,52 @@ def test_how_images_are_wanted(network: ResNetForImageClassification, preprocess
     assert OnlineTeacher(network, preprocessing.to_image_processor()).preprocessing == (preprocessing,)
 
 
-def test_model_without_classes() -> None:
-    """A backbone without a head has no logits to teach."""
-    with pytest.raises(ValueError, match="no final classification layer"):
-        OnlineTeacher(timm.create_model("test_resnet", num_classes=0))
+def test_model_without_classes(images: Tensor) -> None:
+    """A backbone without a head has no logits to teach; names of classes would be those of nothing."""
+    model: Any = timm.create_model("test_resnet", num_classes=0)
+    teacher = OnlineTeacher(model)
+    answer = teacher({"pixel_values": images})
+    assert (teacher.num_labels, teacher.id2label, teacher.feature_dim, answer.logits) == (None, None, 96, None)
+    assert torch.equal(answer["features"], model(images))
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7])
+def test_asked_in_parts(size: int, network: ResNetForImageClassification, images: Tensor) -> None:
+    """A large teacher beside a student fits into memory only so; the answers are those of the whole batch."""
+    whole, seen = OnlineTeacher(network)({"pixel_values": images}), []
+    handle = network.register_forward_pre_hook(lambda module, inputs: seen.append(len(inputs[0])))
+    answer = OnlineTeacher(network, batch_size=size)({"pixel_values": images})
+    handle.remove()
+    assert seen == [len(part) for part in torch.arange(3).split(size)]
+    torch.testing.assert_close(answer.logits, whole.logits)
+    torch.testing.assert_close(answer.features, whole.features)
+
+
+@pytest.mark.parametrize("size", [0, -1, 1.5, True, "2"])
+def test_parts_that_are_none(size: Any, network: ResNetForImageClassification) -> None:
+    with pytest.raises(ValueError, match=r"`batch_size` is .*; expected a whole number of images ≥ 1, or None"):
+        OnlineTeacher(network, batch_size=size)
+
+
+def test_features_are_part_of_the_fingerprint(network: ResNetForImageClassification) -> None:
+    """A run that goes on, or stored answers, must not take the mean for what the network pools."""
+    own, mean = OnlineTeacher(network), OnlineTeacher(network, features="mean")
+    assert own.fingerprint == network_fingerprint(network)
+    assert mean.fingerprint not in (own.fingerprint, OnlineTeacher(timm.create_model("test_vit")).fingerprint)
+    assert mean.fingerprint == OnlineTeacher(network, features="mean").fingerprint
+    vit = timm.create_model("test_vit", num_classes=0)
+    assert len({OnlineTeacher(vit, features=each).fingerprint for each in ("own", "cls", "mean")}) == 3
+
+
+@pytest.mark.parametrize("dtype", [None, torch.bfloat16, torch.float16])
+def test_loaded_in_a_type(
+    dtype: torch.dtype | None, network: ResNetForImageClassification, images: Tensor, tmp_path: Path
+) -> None:
+    """Half precision halves the memory that weights take; answers stay float32."""
+    network.eval().save_pretrained(tmp_path)
+    teacher = OnlineTeacher.from_pretrained(tmp_path, dtype=dtype)
+    assert {each.dtype for each in teacher.model.parameters()} == {dtype or torch.float32}
+    answer = teacher({"pixel_values": images})
+    assert answer["logits"].dtype == answer["features"].dtype == torch.float32
+    torch.testing.assert_close(answer["logits"], network(images).logits, rtol=0.05, atol=0.05)

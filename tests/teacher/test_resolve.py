@@ -51,9 +51,9 @@ def test_source_that_is_a_module(network: ResNetForImageClassification) -> None:
 
 def test_something_else() -> None:
     """A class in the place of its object is a common slip."""
-    with pytest.raises(ValueError, match="`teacher` is a type; expected a classifier"):
+    with pytest.raises(ValueError, match="`teacher` is a type; expected a network"):
         as_teacher(ResNetForImageClassification)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="`teacher` is a type; expected a classifier"):
+    with pytest.raises(ValueError, match="`teacher` is a type; expected a network"):
         as_teacher(OnlineTeacher)  # type: ignore[arg-type]
     half = SimpleNamespace(num_labels=3, id2label=None, feature_dim=6, preprocessing=(), views=None, fingerprint=None)
     with pytest.raises(ValueError, match="it lacks networks, check_images, check_temperature, __call__"):

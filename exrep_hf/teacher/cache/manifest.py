@@ -97,8 +97,9 @@ class Plan:
     """All that is decided before the first image is queried on.
 
     Attributes:
-        teacher: name, revision, weights_sha256, num_labels, feature_dim, id2label, license; and `features`, where
-            they are not simply the input of one final layer.
+        teacher: name, revision, weights_sha256, num_labels and feature_dim (None: no such answers), id2label, license;
+            `features`, where they are not simply the input of one final layer; and `pooling`, where they are not
+            those that the network itself pools.
         preprocessing: fields of the teacher's `Preprocessing`, in a list where it wants several sets of pixels; None
             where it is not known.
         dataset: name, fingerprint, num_samples, license.
@@ -132,11 +133,14 @@ class Plan:
     @property
     def widths(self) -> dict[str, int]:
         """Values in a row of each stored table, by its name."""
-        top_k = self.storage["top_k"]
-        logits = {"logits": self.teacher["num_labels"]}
+        top_k, widths = self.storage["top_k"], {}
         if top_k is not None:
-            logits = {"top_logits": top_k, "top_classes": top_k, "remainder": REMAINDERS}
-        return logits | {"features": self.teacher["feature_dim"]}
+            widths = {"top_logits": top_k, "top_classes": top_k, "remainder": REMAINDERS}
+        elif self.teacher.get("num_labels") is not None:
+            widths = {"logits": self.teacher["num_labels"]}
+        if self.teacher.get("feature_dim") is not None:
+            widths["features"] = self.teacher["feature_dim"]
+        return widths
 
     @property
     def shards_per_view(self) -> int:

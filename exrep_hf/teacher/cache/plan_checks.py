@@ -27,8 +27,7 @@ def check_plan(plan: Plan, where: str) -> None:
             raise ValueError(f"{where}: `{part}` is {content!r:.100}; expected a mapping.")
         for name in names:
             _check_number(content, part, name, where)
-    if plan.storage.get("top_k") is not None:
-        _check_number(plan.storage, "storage", "top_k", where, plan.teacher["num_labels"])
+    _check_answers(plan, where)
     if plan.storage.get("dtype") not in DTYPES:
         raise ValueError(f"{where}: `storage.dtype` is {plan.storage.get('dtype')!r:.100}; expected one of {DTYPES}.")
     _check_texts(plan, where)
@@ -41,12 +40,25 @@ def check_plan(plan: Plan, where: str) -> None:
         )
 
 
-_NUMBERS = {
-    "teacher": ("num_labels", "feature_dim"),
+_NUMBERS: dict[str, tuple[str, ...]] = {
+    "teacher": (),
     "dataset": ("num_samples",),
     "views": ("views",),
     "storage": ("rows_per_shard",),
 }
+
+
+def _check_answers(plan: Plan, where: str) -> None:
+    """Make sure that there are logits or features, and that what is left of logits was left of some."""
+    given = [name for name in ("num_labels", "feature_dim") if plan.teacher.get(name) is not None]
+    # Without any, the message is about the first.
+    for name in given or ["num_labels"]:
+        _check_number(plan.teacher, "teacher", name, where)
+    top_k = plan.storage.get("top_k")
+    if top_k is not None and "num_labels" not in given:
+        raise ValueError(f"{where}: `storage.top_k` is {top_k!r:.100} without `teacher.num_labels`; expected none.")
+    if top_k is not None:
+        _check_number(plan.storage, "storage", "top_k", where, plan.teacher["num_labels"])
 
 
 def _check_number(content: Mapping[str, Any], part: str, name: str, where: str, most: int | None = None) -> None:

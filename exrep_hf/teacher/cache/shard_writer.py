@@ -126,19 +126,19 @@ class ShardWriter:
         """Return what is stored for a batch, how many images the teacher gave their label, and how many have one."""
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             answer = self.teacher({name: each.to(self.device, non_blocking=True) for name, each in batch.items()})
-        assert answer.logits is not None and answer.features is not None
-        given = {"logits": answer.logits, "features": answer.features}
+        logits, features = answer.logits, answer.features
+        given = {name: each for name, each in (("logits", logits), ("features", features)) if each is not None}
         views = [view] * len(rows)
         check_answers(given, rows, views, "The teacher's", "Look at its weights, its `autocast`, and these images.")
         right = known = 0
-        if "labels" in batch:
-            labels = batch["labels"].to(answer.logits.device)
+        if "labels" in batch and logits is not None:
+            labels = batch["labels"].to(logits.device)
             # Of a mixture: the class with the largest share.
             labels = labels.argmax(-1) if labels.is_floating_point() else labels
-            right, known = int((answer.logits.argmax(-1) == labels).sum()), int((labels >= 0).sum())
-        top_k = self.plan.storage["top_k"]
-        tables = {"logits": answer.logits} if top_k is None else keep_top_k(answer.logits.float(), top_k)
-        tables["features"] = answer.features
+            right, known = int((logits.argmax(-1) == labels).sum()), int((labels >= 0).sum())
+        top_k, tables = self.plan.storage["top_k"], dict(given)
+        if top_k is not None:
+            tables |= keep_top_k(tables.pop("logits").float(), top_k)
         stored = {}
         for name, table in tables.items():
             whole_or_log = name in ("top_classes", "remainder")

@@ -216,9 +216,10 @@ def _check_same(folder: Path, stored: Plan, plan: Plan) -> None:
 
 def _check_room(folder: Path, plan: Plan, shards: Sequence[Shard]) -> None:
     width = 4 if plan.storage["dtype"] == "float32" else 2
-    top_k = plan.storage["top_k"]
-    logits = plan.teacher["num_labels"] * width if top_k is None else top_k * (width + 4) + 32
-    needed = sum(shard.rows for shard in shards) * (logits + plan.teacher["feature_dim"] * width)
+    # Classes and masses are four bytes each whatever the type.
+    sizes = {"top_classes": 4, "remainder": 4}
+    row = sum(values * sizes.get(name, width) for name, values in plan.widths.items())
+    needed = sum(shard.rows for shard in shards) * row
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
