@@ -137,7 +137,7 @@ class ClassMap:
 
     @property
     def teacher_fingerprint(self) -> str | None:
-        """A short name for `teacher_columns`, and for `student_columns` where these are not all; None: all the same."""
+        """A short name for `teacher_columns` and, where not all, `student_columns`; None: the student's numbers."""
         if self.teacher_columns is None:
             return None
         columns = (self.teacher_columns, self.student_columns)

@@ -77,7 +77,7 @@ def load_with_head(
         own = None if found.lacks_head else _names(model.config)
         is_new = is_head_wanted(own, num_labels, id2label, new_head, f"The checkpoint {name!r}")
     if is_new:
-        give_new_head(model, num_labels or model.config.num_labels, f"The checkpoint {name!r}")
+        give_new_head(model, num_labels or model.config.num_labels or 0, f"The checkpoint {name!r}")
     if id2label is not None:
         set_labels(model.config, id2label)
     return model.eval(), is_new

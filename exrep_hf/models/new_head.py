@@ -34,9 +34,9 @@ def is_head_wanted(
     if own is None:
         if num_labels is None or new_head is False:
             raise ValueError(
-                f"{whose} has no head: it is a network without a classifier. A student gets an untrained one, for as "
-                "many classes as you say: `ExRepForImageClassification.from_backbone(…, num_labels=…)`; on the command "
-                "line `--student_new_head`. A teacher's is made of labelled images: `teacher_head='probe'`."
+                f"{whose} has no head: it is a network without a classifier. A student gets an untrained one: "
+                "`ExRepForImageClassification.from_backbone(…, num_labels=…)`, on the command line "
+                "`--student_new_head`. A teacher's is made of labelled images: `teacher_head='probe'`."
             )
         return True
     if new_head:
@@ -51,9 +51,9 @@ def is_head_wanted(
         )
     if new_head is None and id2label is not None and _are_others(own, id2label):
         raise ValueError(
-            f"{whose} has a head trained for {len(own)} classes, {', '.join(map(repr, list(own.values())[:3]))} …, and "
-            f"`id2label` calls as many {', '.join(map(repr, list(id2label.values())[:3]))} …. Say `new_head=True` for "
-            "an untrained head, or `new_head=False` if these are the same classes by other names."
+            f"{whose} has a head trained for {len(own)} classes, {_first(own)}, and `id2label` calls as many "
+            f"{_first(id2label)}. Say `new_head=True` for an untrained head, or `new_head=False` if they are the "
+            "same classes by other names."
         )
     return False
 
@@ -103,3 +103,7 @@ def _are_others(own: dict[int, str], given: dict[int, str]) -> bool:
     names = {str(name).casefold() for name in own.values()}
     placeholders = {f"label_{number}" for number in range(len(own))}
     return names != placeholders and names.isdisjoint(str(name).casefold() for name in given.values())
+
+
+def _first(names: dict[int, str]) -> str:
+    return ", ".join(map(repr, list(names.values())[:3])) + " …" * (len(names) > 3)

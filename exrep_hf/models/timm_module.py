@@ -56,10 +56,11 @@ def wrap_timm(module: nn.Module) -> TimmClassifier:
             wrapper = TimmClassifier(config)
             _check_same(wrapper.timm_model, module, torch.rand(1, channels, height, width))
         except REFUSALS as error:
+            reason = " ".join(str(error).split())[:300]
             raise ValueError(
                 f"The {type(module).__name__} can't be built again from its name {cfg['architecture']!r} and "
-                f"{arguments or 'no other settings'} ({' '.join(str(error).split())[:300]}), so that nobody could load "
-                "it once it is saved. Build it by its name alone (`num_classes`, `in_chans`, `img_size` and "
+                f"{arguments or 'no other settings'} ({reason}), so that nobody could load it once it is saved. Build "
+                "it by its name alone (`num_classes`, `in_chans`, `img_size` and "
                 "`global_pool` may be set), or pass a classifier of transformers."
             ) from error
     wrapper.timm_model = module
@@ -101,9 +102,8 @@ def _readable(module: nn.Module, cfg: dict[str, Any]) -> dict[str, Any]:
     except AttributeError:
         weight = None
     size = getattr(getattr(module, "patch_embed", None), "img_size", None)
-    pool = next(
-        (part.global_pool for part in (module, getattr(module, "head", None)) if hasattr(part, "global_pool")), None
-    )
+    pools = [getattr(part, "global_pool", None) for part in (module, getattr(module, "head", None))]
+    pool = next((each for each in pools if each is not None), None)
     pool = getattr(pool, "pool_type", pool)
     return {
         "in_chans": weight.shape[1] if isinstance(weight, Tensor) and weight.ndim == 4 else None,
@@ -123,8 +123,8 @@ def _check_same(rebuilt: nn.Module, module: nn.Module, image: Tensor) -> None:
     parameter = next(module.parameters())
     image = image.to(parameter.device, parameter.dtype)
     modes = {layer: layer.training for layer in module.modules()}
-    answers = [network.eval()(image) for network in (rebuilt.to(parameter.device, parameter.dtype), module)]
+    given, other = (network.eval()(image) for network in (module, rebuilt.to(parameter.device, parameter.dtype)))
     for layer, mode in modes.items():
         layer.training = mode
-    if answers[0].shape != answers[1].shape or not torch.allclose(*answers, rtol=1e-3, atol=1e-4):
+    if given.shape != other.shape or not torch.allclose(given, other, rtol=1e-3, atol=1e-4):
         raise RuntimeError("with the same weights it gives other logits")

@@ -221,8 +221,8 @@ def _match_classes(teachers: Sequence[TeacherSource], rule: Literal["names", "po
             f"The teachers of the ensemble have {len(kept)} classes in common; expected at least two. Leave one of "
             "them out."
         )
-    shared = PreTrainedConfig(id2label=dict(enumerate(kept)))
-    return _SharedClasses(len(kept), shared.id2label, matched(shared, partial=False))
+    id2label = dict(enumerate(kept))
+    return _SharedClasses(len(kept), id2label, matched(PreTrainedConfig(id2label=id2label), partial=False))
 
 
 def _check_views(teachers: Sequence[TeacherSource]) -> None:

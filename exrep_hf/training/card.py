@@ -44,6 +44,7 @@ class CardFacts:
         teacher_kind: class of the source, where there is one.
         images: the training images.
         num_labels: number of classes.
+        teacher_classes: which of the teacher's they are, in words, where its logits are learnt.
         figures: evaluations of these very weights.
         args: settings of training, complete.
         settings: those that may be published, as JSON.
@@ -67,6 +68,7 @@ class CardFacts:
     teacher_kind: str | None
     images: Described
     num_labels: int
+    teacher_classes: str | None
     figures: list[Evaluation]
     args: DistillationArguments
     settings: str
