@@ -137,6 +137,14 @@ def set_labels(config: PreTrainedConfig, id2label: dict[int, str]) -> None:
         raise ValueError(f"`id2label` has the keys {sorted(id2label)}; expected 0 to {len(id2label) - 1}.")
     config.id2label = dict(id2label)
     config.label2id = invert_labels(id2label)
+    _forget_file_names(config)
+
+
+def _forget_file_names(config: PreTrainedConfig) -> None:
+    """Take away names of classes as timm's files hold them: transformers would save these for those it has."""
+    for name in ("label_names", "label_descriptions"):
+        if isinstance(config, TimmWrapperConfig) and hasattr(config, name):
+            delattr(config, name)
 
 
 def image_shape(config: PreTrainedConfig) -> tuple[int, int | None]:
@@ -173,6 +181,7 @@ def make_plain(classifier: PreTrainedModel) -> PreTrainedModel:
     if not isinstance(classifier, TimmClassifier):
         return classifier
     config = classifier.config
+    _forget_file_names(config)
     config.model_args = config.model_args or {}
     # These describe files in other formats than the one that will be written.
     cfg = getattr(config, "pretrained_cfg", None) or _pretrained_cfg(config.architecture)

@@ -134,6 +134,19 @@ def test_networks_of_timm_without_classes(name: str, tmp_path: Path) -> None:
     assert torch.equal(again(images), logits)
 
 
+@pytest.mark.parametrize("count", [2, 3])
+def test_names_in_files_of_timm(count: int, tmp_path: Path) -> None:
+    """They are of the head that was there, and were saved with the one that came for it."""
+    load_classifier("timm/test_resnet", id2label=NAMES, pretrained=False).save_pretrained(tmp_path / "old")
+    names = dict(enumerate("abc"[:count]))
+    for new_head in (True, None) if count == 2 else (True, False):
+        student = from_backbone(tmp_path / "old", id2label=names, new_head=new_head)
+        student.without_distiller().save_pretrained(tmp_path / "plain")
+        student.save_pretrained(tmp_path / "student")
+        for folder in ("plain", "student"):
+            assert AutoModelForImageClassification.from_pretrained(tmp_path / folder).config.id2label == names
+
+
 def test_a_part_of_a_body_is_no_body(tmp_path: Path) -> None:
     """That a head is new is no reason to draw other weights at random."""
     body = ResNetModel(resnet())
