@@ -52,11 +52,6 @@ class Side:
         renamed = tuple(name if name in known else mapping.get(name, name) for name in names)
         return self if renamed == names else Side(self.what, self.count, renamed)
 
-    def only(self, numbers: Sequence[int]) -> "Side":
-        """Return some of the classes, numbered anew."""
-        names = self.names_or_placeholders
-        return Side(self.what, len(numbers), tuple(names[number] for number in numbers))
-
     @property
     def names_or_placeholders(self) -> tuple[str, ...]:
         """What transformers calls the classes where they have no names."""
@@ -107,10 +102,7 @@ class ClassMap:
             numbers_of_shared(self.student, there) if partial and there is not None and rule != "position" else None
         )
         self.student_columns = shared
-        some = self.student if shared is None else self.student.only(shared)
-        self.teacher_columns = None if there is None else numbers_of_each(some, there, rule)
-        if shared is not None and self.teacher_columns is None:
-            self.teacher_columns = tuple(range(len(shared)))
+        self.teacher_columns = None if there is None else numbers_of_each(self.student, there, rule, shared)
         self._columns: dict[str, Tensor] = {}
         self.has_teacher = there is not None
 
@@ -209,13 +201,17 @@ def numbers_of_shared(student: Side, teacher: Side) -> tuple[int, ...] | None:
     return tuple(known) if fits and len(known) < student.count else None
 
 
-def numbers_of_each(some: Side, others: Side, rule: ClassRule = "names") -> tuple[int, ...] | None:
+def numbers_of_each(
+    some: Side, others: Side, rule: ClassRule = "names", only: Sequence[int] | None = None
+) -> tuple[int, ...] | None:
     """Return the number that each class of one side has on another; None: the same.
 
     Args:
         some: each of these has to be among the others.
         others: may be more.
         rule: `position` counts where names don't tell; names of a mapping have their new names already.
+        only: numbers of the classes of `some` that are asked for; None: all. What ImageNet's names mean is known
+            where all of them are there.
 
     Raises:
         ValueError: if that can't be told.
@@ -238,32 +234,34 @@ def numbers_of_each(some: Side, others: Side, rule: ClassRule = "names") -> tupl
             f"{_first(nameless)} has {nameless.count} classes without names, and {named.what} calls its {named.count} "
             f"classes {_quoted(named.names)}: nothing tells which is which. Give it `id2label`. {REMEDY}"
         )
+    asked = range(some.count) if only is None else only
     found = numbers_by_name(some.names, others.names)
-    _check_found(some, others, found)
+    names, found = [some.names[number] for number in asked], [found[number] for number in asked]
+    _check_found(some, others, names, found)
     numbers = tuple(places[0] for places in found)
     twice = next((number for number in numbers if numbers.count(number) > 1), None) if _repeats(numbers) else None
     if twice is not None:
-        both = [name for name, number in zip(some.names, numbers, strict=True) if number == twice]
+        both = [name for name, number in zip(names, numbers, strict=True) if number == twice]
         raise ValueError(
             f"{_first(some)} has the classes {_quoted(both)}, one to {others.what}: {others.names[twice]!r}. "
             f"Expected each to be a class of its own. {REMEDY}"
         )
-    return None if numbers == tuple(range(others.count)) else numbers
+    return None if only is None and numbers == tuple(range(others.count)) else numbers
 
 
 def _repeats(numbers: Sequence[int]) -> bool:
     return len(set(numbers)) < len(numbers)
 
 
-def _check_found(some: Side, others: Side, found: list[list[int]]) -> None:
-    assert some.names is not None and others.names is not None
-    if missing := [name for name, places in zip(some.names, found, strict=True) if not places]:
+def _check_found(some: Side, others: Side, names: Sequence[str], found: list[list[int]]) -> None:
+    assert others.names is not None
+    if missing := [name for name, places in zip(names, found, strict=True) if not places]:
         raise ValueError(
             f"{_first(some)} has {len(missing)} of {some.count} classes that {others.what} does not know: "
             f"{_with_nearest(missing, others.names)}; {others.what} has {others.count}: {_quoted(others.names)}. "
             f"Expected the same names, whatever their order, case and separators. {REMEDY}"
         )
-    for name, places in zip(some.names, found, strict=True):
+    for name, places in zip(names, found, strict=True):
         if len(places) > 1:
             several = ", ".join(f"{others.names[place]!r} (class {place})" for place in places[:_NAMED])
             raise ValueError(

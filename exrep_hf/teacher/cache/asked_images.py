@@ -88,7 +88,7 @@ def _numbers(teacher: TeacherSource, rows: datasets.Dataset, label: str | None, 
             logger.warning("%s As it is, the answers are of use for their features alone.", error)
             return _Numbers((-1,) * len(names), None)
         logger.warning("%s As it is, the answers are of use for the other classes, and for their features.", error)
-        known = numbers_of_each(here.only(shared), there, rule) or range(count)
+        known = numbers_of_each(here, there, rule, shared) or shared
         # No answer to an image of another class is right.
         numbers = dict.fromkeys(range(len(names)), count) | dict(zip(shared, known, strict=True))
         return _Numbers(tuple(numbers.values()), count + 1)
