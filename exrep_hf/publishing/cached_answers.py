@@ -10,6 +10,7 @@ from exrep_hf.data import ViewPolicy
 from exrep_hf.publishing.upload import upload_files
 from exrep_hf.teacher import CachedTeacher
 from exrep_hf.teacher.cache.manifest import MANIFEST_NAME
+from exrep_hf.teacher.head_file import HEAD_NAME
 
 TEMPLATE = Path(__file__).with_name("cached_answers.md")
 CARD_NAME = "README.md"
@@ -33,6 +34,7 @@ def make_cache_card(cache: CachedTeacher, repo_id: str) -> DatasetCard:
         repo_id=repo_id,
         teacher=plan.teacher,
         dataset=plan.dataset,
+        head=plan.teacher.get("head"),
         storage=plan.storage,
         summary=cache.manifest.summary,
         views=json.dumps(plan.views, indent=2),
@@ -57,7 +59,8 @@ def push_answers(cache: CachedTeacher, folder: Path, repo_id: str, token: str | 
         OSError: if the upload failed.
     """
     make_cache_card(cache, repo_id).save(folder / CARD_NAME)
-    files = [CARD_NAME, MANIFEST_NAME, *cache.manifest.shards]
+    head = [HEAD_NAME] if (folder / HEAD_NAME).is_file() else []
+    files = [CARD_NAME, MANIFEST_NAME, *head, *cache.manifest.shards]
     teacher = cache.manifest.plan.teacher["name"] or "a teacher"
     again = f"recipes/cache_teacher.py … --push_to_hub {repo_id}"
     return upload_files(folder, files, repo_id, "dataset", f"Answers of {teacher}", token, again)

@@ -60,13 +60,13 @@ from exrep_hf.study.run import Metrics, add_gaps, distil, evaluate, with_folder
 from exrep_hf.study.stages import (
     Classifier,
     ask_online,
-    in_float32,
     load_student,
     load_teacher,
     save_network,
     train_with_labels,
 )
 from exrep_hf.study.stored_teacher import open_cache, stored_metrics, summarise_stored_teacher
+from exrep_hf.study.teacher_accuracy import described_classes, evaluate_teacher
 from exrep_hf.teacher import CachedTeacher, TeacherSource
 from exrep_hf.training.notices import in_words
 from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME, only_run_in
@@ -313,7 +313,7 @@ class Study:
             "processes": PartialState().num_processes,
             "seeds": self.seeds,
             "dataset": describe_data(data, self.seeds[0]),
-            "teacher": self._summarise_teacher(teacher, runs),
+            "teacher": self._summarise_teacher(teacher, runs, start, data),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "controls_left_out": self.left_out,
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
@@ -335,15 +335,21 @@ class Study:
         # Without a classifier there is nothing to be right about.
         if teacher is None or not has_classifier(teacher.classifier):
             return None
-        return evaluate(in_float32(teacher), images, None, arm.args, arm.data_args)
+        return evaluate_teacher(teacher, images, arm.args, arm.data_args)
 
-    def _summarise_teacher(self, teacher: Classifier | None, runs: list[dict[str, Any]]) -> dict[str, Any] | None:
-        if self.cache is not None:
-            return summarise_stored_teacher(self.cache, runs)
-        model_args = self.settings.model
-        if teacher is None:
+    def _summarise_teacher(
+        self, teacher: Classifier | None, runs: list[dict[str, Any]], start: Classifier, data: DataPartition
+    ) -> dict[str, Any] | None:
+        source, model_args = self._source(teacher), self.settings.model
+        if source is None:
             return None
-        return summarise_teacher(model_args.teacher, model_args.teacher_from_scratch, runs, network_cost(teacher))
+        classes = described_classes(start.classifier.config, source, self.arms[-1].data_args, data.names)
+        if self.cache is not None:
+            return summarise_stored_teacher(self.cache, runs) | {"classes": classes}
+        assert teacher is not None
+        cost = network_cost(teacher)
+        summary = summarise_teacher(model_args.teacher, model_args.teacher_from_scratch, runs, cost)
+        return summary | {"classes": classes}
 
     def _configuration(self) -> dict[str, Any]:
         settings = self.settings

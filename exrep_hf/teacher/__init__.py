@@ -3,7 +3,9 @@
 from exrep_hf.teacher.cached import CachedTeacher
 from exrep_hf.teacher.ensemble import TeacherEnsemble
 from exrep_hf.teacher.given import GivenAnswers, answers_in_items
-from exrep_hf.teacher.names import teacher_names
+from exrep_hf.teacher.head import FeaturesOnly, ProbedTeacher
+from exrep_hf.teacher.linear_probe import LinearProbe, fit_linear_probe
+from exrep_hf.teacher.names import fitted_head, teacher_names
 from exrep_hf.teacher.online import OnlineTeacher
 from exrep_hf.teacher.requirements import check_answers, check_apart, check_views, known_preprocessing
 from exrep_hf.teacher.resolve import as_teacher
@@ -12,8 +14,11 @@ from exrep_hf.teacher.source import TeacherSource
 
 __all__ = [
     "CachedTeacher",
+    "FeaturesOnly",
     "GivenAnswers",
+    "LinearProbe",
     "OnlineTeacher",
+    "ProbedTeacher",
     "TeacherEnsemble",
     "TeacherSource",
     "answers_in_items",
@@ -21,6 +26,8 @@ __all__ = [
     "check_answers",
     "check_apart",
     "check_views",
+    "fit_linear_probe",
+    "fitted_head",
     "known_preprocessing",
     "size_in_words",
     "teacher_names",

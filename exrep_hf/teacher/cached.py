@@ -21,6 +21,8 @@ from exrep_hf.teacher.cache.answer_files import AnswerFiles
 from exrep_hf.teacher.cache.asked_images import images_to_ask_about
 from exrep_hf.teacher.cache.top_k import check_temperature, rebuild_logits
 from exrep_hf.teacher.feature_definition import check_stored_features, stored_definition
+from exrep_hf.teacher.head import ProbedTeacher, probe_facts
+from exrep_hf.teacher.head_file import HEAD_NAME, save_head
 from exrep_hf.teacher.identity import teacher_sha256
 from exrep_hf.teacher.source import TeacherSource
 
@@ -194,16 +196,18 @@ class CachedTeacher:
             A reader of the folder.
 
         Raises:
-            ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher has other
-                classes; if the teacher's answers are stored already, or are neither logits nor features; if there
-                are no logits to store `top_k` of; if the data set augments otherwise or numbers its images
-                otherwise; or if an answer is not finite, or outside the range of the type.
+            ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher's answers
+                are stored already, or are neither logits nor features; if there are no logits to store `top_k` of; if
+                the data set augments otherwise or numbers its images otherwise; or if an answer is not finite, or
+                outside the range of the type.
             OSError: if the disk is full.
         """
         views, storage, provenance = views or ViewPolicy(), storage or Storage(), provenance or Provenance()
         _check_storable(teacher, storage)
         replayed = images_to_ask_about(teacher, dataset, views, read_class_rule(classes))
         check_repeatable(replayed)
+        head = teacher.head if isinstance(teacher, ProbedTeacher) else None
+        place = Path(folder) / HEAD_NAME
         plan = Plan(
             teacher={
                 "name": provenance.teacher,
@@ -214,6 +218,7 @@ class CachedTeacher:
                 "feature_dim": teacher.feature_dim,
                 "id2label": teacher.id2label and {str(key): name for key, name in teacher.id2label.items()},
                 **stored_definition(teacher, provenance.teacher, teacher.num_labels or 0),
+                **({} if head is None else {"head": probe_facts(head)}),
             },
             preprocessing=_written_preprocessing(teacher.preprocessing),
             dataset={
@@ -227,7 +232,16 @@ class CachedTeacher:
             versions={name: importlib.metadata.version(name) for name in _PACKAGES},
         )
         write_answers(
-            teacher, replayed, Path(folder), plan, storage.batch_size, rebuild, num_workers, expected_top1, measure
+            teacher,
+            replayed,
+            Path(folder),
+            plan,
+            storage.batch_size,
+            rebuild,
+            num_workers,
+            expected_top1,
+            measure,
+            None if head is None else lambda: save_head(head, place),
         )
         return cls(folder)
 

@@ -7,6 +7,7 @@ import timm
 import torch
 
 from exrep_hf.models import feature_definition
+from exrep_hf.teacher.head import source_of
 from exrep_hf.teacher.identity import network_fingerprint
 from exrep_hf.teacher.online import OnlineTeacher
 from exrep_hf.teacher.source import TeacherSource
@@ -20,6 +21,7 @@ def features_of(teacher: TeacherSource) -> str | None:
 
     A source of one network that is not known by its weights alone is taken to read features of its own.
     """
+    teacher = source_of(teacher)
     networks = list(teacher.networks())
     if len(networks) == 1 and teacher.fingerprint != network_fingerprint(networks[0]):
         return None
@@ -30,8 +32,9 @@ def stored_definition(teacher: TeacherSource, name: str | None, num_labels: int)
     """Return what a plan says about the features of a teacher of this name: entries, or nothing."""
     definition = features_of(teacher) or (OWN if _definition_of_name(name, num_labels) is not None else None)
     entries = {} if definition is None else {"features": definition}
-    if isinstance(teacher, OnlineTeacher) and teacher.features != "own":
-        entries["pooling"] = teacher.features
+    source = source_of(teacher)
+    if isinstance(source, OnlineTeacher) and source.features != "own":
+        entries["pooling"] = source.features
     return entries
 
 

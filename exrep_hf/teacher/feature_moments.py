@@ -5,6 +5,7 @@ from torch import Tensor
 
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.teacher.cached import CachedTeacher
+from exrep_hf.teacher.head import source_of
 from exrep_hf.teacher.source import TeacherSource
 
 # Of more stored answers than this whole views are left out: no mean gets better by them.
@@ -46,6 +47,7 @@ def stored_statistics(teacher: TeacherSource) -> tuple[Tensor, Tensor] | None:
     Returns:
         None where the teacher's answers are not stored.
     """
+    teacher = source_of(teacher)
     if not isinstance(teacher, CachedTeacher) or teacher.feature_dim is None:
         return None
     moments = Moments(teacher.feature_dim)

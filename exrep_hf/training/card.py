@@ -42,8 +42,10 @@ class CardFacts:
         plain: whether it is published without it.
         teachers: names of the teachers, as far as they are known.
         teacher_kind: class of the source, where there is one.
+        teacher_head: what is told of a head that was fitted for it, as `fitted_head` returns it.
         images: the training images.
         num_labels: number of classes.
+        teacher_classes: which of the teacher's they are, in words, where its logits are learnt.
         figures: evaluations of these very weights.
         args: settings of training, complete.
         settings: those that may be published, as JSON.
@@ -67,12 +69,14 @@ class CardFacts:
     teacher_kind: str | None
     images: Described
     num_labels: int
+    teacher_classes: str | None
     figures: list[Evaluation]
     args: DistillationArguments
     settings: str
     steps: int
     images_per_step: int
     versions: dict[str, str]
+    teacher_head: dict[str, Any] | None = None
     license: str | None = None
     tags: tuple[str, ...] = ()
     language: str | None = None
@@ -131,6 +135,16 @@ class CardFacts:
             "adversarial term on features": args.adversarial_weight,
         }
         return [f"{what}: weight {weight:g}" for what, weight in told.items() if weight]
+
+    @property
+    def head(self) -> str | None:
+        """How the teacher's head was come by, in words; None where it is its own."""
+        facts = self.teacher_head
+        if facts is None:
+            return None
+        told = f"a linear classifier on its features, fitted on {facts['images']} labelled training images"
+        accuracy = facts["accuracy"]
+        return told if accuracy is None else f"{told} (cross-validated top-1 {100 * accuracy:.1f}%)"
 
     @property
     def _measured(self) -> list[str]:

@@ -19,11 +19,13 @@ from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils.hub import PushInProgress
 
 from exrep_hf.arguments.public import public_name, public_settings, software_versions
+from exrep_hf.data import ClassMap
+from exrep_hf.data.class_words import classes_in_words
 from exrep_hf.data.datasets import generators_kept
 from exrep_hf.data.described import described
 from exrep_hf.files import replacing
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
-from exrep_hf.teacher import TeacherSource, teacher_names
+from exrep_hf.teacher import TeacherSource, fitted_head, teacher_names
 from exrep_hf.training.card import CardFacts, Evaluation, as_json, make_card, may_write
 from exrep_hf.training.default_settings import images_per_step
 from exrep_hf.training.finite import FiniteTrainer
@@ -41,6 +43,7 @@ class PublishingTrainer(FiniteTrainer):
     """Publishes what `recipes/train.py` publishes; checkpoints hold the student as it is trained."""
 
     teacher: TeacherSource | None
+    classes: ClassMap
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._evaluations: dict[str, tuple[int, Evaluation]] = {}
@@ -267,8 +270,10 @@ class PublishingTrainer(FiniteTrainer):
             plain=self.publishes_plain,
             teachers=[] if teacher is None else [_public(each) for each in teacher_names(teacher)],
             teacher_kind=None if teacher is None else type(teacher).__name__,
+            teacher_head=fitted_head(teacher),
             images=described(self.train_dataset),
             num_labels=student.config.num_labels or 0,
+            teacher_classes=classes_in_words(self.classes.described() if args.kd_weight else None),
             figures=measured if as_trained else [],
             args=args,
             settings=as_json(public_settings(args)),

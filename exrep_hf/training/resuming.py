@@ -159,7 +159,11 @@ class ResumableTrainer(Trainer):
         # A run that saves nothing disturbs none.
         with only_run_in(Path(str(self.args.output_dir))) if saves else contextlib.nullcontext():
             self._checkpoint = decided_by_main(lambda: self._whole_checkpoint(resume_from_checkpoint))
+            self.prepare_teacher(self._checkpoint)
             return super().train(self._checkpoint, trial, ignore_keys_for_eval)
+
+    def prepare_teacher(self, checkpoint: str | None) -> None:
+        """What a teacher needs before the first step, from a checkpoint or anew; called on all processes."""
 
     def begin(self) -> None:
         """Take note that the backend holds the model, and go on with the logging window of a checkpoint."""

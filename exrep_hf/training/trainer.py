@@ -7,7 +7,7 @@ batch as the Trainer's own does, and under DeepSpeed to cast it.
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import datasets
@@ -30,7 +30,6 @@ from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.teacher.feature_moments import stored_statistics
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
-from exrep_hf.training.components import ComponentTrainer
 from exrep_hf.training.default_settings import complete, preset_notes
 from exrep_hf.training.feature_statistics import collect_moments
 from exrep_hf.training.first_images import check_first_images
@@ -48,11 +47,12 @@ from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.precision import train_in_float32
 from exrep_hf.training.roles import as_student, check_roles
+from exrep_hf.training.teacher_head import TeacherHead, TeacherHeadTrainer, with_head
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(ComponentTrainer):
+class DistillationTrainer(TeacherHeadTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -60,8 +60,8 @@ class DistillationTrainer(ComponentTrainer):
     without.
 
     Args:
-        model: the student, which is trained in float32. Any other `*ForImageClassification`, or the name or folder of
-            one, is taken as a student without a distiller.
+        model: the student, which is trained in float32. Any other classifier of transformers or timm, or the name or
+            folder of one, is taken as a student without a distiller, with the classes that it has.
         teacher: a network of transformers or timm, a `TeacherSource`, or a name or path. None where no active term
             needs one.
         args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
@@ -85,6 +85,9 @@ class DistillationTrainer(ComponentTrainer):
         preprocess_logits_for_metrics: as in the Trainer.
         classes: how classes of data, teacher and student are matched: by `names`, by `position` where names don't
             tell, or by a mapping from the teacher's names to those of the data (or the path of a JSON file of one).
+        teacher_head: what gives the teacher's logits: its `own` classifier; a `probe`, a linear one for the student's
+            classes that is fitted on the teacher's features of the labelled training images; or `none`, to compare
+            features alone. Where not given: its own, or where it has none and a term compares logits, a probe.
 
     Raises:
         ValueError: before training, for data, labels, teacher and student that don't fit each other.
@@ -95,7 +98,7 @@ class DistillationTrainer(ComponentTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel | str | os.PathLike[str],
+        model: nn.Module | str | os.PathLike[str],
         teacher: PreTrainedModel | nn.Module | TeacherSource | str | os.PathLike[str] | None = None,
         args: DistillationArguments | None = None,
         train_dataset: Dataset | datasets.Dataset | None = None,
@@ -108,6 +111,7 @@ class DistillationTrainer(ComponentTrainer):
         optimizers: tuple[Optimizer | None, torch.optim.lr_scheduler.LambdaLR | None] = (None, None),
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
         classes: ClassRule | str | os.PathLike[str] = "names",
+        teacher_head: TeacherHead | None = None,
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
@@ -116,6 +120,8 @@ class DistillationTrainer(ComponentTrainer):
         student, self.teacher = as_student(model), as_teacher(teacher)
         if self.teacher is None and args.needs_teacher:
             self.teacher = answers_in_items(train_dataset, student.config)
+        given_images = train_dataset
+        self.teacher, self.probed = with_head(self.teacher, teacher_head, student.config, args, given_images)
         check_roles(student, self.teacher, args, optimizers[0])
         preprocessing = student_preprocessing(student, processing_class)
         if processing_class is None and preprocessing is not None:
@@ -125,15 +131,18 @@ class DistillationTrainer(ComponentTrainer):
         self._data = DataPreparation(preprocessing, self.teacher, student, self.classes, data_collator is None)
         notes = [*converted, *preset_notes(student, augmentation, args), *told]
         train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation)
+        self.take_labels(given_images, train_dataset, self.classes)
         chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
         args = chosen.args
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
-        check_first_images(student, self.teacher, train_dataset, eval_dataset, data_collator, args)
+        # A head that is still to be fitted answers nothing.
+        asked = self.teacher if self.probed is None else self.probed.source
+        check_first_images(student, asked, train_dataset, eval_dataset, data_collator, args)
         if args.needs_teacher and self.teacher is not None and (told_size := size_in_words(self.teacher)):
             notes.append(told_size)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
-        objective = _objective(student, args, self.teacher, train_dataset)
+        objective = _objective(student, args, self.teacher, train_dataset, self.classes.student_columns)
         allow_another_accelerator()
         super().__init__(
             model=objective,
@@ -226,21 +235,26 @@ class DistillationTrainer(ComponentTrainer):
     def _look_at_teacher(self) -> None:
         """Say how the teacher does on some training images, as it will be asked about them, or refuse it."""
         labels = training_labels(self.train_dataset)
-        if not self.args.kd_weight or self.teacher is None or labels is None:
+        # The classes of a head that was fitted on them are what they are called.
+        if not self.args.kd_weight or self.teacher is None or labels is None or self.probed is not None:
             return
+        labels = self.classes.shared_numbers(labels)
         rows = rows_to_look_at(labels)
         look = look_at_answers(rows, labels, self._answers_of_rows, self.args.train_batch_size) if rows else None
-        message = told(look, self._data.num_labels)
+        message = told(look, self.classes.num_shared)
         if self.is_world_process_zero():
             print(message, flush=True)
 
     def _answers_of_rows(self, rows: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Return the teacher's logits about training images, and their labels, `(batch, …)`."""
+        """Return the teacher's logits about training images, and their labels, of the classes that both have."""
         batch = self.data_collator([self.train_dataset[row] for row in rows])  # type: ignore[index]
         batch = {name: value.to(self.args.device) for name, value in batch.items()}
         logits = self.ask_teacher(batch, training=True).logits
         assert logits is not None
-        return logits, batch.get("labels")
+        labels = batch.get("labels")
+        # Only shares of mixed images are looked at, by class.
+        is_shares = labels is not None and labels.is_floating_point()
+        return logits, self.classes.shared_by_student(labels) if is_shares else labels  # type: ignore[arg-type]
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
         """Get the teacher's answer; an empty one where it is not needed or not available."""
@@ -309,7 +323,9 @@ class DistillationTrainer(ComponentTrainer):
         for name, value in output.losses.items():
             self.note_evaluation(name, value.repeat(len(logits)))
         if answer.logits is not None:
-            self.note_evaluation("teacher_agreement", (logits.argmax(-1) == answer.logits.argmax(-1)).float())
+            # Among the classes that both have.
+            agrees = self.classes.shared_by_student(logits).argmax(-1) == answer.logits.argmax(-1)
+            self.note_evaluation("teacher_agreement", agrees.float())
         if prediction_loss_only:
             return output.loss, None, None
         return output.loss, logits, inputs.get("labels")
@@ -324,7 +340,7 @@ class DistillationTrainer(ComponentTrainer):
             "content_of_images": fingerprint(self.train_dataset),
             "classes": self._data.num_labels,
             "teacher_classes": self.classes.teacher_fingerprint,
-            "teacher": None if self.teacher is None else self.teacher.fingerprint,
+            "teacher": _fingerprint(self.teacher if self.probed is None else self.probed.source),
             "features_of_student": feature_definition(self.student.classifier),
             "features_of_teacher": None if self.teacher is None else features_of(self.teacher),
             "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
@@ -332,12 +348,20 @@ class DistillationTrainer(ComponentTrainer):
         }
 
 
+def _fingerprint(teacher: TeacherSource | None) -> str | None:
+    return None if teacher is None else teacher.fingerprint
+
+
 def _objective(
-    student: ExRepForImageClassification, args: DistillationArguments, teacher: TeacherSource | None, dataset: Any
+    student: ExRepForImageClassification,
+    args: DistillationArguments,
+    teacher: TeacherSource | None,
+    dataset: Any,
+    shared_classes: Sequence[int] | None,
 ) -> DistillationObjective:
     """Return the module to train, which knows the classes of the training images where they are known."""
     teacher_dim = None if teacher is None else teacher.feature_dim
-    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset))
+    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset), shared_classes)
     labels = training_labels(dataset)
     if objective.crd is not None and labels is not None and args.queue_length is None:
         objective.crd.set_labels(labels)

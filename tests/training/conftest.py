@@ -136,6 +136,7 @@ def make_trainer(
             "optimizers",
             "callbacks",
             "classes",
+            "teacher_head",
         }
         given: dict[str, Any] = {
             "model": changes["model"] if "model" in changes else make_student(),

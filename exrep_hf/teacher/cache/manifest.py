@@ -98,8 +98,8 @@ class Plan:
 
     Attributes:
         teacher: name, revision, weights_sha256, num_labels and feature_dim (None: no such answers), id2label, license;
-            `features`, where they are not simply the input of one final layer; and `pooling`, where they are not
-            those that the network itself pools.
+            `features`, where they are not simply the input of one final layer; `pooling`, where they are not those
+            that the network itself pools; and `head`, as of `probe_facts`, where one was fitted.
         preprocessing: fields of the teacher's `Preprocessing`, in a list where it wants several sets of pixels; None
             where it is not known.
         dataset: name, fingerprint, num_samples, license.

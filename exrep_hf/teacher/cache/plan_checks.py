@@ -74,11 +74,26 @@ def _check_texts(plan: Plan, where: str) -> None:
         for name in names:
             if not isinstance(value := getattr(plan, part).get(name), str | None):
                 raise ValueError(f"{where}: `{part}.{name}` is {value!r:.100}; expected text, or nothing.")
+    _check_head(plan.teacher.get("head"), where)
     classes = plan.teacher.get("id2label")
     if classes is None:
         return
     if not isinstance(classes, Mapping) or not all(map(_is_class, classes, classes.values())):
         raise ValueError(f"{where}: `teacher.id2label` is {classes!r:.100}; expected names of classes by number.")
+
+
+def _check_head(head: Any, where: str) -> None:
+    """Make sure that what is said of a fitted head can be told: cards show it."""
+    if head is None:
+        return
+    facts = head if isinstance(head, Mapping) else {}
+    accuracy, images = facts.get("accuracy"), facts.get("images")
+    is_share = accuracy is None or (type(accuracy) in (int, float) and 0 <= accuracy <= 1)
+    if not (facts.get("kind") == "probe" and is_share and type(images) is int and images > 0):
+        raise ValueError(
+            f"{where}: `teacher.head` is {head!r:.100}; expected `kind` 'probe', a number of `images`, and "
+            "`accuracy` in [0, 1] or nothing."
+        )
 
 
 def _is_class(number: Any, name: Any) -> bool:

@@ -46,6 +46,7 @@ def write_answers(
     num_workers: int = 0,
     expected_top1: float | None = None,
     measure: Callable[[], dict[str, Any]] | None = None,
+    begin: Callable[[], None] | None = None,
 ) -> None:
     """Carry a plan out, on all processes, from where it was interrupted.
 
@@ -65,6 +66,7 @@ def write_answers(
             of it is warned about.
         measure: called on all processes before the teacher is asked, where anything is to be written; what it returns
             stands in the manifest's summary.
+        begin: called on the main process when the folder is in order, and anything is to be written.
 
     Raises:
         ValueError: if the plan has too many files, the folder is of another plan, is being written, or is finished
@@ -77,6 +79,8 @@ def write_answers(
         launch = decided_by_main(lambda: _settle(folder, plan, rebuild))
         if launch is None:
             return
+        if begin is not None:
+            decided_by_main(begin)
         # As it was begun: versions of packages are those of the first call.
         plan = read_plan(folder / PLAN_NAME)
         measured = {} if measure is None else measure()

@@ -1,0 +1,199 @@
+"""Another head for a teacher: one that was fitted on its features, or none."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from exrep_hf.data import Preprocessing, ViewPolicy
+from exrep_hf.data.classes import HasClasses
+from exrep_hf.outputs import TeacherOutput
+from exrep_hf.teacher.identity import joined_fingerprint
+from exrep_hf.teacher.linear_probe import LinearProbe
+from exrep_hf.teacher.source import TeacherSource
+
+
+class _OtherHead(TeacherSource):
+    """A source round another one, whose images, views, networks and features it has."""
+
+    def __init__(self, source: TeacherSource) -> None:
+        if source.feature_dim is None:
+            raise ValueError(
+                f"The teacher, a {type(source).__name__}, gives no features, and a head of its own is all it has. "
+                "Leave `teacher_head` out, or pass a teacher that gives features."
+            )
+        self.source = source
+
+    @property
+    def feature_dim(self) -> int:
+        """Width of the source's features."""
+        assert self.source.feature_dim is not None
+        return self.source.feature_dim
+
+    @property
+    def preprocessing(self) -> tuple[Preprocessing | None, ...]:
+        """How the source wants its sets of pixels."""
+        return self.source.preprocessing
+
+    @property
+    def views(self) -> ViewPolicy | None:
+        """The views that the source can be queried on."""
+        return self.source.views
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The source's: its features are what is answered."""
+        return self.source.fingerprint
+
+    def networks(self) -> Iterable[nn.Module]:
+        """Return the source's networks."""
+        return self.source.networks()
+
+    def check_images(self, dataset: Any) -> None:
+        """Make sure that the source can be queried on a training data set; errors are its own."""
+        self.source.check_images(dataset)
+
+    def check_temperature(self, temperature: float) -> None:
+        """Take any temperature: the source's logits are not used."""
+
+    def features(self, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """Return the source's features of a batch, `(batch, feature_dim)`."""
+        return self.source(batch).features
+
+
+class FeaturesOnly(_OtherHead):
+    """Any source, with its logits left out.
+
+    Args:
+        source: whom to ask.
+
+    Raises:
+        ValueError: if it gives no features.
+    """
+
+    num_labels: int | None = None
+
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
+        """Ask the source; its logits are not told."""
+        return TeacherOutput(features=self.features(batch))
+
+
+class ProbedTeacher(_OtherHead):
+    """Any source with a linear head on its features in place of its own; its classes are those the head was fitted on.
+
+    Args:
+        source: whose features they are.
+        classes: whose classes the head has, in their order: the student's, or what else it was fitted for. Their names
+            are read when they are asked for.
+        head: of `fit_linear_probe`; may be set later, before the first batch.
+
+    Attributes:
+        source: whose features they are.
+        head: the linear classifier.
+
+    Raises:
+        ValueError: if the source gives no features, or if the head has other classes or takes other features.
+    """
+
+    def __init__(self, source: TeacherSource, classes: HasClasses, head: LinearProbe | None = None) -> None:
+        super().__init__(source)
+        self._classes = classes
+        self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
+        self._head: LinearProbe | None = None
+        self.head = head
+
+    @property
+    def head(self) -> LinearProbe | None:
+        """The linear classifier; None until it is set."""
+        return self._head
+
+    @head.setter
+    def head(self, head: LinearProbe | None) -> None:
+        expected = (self.num_labels, self.feature_dim)
+        if head is not None and tuple(head.weight.shape) != expected:
+            raise ValueError(
+                f"The head has (classes, width) {tuple(head.weight.shape)}; expected {expected}. Fit it on this "
+                "teacher's features and for these classes."
+            )
+        self._head = head
+        self._placed.clear()
+
+    @property
+    def num_labels(self) -> int:
+        """Number of the head's classes."""
+        return self._classes.num_labels or 0
+
+    @property
+    def id2label(self) -> Mapping[int, str] | None:
+        """Names of the head's classes."""
+        return self._classes.id2label
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Hash of the source's fingerprint and of the head's weights, where there are both; else the source's."""
+        own = self.source.fingerprint
+        if own is None or self._head is None:
+            return own
+        return joined_fingerprint([own, head_sha256(self._head)])
+
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
+        """Ask the source for features, and classify them in float32.
+
+        Returns:
+            Logits `(batch, num_labels)` and the source's features `(batch, feature_dim)`, float32; neither where the
+            source has none for this batch.
+
+        Raises:
+            ValueError: if there is no head yet.
+        """
+        if self._head is None:
+            raise ValueError(
+                "The teacher's head is not fitted yet. Let `DistillationTrainer` fit it (`teacher_head='probe'`), or "
+                "set `head`."
+            )
+        features = self.features(batch)
+        if features is None:
+            return TeacherOutput()
+        weight, bias = self._on(features.device)
+        # The head was fitted in full precision; autocast would round its logits.
+        with torch.autocast(features.device.type, enabled=False):
+            logits = F.linear(features.float(), weight, bias)
+        return TeacherOutput(logits=logits, features=features)
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
+        assert self._head is not None
+        if device not in self._placed:
+            # Kept there: it would be copied, and waited for, at each step.
+            self._placed[device] = (self._head.weight.to(device), self._head.bias.to(device))
+        return self._placed[device]
+
+
+def head_sha256(head: LinearProbe) -> str:
+    """Return the SHA-256 of a head's weights."""
+    digest = hashlib.sha256()
+    for value in (head.weight, head.bias):
+        digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def source_of(teacher: TeacherSource) -> TeacherSource:
+    """Return the source below heads that were put on it; one with its own head is its own source."""
+    while isinstance(teacher, _OtherHead):
+        teacher = teacher.source
+    return teacher
+
+
+def probe_facts(head: LinearProbe) -> dict[str, Any]:
+    """Return what is told of a head that was fitted, of JSON types: kind, cross-validated figures, images."""
+    return {
+        "kind": "probe",
+        "accuracy": head.accuracy,
+        "log_loss": head.log_loss,
+        "images": head.images,
+        "views": head.views,
+        "strength": head.strength,
+        "sha256": head_sha256(head),
+    }
