@@ -77,7 +77,7 @@ def test_the_same_classes_keep_their_head(images: Tensor, tmp_path: Path) -> Non
     model.save_pretrained(tmp_path)
     expected = model(images).logits
     same: list[Any] = [{}, {"num_labels": 3}, {"id2label": {0: "Cat", 1: "dog", 2: "calf"}}]
-    foreign = {"id2label": {0: "a", 1: "b", 2: "c"}}
+    foreign: dict[str, Any] = {"id2label": {0: "a", 1: "b", 2: "c"}}
     for given in [*same, {**foreign, "new_head": False}]:
         student = from_backbone(tmp_path, **given)
         assert torch.equal(student(images).logits, expected) and not student.has_new_head
