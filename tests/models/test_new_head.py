@@ -134,6 +134,23 @@ def test_networks_of_timm_without_classes(name: str, tmp_path: Path) -> None:
     assert torch.equal(again(images), logits)
 
 
+@pytest.mark.parametrize("name", ["repvit_m0_9", "deit_tiny_distilled_patch16_224"])
+def test_heads_of_timm_with_two_parts(name: str, tmp_path: Path) -> None:
+    """RepViT's own `reset_classifier` leaves one of its two heads out, which loading then misses."""
+    images = torch.randn(2, 3, 224, 224)
+    load_classifier(f"timm/{name}", num_labels=3, pretrained=False).save_pretrained(tmp_path / "old")
+    old = load_classifier(tmp_path / "old").state_dict()
+    student = from_backbone(tmp_path / "old", num_labels=5).eval()
+    new = student.classifier.state_dict()
+    assert new.keys() == old.keys()
+    other = {key for key in old if not torch.equal(old[key], new[key])}
+    assert other and all(key.startswith(("timm_model.head.", "timm_model.head_dist.")) for key in other)
+    student.without_distiller().save_pretrained(tmp_path / "plain")
+    loaded = load_classifier(tmp_path / "plain")
+    with torch.no_grad():
+        assert torch.equal(loaded(images).logits, student(images).logits)
+
+
 @pytest.mark.parametrize("count", [2, 3])
 def test_names_in_files_of_timm(count: int, tmp_path: Path) -> None:
     """They are of the head that was there, and were saved with the one that came for it."""

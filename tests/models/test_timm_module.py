@@ -102,7 +102,7 @@ def test_modes_are_kept() -> None:
     assert from_backbone(module).training
 
 
-@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext"])
+@pytest.mark.parametrize("name", ["test_resnet", "test_vit", "test_efficientnet", "test_convnext", "fastvit_t8"])
 def test_weights_that_have_learnt(name: str) -> None:
     """The learning rate is chosen by it."""
     module = timm.create_model(name, num_classes=3)
