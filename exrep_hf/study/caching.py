@@ -1,6 +1,7 @@
 """A teacher's answers about what a study would train on, stored and shared."""
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from exrep_hf.study.teacher_accuracy import evaluate_teacher
 from exrep_hf.teacher import CachedTeacher, size_in_words
 from exrep_hf.teacher.cache import Provenance, Storage
 from exrep_hf.teacher.cache.shard_writer import warn_of_top1
+from exrep_hf.training.default_terms import rounds_for
 from exrep_hf.training.launch import check_processes
 
 _AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
@@ -64,6 +66,9 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
     expected_top1 = facts.top1 if args.expect_top1 is None else args.expect_top1
     images = data.training_images(args.seed, data_args)
+    if args.mix_rounds is None and views.mixing:
+        rounds = rounds_for(len(images), data.num_classes)
+        views = dataclasses.replace(views, mixing=dataclasses.replace(views.mixing, rounds=rounds))
     plural = "s" if views.views > 1 else ""
     _print(f"{model_args.teacher}: {views.views} view{plural} of each of {len(images)} images of {data_args.dataset}")
     cache = CachedTeacher.write(
@@ -101,7 +106,7 @@ def _check_teacher(model_args: ModelArguments) -> None:
 
 def _views(data_args: DataArguments, args: CachingArguments) -> ViewPolicy:
     seed = args.seed if args.data_seed is None else args.data_seed
-    mixing = Mixing(args.mixup, args.cutmix, args.mix_rounds)
+    mixing = Mixing(args.mixup, args.cutmix, args.mix_rounds or 1)
     views = ViewPolicy(args.views or 1, seed, Augmentation.from_arguments(data_args), mixing)
     if views.views > 1 and views.augmentation is None and not views.mixing:
         raise ValueError(

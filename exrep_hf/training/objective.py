@@ -198,7 +198,7 @@ class DistillationObjective(nn.Module):
             return terms
         # Before training begins nothing is known of the features, and the term's value means nothing.
         if self.feature is not None and (self.training or self.feature.is_standardised):
-            terms["loss_feature"] = (self.args.feature_weight, self.feature(features, teacher_features))
+            terms["loss_feature"] = (self.args.feature_weight or 0.0, self.feature(features, teacher_features))
         has_row = self.args.queue_length or self.crd is None or self._given(sample_index, "sample_index", "crd_weight")
         if self.crd is not None and has_row:
             value = self.crd(features, teacher_features, sample_index, labels=labels)

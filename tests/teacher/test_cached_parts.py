@@ -108,6 +108,16 @@ def test_largest_of_no_logits(teacher: OnlineTeacher, preprocessing: Preprocessi
         CachedTeacher.write(mute, Rows(), tmp_path)
 
 
+class Silent(LogitsAlone):
+    feature_dim = 4  # type: ignore[assignment]
+
+
+def test_an_answer_without_what_was_said(tmp_path: Path) -> None:
+    """A source of the user's own that forgets one of them."""
+    with pytest.raises(ValueError, match="The teacher, a Silent, answered without features; expected 4 an image, as"):
+        CachedTeacher.write(Silent(), Rows(), tmp_path)
+
+
 def test_a_plan_of_no_answers(tmp_path: Path) -> None:
     """What others wrote decides what is made in memory: nothing, or the largest of nothing, is none of it."""
     CachedTeacher.write(LogitsAlone(), Rows(), tmp_path)
