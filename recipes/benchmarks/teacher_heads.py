@@ -4,9 +4,9 @@ r"""A teacher without a head: features alone, a probe on the public labels, or a
     python recipes/benchmarks/teacher_heads.py --teacher out/efficientnet_lite0 --size 64 --arms none probe finetuned
     python recipes/benchmarks/teacher_heads.py --teacher model_cards/fashion_mnist_teacher --arms own probe
 
-Fashion-MNIST (`--data_dir`); the student of `recipes/fashion_mnist/small`, from nothing and 300 steps with labels first.
-All arms of a seed have the same public images, the same start, the same number of steps and our defaults; the
-teacher's answers are stored once for `--views` mixed views. Arms that are there already are not run again. Writes JSON.
+Fashion-MNIST (`--data_dir`); the student is `recipes/fashion_mnist/small`, from nothing and 300 steps with labels
+first. All arms of a seed have the same public images, the same start, the same number of steps and our defaults; the
+teacher's answers are stored for `--views` mixed views. Arms that are there already are not run again. Writes JSON.
 """
 
 import argparse
@@ -44,8 +44,18 @@ STUDENT = {"max_steps": 300, "learning_rate": 4e-3, "weight_decay": 0.05}
 
 def settings(args: argparse.Namespace, seed: int, **changes: Any) -> DistillationArguments:
     """Our defaults, but for what is named."""
-    own = {"output_dir": str(args.work), "seed": seed, "per_device_eval_batch_size": 250, "save_strategy": "no"}
-    quiet = {"report_to": "none", "disable_tqdm": True, "use_cpu": not torch.cuda.is_available(), "bf16": args.bf16}
+    own: dict[str, Any] = {
+        "output_dir": str(args.work),
+        "seed": seed,
+        "per_device_eval_batch_size": 250,
+        "save_strategy": "no",
+    }
+    quiet: dict[str, Any] = {
+        "report_to": "none",
+        "disable_tqdm": True,
+        "use_cpu": not torch.cuda.is_available(),
+        "bf16": args.bf16,
+    }
     return DistillationArguments(**own | quiet | {"logging_steps": 100} | changes)
 
 
@@ -150,6 +160,14 @@ def run_seed(seed: int, args: argparse.Namespace, data: DataPartition, results: 
         print(f"seed {seed}: {arm}: {facts}", flush=True)
 
 
+def _with_deviation(values: list[float | None]) -> str:
+    found = mean_and_deviation(values)
+    if found is None:
+        return "–"
+    deviation = "" if found["std"] is None else f" ± {100 * found['std']:.1f}"
+    return f"{100 * (found['mean'] or 0):.1f}{deviation}"
+
+
 def main() -> None:
     """Run, write, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -182,10 +200,7 @@ def main() -> None:
             run_seed(seed, args, data, results)
     rows = []
     for arm, runs in results["arms"].items():
-        columns: list[str] = []
-        for name in ("teacher", "before", "after"):
-            values = [100 * run[name] for run in runs.values() if run[name] is not None]
-            columns.append("{:.1f} ± {:.1f}".format(*mean_and_deviation(values)) if values else "–")
+        columns = [_with_deviation([run[name] for run in runs.values()]) for name in ("teacher", "before", "after")]
         rows.append([arm, *columns])
     print(align([["", "teacher", "before", "after"], *rows]))
 
