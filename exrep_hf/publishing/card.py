@@ -10,6 +10,7 @@ from exrep_hf.finite import check_figures
 from exrep_hf.publishing.card_figures import model_index
 from exrep_hf.publishing.claims import TOLERANCES
 from exrep_hf.report import cost_rows, summary_head, summary_rows, weak_classes
+from exrep_hf.teacher.head import head_in_words
 
 TEMPLATE = Path(__file__).with_name("card.md")
 
@@ -53,6 +54,7 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         title=model_id.split("/")[-1],
         model_id=model_id,
         teacher=teacher,
+        teacher_head=None if teacher is None else head_in_words(teacher.get("head")),
         student=student,
         input_distiller=arm["distiller"] if results["published"]["variant"] == "distiller" else None,
         removed_distiller=arm["distiller"] if results["published"]["variant"] != "distiller" else None,

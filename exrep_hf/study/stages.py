@@ -207,7 +207,8 @@ def load_teacher(model_args: ModelArguments, data: DataPartition, kept: Path | N
     if model_args.teacher_steps:
         return load_network(name, revision, model_args.teacher_from_scratch, True, data, model_args)
     network: Any = load_teacher_network(name, revision, _dtype(model_args))
-    if has_classifier(network):
+    # One whose head is left out may be for any classes.
+    if has_classifier(network) and model_args.teacher_head not in ("probe", "none"):
         _check_classes(network, name, data)
         _name_classes(network, data)
     return _prepared(network, name, model_args)
