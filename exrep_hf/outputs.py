@@ -11,7 +11,7 @@ class TeacherOutput(ModelOutput):
     """What a teacher says about a batch.
 
     Attributes:
-        logits: `(batch, num_labels)`, float32, before any softmax.
+        logits: `(batch, num_labels)`, float32, before any softmax; to an objective of the shared classes alone.
         features: pooled final features before dropout and classifier, `(batch, teacher_dim)`, float32.
     """
 

@@ -75,6 +75,13 @@ class ModelArguments:
         default=0,
         metadata={"help": "Train the student with labels on the public images for this many steps first."},
     )
+    student_new_head: bool = field(
+        default=False,
+        metadata={
+            "help": "Give the student an untrained head for the classes of the data, on its pre-trained weights; one "
+            "that has no head needs this."
+        },
+    )
     pretraining_learning_rate: float = field(
         default=1e-3, metadata={"help": "Learning rate of `teacher_steps` and `student_steps`."}
     )
@@ -122,6 +129,11 @@ class ModelArguments:
         require(self.teacher_head in (None, *heads), "teacher_head", self.teacher_head, f"one of {heads}")
         require_number("teacher_batch_size", self.teacher_batch_size, 1, whole=True, optional=True)
         require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")
+        if self.student_new_head and self.student_from_scratch:
+            raise ValueError(
+                "`student_new_head` and `student_from_scratch` are both set; expected one of them: all of an "
+                "untrained student is new. Leave `student_new_head` out."
+            )
         for who in ("teacher", "student"):
             if getattr(self, f"{who}_from_scratch") and not getattr(self, f"{who}_steps"):
                 raise ValueError(

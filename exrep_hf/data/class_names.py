@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from timm.data import ImageNetInfo
 
 _WORDNET = re.compile(r"n\d{8}")
-_SUBSETS = ("imagenet-1k", "imagenet-12k", "imagenet-21k", "imagenet-21k-miil", "imagenet-22k")
+_SUBSETS = ("imagenet-1k", "imagenet-12k", "imagenet-21k", "imagenet-21k-miil", "imagenet-22k", "imagenet-22k-ms")
 # Of the names of a list, at their places: then it is ImageNet's, some of whose names stand for two classes ("crane").
 _AGREEING = 0.99
 _TIERS = 4
@@ -21,7 +21,8 @@ def numbers_by_name(names: Sequence[str], others: Sequence[str]) -> list[list[in
     """Find each of some names among others.
 
     A name is found by its WordNet id, which names of ImageNet have; else as it stands; else without regard to case,
-    underscores and hyphens; else by one of its synonyms (`tench, Tinca tinca`).
+    underscores and hyphens; else by one of its synonyms (`tench, Tinca tinca`). Names of two WordNet ids are two
+    classes, whatever synonyms they have in common.
 
     Args:
         names: to find.
@@ -38,12 +39,21 @@ def numbers_by_name(names: Sequence[str], others: Sequence[str]) -> list[list[in
         for tier, keys in enumerate(tiers):
             for key in keys:
                 index[tier][key].add(number)
-    return [_found(tiers, index) for tiers in here]
+    identified = {number for number, tiers in enumerate(there) if tiers[0]}
+    return [_found(tiers, index, identified) for tiers in here]
 
 
-def _found(tiers: Keys, index: list[dict[str, set[int]]]) -> list[int]:
+def unambiguous_names(names: Sequence[str]) -> list[str]:
+    """Return WordNet ids in place of all of ImageNet's names, some of which stand for two classes; else the names."""
+    return list(_wordnet_ids(tuple(names)) or names)
+
+
+def _found(tiers: Keys, index: list[dict[str, set[int]]], identified: set[int]) -> list[int]:
     for tier, keys in enumerate(tiers):
         found = set().union(*(index[tier].get(key, set()) for key in keys))
+        # A teddy bear is no chemise, which is called teddy too.
+        if tier and tiers[0]:
+            found -= identified
         if found:
             return sorted(found)
     return []

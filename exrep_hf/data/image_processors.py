@@ -41,7 +41,8 @@ def image_processor_of(model: torch.nn.Module) -> BaseImageProcessor:
 def _unknown(model: torch.nn.Module, reason: str) -> str:
     return (
         f"How {type(model).__name__} wants its images is not known: {reason}. "
-        "Pass its image processor as processing_class=..."
+        "Pass its image processor as processing_class=..., or save it beside the weights: "
+        "`AutoImageProcessor.from_pretrained(…).save_pretrained(folder)`."
     )
 
 

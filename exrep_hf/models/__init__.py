@@ -11,6 +11,7 @@ from .model_files import check_no_revision, check_processor_files
 from .modeling_exrep import ExRepForImageClassification, StudentOutput
 from .pooled_features import Features, PooledReader
 from .precision import to_float32
+from .timm_module import timm_names
 from .vision_backbone import has_classifier, load_teacher_network, vision_tower
 from .whole_parameters import whole_parameters
 from .whole_weights import load_whole
@@ -36,6 +37,7 @@ __all__ = [
     "load_whole",
     "set_input_size",
     "set_labels",
+    "timm_names",
     "to_float32",
     "vision_tower",
     "whole_parameters",

@@ -7,7 +7,7 @@ from typing import Any
 
 import timm
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import (
     AutoModelForImageClassification,
     PreTrainedConfig,
@@ -17,9 +17,9 @@ from transformers import (
 from transformers import TimmWrapperForImageClassification as TimmClassifier
 
 from .configuration_exrep import invert_labels
-from .feature_reader import FeatureReader
+from .new_head import is_head_wanted, replace_head
 from .whole_parameters import whole_parameters
-from .whole_weights import ARCHITECTURE, TIMM_PREFIX, WEIGHTS, load_config, load_whole, named_errors
+from .whole_weights import ARCHITECTURE, TIMM_PREFIX, WEIGHTS, load_but_for_head, load_config, named_errors
 
 
 def load_classifier(
@@ -28,7 +28,7 @@ def load_classifier(
     id2label: dict[int, str] | None = None,
     pretrained: bool = True,
     revision: str | None = None,
-    new_head: bool = False,
+    new_head: bool | None = False,
     dtype: torch.dtype | None = torch.float32,
 ) -> PreTrainedModel:
     """Load an image classifier, or build it untrained.
@@ -41,7 +41,8 @@ def load_classifier(
         pretrained: False takes the architecture alone, with its library's own initialisation. For "timm/…" this needs
             no network.
         revision: branch, tag or commit on the Hub.
-        new_head: replace a head for another number of classes by an untrained one, instead of raising.
+        new_head: True replaces the head by an untrained one; None does so where the checkpoint has none, or one for
+            another number of classes; False raises there.
         dtype: of the weights: float32, in which they can be trained; None: as they were saved.
 
     Returns:
@@ -50,38 +51,71 @@ def load_classifier(
     Raises:
         ValueError: not found; not an image classifier; not exactly its weights; or other classes than asked for.
     """
+    return load_with_head(name_or_path, num_labels, id2label, pretrained, revision, new_head, dtype)[0]
+
+
+def load_with_head(
+    name_or_path: str | os.PathLike[str],
+    num_labels: int | None = None,
+    id2label: dict[int, str] | None = None,
+    pretrained: bool = True,
+    revision: str | None = None,
+    new_head: bool | None = None,
+    dtype: torch.dtype | None = torch.float32,
+) -> tuple[PreTrainedModel, bool]:
+    """Do what `load_classifier` does, and tell whether the head is a new one on trained weights."""
     name = os.fspath(name_or_path)
     if num_labels is None and id2label is not None:
         num_labels = len(id2label)
-    if pretrained:
-        model = load_whole(name, _load_config(name, revision, WEIGHTS), revision, dtype)
+    if not pretrained:
+        model, is_new = _build(name, num_labels, revision), False
     else:
-        model = _build(name, num_labels, revision)
-    if new_head and num_labels is not None and model.config.num_labels != num_labels:
-        _replace_head(model, num_labels)
-    if num_labels is not None and model.config.num_labels != num_labels:
-        raise ValueError(
-            f"The checkpoint {name!r} has weights for {model.config.num_labels} classes and {num_labels} were asked "
-            "for. Use a checkpoint for these classes, or `pretrained=False` for a new head on an untrained network."
-        )
+        config = _load_config(name, revision, WEIGHTS, None if new_head is False else num_labels)
+        may_lack = num_labels is not None and new_head is not False
+        found = load_but_for_head(name, config, revision, dtype, may_lack)
+        model = found.model
+        own = None if found.lacks_head else _names(model.config)
+        is_new = is_head_wanted(own, num_labels, id2label, new_head, f"The checkpoint {name!r}")
+    if is_new:
+        give_new_head(model, num_labels or model.config.num_labels or 0, f"The checkpoint {name!r}")
     if id2label is not None:
         set_labels(model.config, id2label)
-    return model.eval()
+    return model.eval(), is_new
 
 
-def _replace_head(model: PreTrainedModel, num_labels: int) -> None:
-    layer_names = FeatureReader(model).layer_names
-    if isinstance(model, TimmClassifier):
-        model.timm_model.reset_classifier(num_labels)
-        layer_names = ()
-    for layer_name in layer_names:
-        old = model.get_submodule(layer_name)
-        if not isinstance(old, nn.Linear):
-            raise ValueError(f"The head of {type(model).__name__} is a {type(old).__name__}; expected a Linear layer.")
-        parent, _, name = layer_name.rpartition(".")
-        setattr(model.get_submodule(parent), name, nn.Linear(old.in_features, num_labels, old.bias is not None))
-    model.num_labels = num_labels  # type: ignore[assignment]
+def fit_head(
+    model: PreTrainedModel, num_labels: int | None, id2label: dict[int, str] | None, new_head: bool | None
+) -> bool:
+    """Give a classifier the classes asked for, in place; returns whether its head is a new one.
+
+    Args:
+        model: it.
+        num_labels: as in `load_classifier`.
+        id2label: as there.
+        new_head: as there.
+
+    Raises:
+        ValueError: as there.
+    """
+    if num_labels is None and id2label is not None:
+        num_labels = len(id2label)
+    whose, names = f"The {type(model).__name__}", _names(model.config)
+    if not is_head_wanted(names or None, num_labels, id2label, new_head, whose):
+        return False
+    give_new_head(model, num_labels or len(names), whose)
+    return True
+
+
+def give_new_head(model: PreTrainedModel, num_labels: int, whose: str) -> None:
+    """Give a classifier an untrained head for nameless classes, in place, and say so."""
+    replace_head(model, num_labels, whose)
     set_labels(model.config, {index: f"LABEL_{index}" for index in range(num_labels)})
+    # Of a network without a head it was another class.
+    model.config.architectures = [type(model).__name__]
+
+
+def _names(config: PreTrainedConfig) -> dict[int, str]:
+    return {int(number): name for number, name in (config.id2label or {}).items()}
 
 
 def set_input_size(config: PreTrainedConfig, size: int) -> None:
@@ -103,6 +137,14 @@ def set_labels(config: PreTrainedConfig, id2label: dict[int, str]) -> None:
         raise ValueError(f"`id2label` has the keys {sorted(id2label)}; expected 0 to {len(id2label) - 1}.")
     config.id2label = dict(id2label)
     config.label2id = invert_labels(id2label)
+    _forget_file_names(config)
+
+
+def _forget_file_names(config: PreTrainedConfig) -> None:
+    """Take away names of classes as timm's files hold them: transformers would save these for those it has."""
+    for name in ("label_names", "label_descriptions"):
+        if isinstance(config, TimmWrapperConfig) and hasattr(config, name):
+            delattr(config, name)
 
 
 def image_shape(config: PreTrainedConfig) -> tuple[int, int | None]:
@@ -139,6 +181,7 @@ def make_plain(classifier: PreTrainedModel) -> PreTrainedModel:
     if not isinstance(classifier, TimmClassifier):
         return classifier
     config = classifier.config
+    _forget_file_names(config)
     config.model_args = config.model_args or {}
     # These describe files in other formats than the one that will be written.
     cfg = getattr(config, "pretrained_cfg", None) or _pretrained_cfg(config.architecture)
@@ -175,11 +218,9 @@ def _build(name: str, num_labels: int | None, revision: str | None) -> PreTraine
 
 def _load_config(name: str, revision: str | None, what: str, num_labels: int | None = None) -> PreTrainedConfig:
     config = load_config(name, revision, what)
-    if not (num_labels or config.num_labels):
-        raise ValueError(
-            f"{name!r} has no classes: it is a network without a classifier. Take one with a trained head, or only "
-            "its architecture with a head of your own: `pretrained=False` and `num_labels=…`."
-        )
+    if not config.num_labels:
+        is_head_wanted(None, num_labels, None, None, f"The checkpoint {name!r}")
+        set_labels(config, {index: f"LABEL_{index}" for index in range(num_labels or 0)})
     return config
 
 

@@ -78,6 +78,17 @@ def feature_definition(model: nn.Module) -> str | None:
     return "pre_logits" if concatenated or has_own_token or _changes_features(entries[0], layers[0]) else None
 
 
+def head_weights(model: nn.Module) -> set[str]:
+    """Return the names of the weights that turn pooled features into logits; none where there is no such layer."""
+    try:
+        entries, _, _ = _find_layers(model, count_labels(model))
+    except ValueError:
+        return set()
+    own = {id(value) for entry in entries for value in (*entry.parameters(), *entry.buffers())}
+    named = (*model.named_parameters(), *model.named_buffers())
+    return {name for name, value in named if id(value) in own and not name.endswith("num_batches_tracked")}
+
+
 def count_labels(model: nn.Module) -> int:
     """Return the number of classes that a classifier says it has; 0 where it says nothing."""
     if isinstance(model, PreTrainedModel):

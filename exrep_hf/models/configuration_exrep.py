@@ -117,7 +117,7 @@ def _agreed_labels(own: _Labels | None, given: _Labels | None, num_labels: int |
     if len({count for count in counts.values() if count is not None}) > 1:
         raise ValueError(
             f"Different numbers of classes: {counts}; expected the same. Give as many labels as the backbone has "
-            "classes, or make a new head: `from_backbone(..., num_labels=…, pretrained=False)`."
+            "classes, or make a new head: `from_backbone(…, num_labels=…)`."
         )
     labels = own if given is None else given
     if labels is None and num_labels is not None:

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from transformers import AutoModelForImageClassification, PreTrainedModel
 from transformers.utils import ModelOutput
 
-from .backbone import image_shape, load_classifier, make_plain
+from .backbone import fit_head, image_shape, load_with_head, make_plain
 from .classifier_heads import logits_of
 from .configuration_exrep import Distiller, ExRepConfig
 from .feature_reader import FeatureReader
 from .input_distiller import LightDistiller, PaperDistiller, initialize_layer
+from .new_head import is_head_wanted, reset_timm_head
 from .precision import to_float32
+from .timm_module import has_learnt, is_timm_module, wrap_timm
 from .whole_parameters import whole_parameters
 from .whole_weights import check_whole
 
@@ -53,6 +55,7 @@ class ExRepForImageClassification(PreTrainedModel):
         preset: the one that `from_backbone` took its settings from, if any.
         starts_from_nothing: whether no weights of the classifier were loaded: what training starts from decides its
             learning rate.
+        has_new_head: whether the last layer alone is untrained, so that its classes may get any names.
     """
 
     config: ExRepConfig
@@ -69,6 +72,7 @@ class ExRepForImageClassification(PreTrainedModel):
         self._reader = FeatureReader(self.classifier)
         self.preset: str | None = None
         self.starts_from_nothing = not config.name_or_path
+        self.has_new_head = False
         self.post_init()
         # A classifier may list block names that it doesn't hold, and FSDP's wrapping policy fails on those.
         present = {type(module).__name__ for module in self.modules()}
@@ -157,7 +161,7 @@ class ExRepForImageClassification(PreTrainedModel):
     @classmethod
     def from_backbone(
         cls,
-        backbone: str | os.PathLike[str] | PreTrainedModel,
+        backbone: str | os.PathLike[str] | nn.Module,
         distiller: Distiller | None = None,
         *,
         preset: str | None = None,
@@ -167,25 +171,29 @@ class ExRepForImageClassification(PreTrainedModel):
         id2label: dict[int, str] | None = None,
         pretrained: bool = True,
         revision: str | None = None,
+        new_head: bool | None = None,
     ) -> "ExRepForImageClassification":
         """Put an Input Distiller before a classifier, whose answers stay what they are until it is trained.
 
         Args:
-            backbone: a Hub name ("timm/tf_efficientnet_b1.aa_in1k", "microsoft/resnet-50"), a local folder, or a
-                Hugging Face image classifier, which is wrapped and not copied. Weights in half precision become
-                float32: a student is trained.
+            backbone: a Hub name ("timm/tf_efficientnet_b1.aa_in1k", "microsoft/resnet-50"), a local folder, or an
+                image classifier of transformers or timm, which is wrapped and not copied. Weights in half precision
+                become float32: a student is trained.
             distiller: "light", "paper", or None for no distiller.
             preset: take those of `distiller`, `distiller_channels` and `image_size` that are not given from a preset,
                 such as "exrep-paper".
             distiller_channels: width of the "light" distiller; 24 where nothing else is said.
             image_size: side in pixels; by default the classifier's own, or 224 where it names none.
-            num_labels: number of classes; checked against the weights, or the new head's with `pretrained=False`.
+            num_labels: number of classes; by default the classifier's. For another number the head is replaced by an
+                untrained one, which is said, and a network without a head gets one.
             id2label: names of the classes, from 0 on.
             pretrained: False takes only the architecture of a name, with its library's initialisation.
             revision: branch, tag or commit on the Hub.
+            new_head: True replaces the head in any case, False never.
 
         Raises:
-            ValueError: not found, not a classifier, or a number of classes that isn't the classifier's; or an unknown
+            ValueError: not found, not a classifier, a network without a head and without `num_labels`, other classes
+                than the head's with `new_head=False`, or as many by names that have nothing in common; or an unknown
                 preset.
         """
         chosen = {} if preset is None else _settings_of_preset(preset)
@@ -195,14 +203,21 @@ class ExRepForImageClassification(PreTrainedModel):
         image_size = image_size or chosen.get("image_size")
         if isinstance(backbone, os.PathLike):
             backbone = os.fspath(backbone)
-        untrained = not pretrained if isinstance(backbone, str) else not getattr(backbone, "name_or_path", "")
+        has_new_head = False
         if isinstance(backbone, str):
-            backbone = load_classifier(backbone, num_labels, id2label, pretrained, revision)
-        elif not isinstance(backbone, PreTrainedModel):
+            untrained = not pretrained
+            backbone, has_new_head = load_with_head(backbone, num_labels, id2label, pretrained, revision, new_head)
+        elif is_timm_module(backbone):
+            untrained = not has_learnt(backbone)
+            backbone, has_new_head = _wrapped(backbone, num_labels, id2label, new_head)
+        elif isinstance(backbone, PreTrainedModel):
+            untrained = not backbone.name_or_path
+            if not isinstance(backbone, ExRepForImageClassification):
+                has_new_head = fit_head(backbone, num_labels, id2label, new_head)
+        else:
             raise ValueError(
-                f"`backbone` is a {type(backbone).__name__}; expected a name or a Hugging Face image classifier. For "
-                "a timm model give its name, such as 'timm/resnet18.a1_in1k', or save it with timm's `save_for_hf` "
-                "and give the folder."
+                f"`backbone` is a {type(backbone).__name__}; expected a name, or an image classifier of transformers "
+                "or timm: a `*ForImageClassification`, or what `timm.create_model` makes."
             )
         if isinstance(backbone, ExRepForImageClassification):
             raise ValueError(
@@ -233,6 +248,7 @@ class ExRepForImageClassification(PreTrainedModel):
         if model.input_distiller is not None:
             model.input_distiller.to(device=backbone.device, dtype=backbone.dtype)
         model.preset, model.starts_from_nothing = preset, untrained
+        model.has_new_head = has_new_head and not untrained
         return model.train(backbone.training)
 
     def without_distiller(self) -> PreTrainedModel:
@@ -263,6 +279,19 @@ class ExRepForImageClassification(PreTrainedModel):
 
     def _set_gradient_checkpointing(self, enable: bool = True, *args: Any, **kwargs: Any) -> None:
         self.classifier._set_gradient_checkpointing(enable, *args, **kwargs)
+
+
+def _wrapped(
+    module: nn.Module, num_labels: int | None, id2label: dict[int, str] | None, new_head: bool | None
+) -> tuple[PreTrainedModel, bool]:
+    """Return a network of timm as a classifier of transformers, and whether its head is a new one."""
+    whose, count = f"The {type(module).__name__}", num_labels or (None if id2label is None else len(id2label))
+    lacks_head = not module.num_classes
+    if lacks_head:
+        is_head_wanted(None, count, id2label, new_head, whose)
+        reset_timm_head(module, count or 0, whose)
+    wrapped = wrap_timm(module)
+    return wrapped, fit_head(wrapped, num_labels, id2label, False if lacks_head else new_head) or lacks_head
 
 
 def _settings_of_preset(name: str) -> dict[str, Any]:

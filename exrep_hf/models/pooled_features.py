@@ -34,7 +34,8 @@ class PooledReader:
     Args:
         model: a network of timm or transformers that takes images.
         features: what to read; of a transformers classifier not `own`, which `FeatureReader` reads.
-        image: one image as the model wants it, `(channels, height, width)`; blank where not given.
+        image: one image of the shape that the model wants, `(channels, height, width)`; of the size that the model
+            names where not given.
 
     Attributes:
         features: what is read.
@@ -80,8 +81,20 @@ class PooledReader:
         model.eval()
         try:
             with torch.no_grad():
-                return self(model, image[None].to(weight.device, weight.dtype))[1]
+                # No two parts of it are the same: which ones were left out would not show.
+                varied = torch.linspace(-1, 1, image.numel()).view(1, *image.shape)
+                pixels = varied.to(weight.device, weight.dtype)
+                pooled = self(model, pixels)[1]
+                may_mask = getattr(getattr(model, "config", None), "mask_ratio", 0)
+                if may_mask and not torch.equal(pooled, self(model, pixels)[1]):
+                    raise _RandomFeaturesError(
+                        f"{_kind(model)} leaves out a random part of each image (`mask_ratio` {may_mask}); expected "
+                        "the same answer each time. Set `model.config.mask_ratio = 0`, and pass the model."
+                    )
+                return pooled
         except torch.OutOfMemoryError:
+            raise
+        except _RandomFeaturesError:
             raise
         except _NoSuchFeaturesError as error:
             raise ValueError(f"`features` is {self.features!r}, and {error}") from error
@@ -147,6 +160,10 @@ class PooledReader:
         return hidden[:, 0] if self.features == "cls" else hidden[:, sum(prefix) :].mean(1)
 
 
+class _RandomFeaturesError(ValueError):
+    """A network answers the same image otherwise each time."""
+
+
 class _NoSuchFeaturesError(ValueError):
     """A network has no features of the kind that was asked for."""
 
@@ -204,11 +221,6 @@ def check_takes_images(model: nn.Module) -> None:
     if not isinstance(model, PreTrainedModel):
         return
     parameters = inspect.signature(model.forward).parameters
-    if getattr(model.config, "mask_ratio", 0):
-        raise ValueError(
-            f"{type(model).__name__} leaves out a random part of each image (`mask_ratio` {model.config.mask_ratio}); "
-            "expected the same answer each time. Set `model.config.mask_ratio = 0`, and pass the model."
-        )
     takes, remedy = None, "a vision model such as `Dinov2Model`"
     if "spatial_shapes" in parameters:
         # NaFlex: of each image another number of patches.

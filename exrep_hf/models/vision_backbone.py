@@ -15,7 +15,7 @@ from transformers import (
     TimmWrapperConfig,
 )
 
-from .classifier_heads import count_labels, find_head
+from .classifier_heads import count_labels, find_head, head_weights
 from .whole_weights import NETWORK, check_whole, load_reported, load_whole, read_config
 
 _CLASSIFIER = "ForImageClassification"
@@ -49,7 +49,7 @@ def vision_tower(model: nn.Module) -> nn.Module:
     if not isinstance(model, PreTrainedModel) or _CLASSIFIER in type(model).__name__:
         return model
     tower: Any = getattr(model, "vision_model", None)
-    if not isinstance(tower, nn.Module):
+    if not isinstance(tower, PreTrainedModel):
         return model
     _keep_name(tower, model)
     return tower
@@ -110,8 +110,7 @@ def _load_classifier(
     name: str, config: PreTrainedConfig, revision: str | None, dtype: torch.dtype | None
 ) -> PreTrainedModel:
     model, report = load_reported(AutoModelForImageClassification, name, config, revision, dtype)
-    layers = find_head(model, count_labels(model)).layer_names if report["missing_keys"] else ()
-    of_head = {f"{layer}.{part}" for layer in layers for part, _ in model.get_submodule(layer).named_parameters()}
+    of_head = head_weights(model)
     lacks_head = bool(of_head) and of_head <= set(report["missing_keys"])
     if not lacks_head:
         check_whole(model, report, name)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from pickle import PickleError
 from typing import Any
@@ -20,6 +21,7 @@ from transformers import (
     TimmWrapperConfig,
 )
 
+from .classifier_heads import head_weights
 from .model_files import check_model_files
 from .whole_parameters import whole_parameters
 
@@ -31,11 +33,29 @@ NETWORK = "Weights of a network"
 # token of a pre-training, the second head that some convolutional networks are trained with, and a counter.
 _UNUSED = re.compile(r"(^|\.)(pooler|mask_token|AuxLogits)(\.|$)|\.num_batches_tracked$")
 
+_NEW_HEAD = (
+    " A network without a classifier becomes a student with an untrained head by `ExRepForImageClassification."
+    "from_backbone(…, num_labels=…)`; on the command line by `--student_new_head`."
+)
+
 # What reading, checking and building raise, also of settings of types that nobody expects.
 _ERRORS = (
     *(OSError, RuntimeError, ValueError, ImportError, LookupError, TypeError, AttributeError, AssertionError),
     *(ArithmeticError, SafetensorError, StrictDataclassError, PickleError),
 )
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was loaded.
+
+    Attributes:
+        model: the classifier.
+        lacks_head: whether its head is as it was drawn: the checkpoint is one of a network without a classifier.
+    """
+
+    model: PreTrainedModel
+    lacks_head: bool
 
 
 def load_whole(
@@ -58,9 +78,35 @@ def load_whole(
         ValueError: if it can't be loaded, or checkpoint and model don't hold the same weights.
     """
     config = load_config(name, revision, WEIGHTS) if config is None else config
+    return load_but_for_head(name, config, revision, dtype, may_lack_head=False).model
+
+
+def load_but_for_head(
+    name: str,
+    config: PreTrainedConfig,
+    revision: str | None = None,
+    dtype: torch.dtype | None = torch.float32,
+    may_lack_head: bool = True,
+) -> Loaded:
+    """Do what `load_whole` does, for a checkpoint that may have no head.
+
+    Args:
+        name: Hub name or folder.
+        config: `load_config`'s.
+        revision: branch, tag or commit on the Hub.
+        dtype: of its weights; None: as they were saved.
+        may_lack_head: False: that is a fault too.
+
+    Raises:
+        ValueError: if it can't be loaded, or checkpoint and model don't hold the same weights.
+    """
     model, report = load_reported(AutoModelForImageClassification, name, config, revision, dtype)
-    check_whole(model, report, name)
-    return model
+    head = head_weights(model)
+    lacks_head = bool(head) and head <= set(report["missing_keys"])
+    if lacks_head and may_lack_head:
+        report["missing_keys"] = set(report["missing_keys"]) - head
+    check_whole(model, report, name, _OF_CLASSIFIERS + _NEW_HEAD * lacks_head)
+    return Loaded(model, lacks_head)
 
 
 def load_reported(

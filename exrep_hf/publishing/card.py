@@ -6,6 +6,7 @@ from typing import Any
 
 from huggingface_hub import ModelCard, ModelCardData
 
+from exrep_hf.data.class_words import classes_in_words
 from exrep_hf.finite import check_figures
 from exrep_hf.publishing.card_figures import model_index
 from exrep_hf.publishing.claims import TOLERANCES
@@ -55,6 +56,8 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         model_id=model_id,
         teacher=teacher,
         teacher_head=None if teacher is None else head_in_words(teacher.get("head")),
+        # Results of earlier versions don't say.
+        teacher_classes=classes_in_words((teacher or {}).get("classes")),
         student=student,
         input_distiller=arm["distiller"] if results["published"]["variant"] == "distiller" else None,
         removed_distiller=arm["distiller"] if results["published"]["variant"] != "distiller" else None,

@@ -105,14 +105,13 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
     report |= {"commit": commit} if args.push_to_hub else {}
     if args.teacher is not None:
         teacher = load_classifier(args.teacher)
-        classes = ClassMap(model.config, teacher.config, read_class_rule(args.classes))
+        classes = ClassMap(model.config, teacher.config, read_class_rule(args.classes), partial=True)
         nn.Module.to(teacher, device)
         answers, _ = predict(
             teacher, Preprocessing.from_model(teacher), images, columns, args.per_device_eval_batch_size
         )
-        report["teacher_agreement"] = (
-            (classes.in_students_order(answers).argmax(-1) == logits.argmax(-1)).double().mean().item()
-        )
+        theirs, own = classes.in_students_order(answers), classes.shared_by_student(logits)
+        report["teacher_agreement"] = (theirs.argmax(-1) == own.argmax(-1)).double().mean().item()
     return report
 
 

@@ -19,8 +19,8 @@ from exrep_hf.publishing.teacher_card import PublishedFacts, published_facts
 from exrep_hf.report import public_name
 from exrep_hf.study.probe import HALF_PRECISION, NamedClasses, evaluate_head, fit_head
 from exrep_hf.study.records import network_cost
-from exrep_hf.study.run import evaluate
-from exrep_hf.study.stages import Classifier, ask_online, in_float32, load_teacher
+from exrep_hf.study.stages import Classifier, ask_online, load_teacher
+from exrep_hf.study.teacher_accuracy import evaluate_teacher
 from exrep_hf.teacher import CachedTeacher, FeaturesOnly, ProbedTeacher, TeacherSource, size_in_words
 from exrep_hf.teacher.cache import Provenance, Storage
 from exrep_hf.teacher.cache.shard_writer import warn_of_top1
@@ -163,10 +163,13 @@ def _measure(
     args = copy.copy(settings.caching)
     # It would cast the very network that is asked afterwards.
     args.bf16_full_eval = args.fp16_full_eval = False
+    evaluated: dict[str, float] | None
     if isinstance(source, ProbedTeacher):
         evaluated = evaluate_head(source, images, args, settings.data)
     else:
-        evaluated = evaluate(in_float32(teacher), images, None, args, settings.data)
+        evaluated = evaluate_teacher(teacher, images, args, settings.data)
+    if evaluated is None:
+        return {"evaluation": None, "cost": cost}
     # Not the loss, whose last bits depend on the number of processes.
     metrics = {name: evaluated[name] for name in ("accuracy", "top5_accuracy")}
     if expected_top1 is not None and PartialState().is_main_process:

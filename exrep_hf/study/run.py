@@ -4,10 +4,12 @@ import copy
 import dataclasses
 import math
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from datasets import Dataset
+from torch import Tensor
 
 from exrep_hf.arguments import DataArguments, DistillationArguments
 from exrep_hf.data import Augmentation
@@ -30,8 +32,17 @@ def evaluate(
     teacher: TeacherSource | None,
     args: DistillationArguments,
     data_args: DataArguments,
+    preprocess_logits: Callable[[Tensor, Tensor], Tensor] | None = None,
 ) -> Metrics:
     """Evaluate a plain classifier: accuracy, loss with the labels, and agreement with the teacher.
+
+    Args:
+        student: it.
+        images: to evaluate on.
+        teacher: to compare it with.
+        args: where and how.
+        data_args: how classes are matched.
+        preprocess_logits: what metrics are computed of, from logits and labels.
 
     Raises:
         NonFiniteError: if a figure is not finite.
@@ -42,6 +53,7 @@ def evaluate(
         args=labels_only(args),
         eval_dataset=images,
         processing_class=student.processor,
+        preprocess_logits_for_metrics=preprocess_logits,
         classes=data_args.class_rule(),
     )
     return _measured(trainer, "a plain classifier")

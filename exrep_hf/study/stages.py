@@ -126,13 +126,27 @@ def load_network(
     trained_here: bool,
     data: DataPartition,
     model_args: ModelArguments,
+    new_head: bool = False,
 ) -> Classifier:
     """Load a classifier for the classes of the data set.
 
+    Args:
+        name: Hub name or folder.
+        revision: branch, tag or commit on the Hub.
+        from_scratch: whether to take its architecture alone.
+        trained_here: whether labels will teach it its classes.
+        data: the images.
+        model_args: size and layout.
+        new_head: whether it is to have an untrained head for these classes.
+
     Raises:
-        ValueError: if it is not found, or has other classes than the data set and is not trained here.
+        ValueError: if it is not found, or has other classes than the data set and is neither trained here nor given
+            a new head.
     """
     id2label, num_classes = _names_by_number(data), data.num_classes
+    if new_head:
+        classifier = load_classifier(name, num_classes, id2label, revision=revision, new_head=True)
+        return _prepared(classifier, name, model_args)
     classifier = load_classifier(
         name,
         num_labels=num_classes if from_scratch else None,
@@ -184,7 +198,7 @@ def _has_these_classes(classifier: PreTrainedModel, data: DataPartition) -> bool
 
 
 def _check_classes(classifier: PreTrainedModel, name: str, data: DataPartition) -> None:
-    """Make sure that a trained network knows the data's classes."""
+    """Make sure that a trained student knows the data's classes."""
     if data.names is None:
         return
     rule, model = data.args.class_rule(), Side.of_model(repr(name), classifier.config)
@@ -193,7 +207,8 @@ def _check_classes(classifier: PreTrainedModel, name: str, data: DataPartition) 
         numbers_of_each(Side.of_data("the data set", data.names), model, rule)
     except ValueError as error:
         raise ValueError(
-            f"{error} Or let the network be trained on these classes first (`--teacher_steps`, `--student_steps`)."
+            f"{error} Or give the student an untrained head for these classes (`--student_new_head`), or let it be "
+            "trained on them first (`--student_steps`)."
         ) from error
 
 
@@ -207,9 +222,8 @@ def load_teacher(model_args: ModelArguments, data: DataPartition, kept: Path | N
     if model_args.teacher_steps:
         return load_network(name, revision, model_args.teacher_from_scratch, True, data, model_args)
     network: Any = load_teacher_network(name, revision, _dtype(model_args))
-    # One whose head is left out may be for any classes.
-    if has_classifier(network) and model_args.teacher_head not in ("probe", "none"):
-        _check_classes(network, name, data)
+    # Which of its classes the student has is found out for each arm, where its logits are used.
+    if has_classifier(network) and data.args.class_rule() == "position":
         _name_classes(network, data)
     return _prepared(network, name, model_args)
 
@@ -247,6 +261,7 @@ def load_student(model_args: ModelArguments, data: DataPartition, kept: Path | N
         model_args.student_steps > 0,
         data,
         model_args,
+        model_args.student_new_head,
     )
 
 

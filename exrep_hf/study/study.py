@@ -319,7 +319,7 @@ class Study:
             "processes": PartialState().num_processes,
             "seeds": self.seeds,
             "dataset": describe_data(data, self.seeds[0]),
-            "teacher": teacher.summary(runs),
+            "teacher": teacher.summary(runs, start.classifier.config, main.data_args, data.names),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "controls_left_out": self.left_out,
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},

@@ -1,5 +1,6 @@
 """Who teaches in a study: a network or its stored answers, with the head that the settings ask for."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -8,16 +9,17 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 
-from exrep_hf.arguments import ModelArguments
+from exrep_hf.arguments import DataArguments, ModelArguments
 from exrep_hf.data.classes import HasClasses
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import has_classifier
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.probe import evaluate_head, fit_head
 from exrep_hf.study.records import Record, network_cost, summarise_teacher
-from exrep_hf.study.run import Metrics, evaluate
-from exrep_hf.study.stages import Classifier, ask_online, in_float32
+from exrep_hf.study.run import Metrics
+from exrep_hf.study.stages import Classifier, ask_online
 from exrep_hf.study.stored_teacher import stored_metrics, summarise_stored_teacher
+from exrep_hf.study.teacher_accuracy import described_classes, evaluate_teacher
 from exrep_hf.teacher import CachedTeacher, FeaturesOnly, LinearProbe, ProbedTeacher, TeacherSource, fitted_head
 from exrep_hf.teacher.head_file import load_head, save_head
 from exrep_hf.training.probe_look import Comparison, told_of_head, warn_of_comparison
@@ -110,7 +112,7 @@ class Teaching:
         # Without a classifier there is nothing to be right about.
         if self.network is None or self.head == "none" or not has_classifier(self.network.classifier):
             return None
-        return evaluate(in_float32(self.network), images, None, arm.args, arm.data_args)
+        return evaluate_teacher(self.network, images, arm.args, arm.data_args)
 
     def facts(self, source: TeacherSource | None) -> dict[str, Any] | None:
         """Return what a record holds of the teacher's head, of JSON types."""
@@ -121,17 +123,27 @@ class Teaching:
         if self.head == "probe" and reached is not None and PartialState().is_main_process:
             warn_of_comparison(Comparison("the images of the evaluation", before["accuracy"], reached["accuracy"]))
 
-    def summary(self, runs: list[Record]) -> Record | None:
-        """Return the teacher as results hold it."""
+    def summary(
+        self, runs: list[Record], student: HasClasses, data_args: DataArguments, names: Sequence[str] | None
+    ) -> Record | None:
+        """Return the teacher as results hold it.
+
+        Args:
+            runs: records of the method.
+            student: whose classes are compared with the teacher's.
+            data_args: how classes are matched.
+            names: of the data's classes.
+        """
         if self.head is None:
             return None
+        classes = described_classes(student, self._source, data_args, names) if self.head == "own" else None
         if self.cache is not None:
             told = summarise_stored_teacher(self.cache, runs)
         else:
             assert self.network is not None
             name, from_scratch = self._model_args.teacher, self._model_args.teacher_from_scratch
             told = summarise_teacher(name, from_scratch, runs, network_cost(self.network))
-        return told | {"head": _over_seeds([run.get("teacher_head") for run in runs])}
+        return told | {"classes": classes, "head": _over_seeds([run.get("teacher_head") for run in runs])}
 
 
 def _over_seeds(heads: list[dict[str, Any] | None]) -> dict[str, Any] | None:

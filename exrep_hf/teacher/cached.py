@@ -196,10 +196,10 @@ class CachedTeacher:
             A reader of the folder.
 
         Raises:
-            ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher has other
-                classes; if the teacher's answers are stored already, or are neither logits nor features; if there
-                are no logits to store `top_k` of; if the data set augments otherwise or numbers its images
-                otherwise; or if an answer is not finite, or outside the range of the type.
+            ValueError: if the folder is of other answers, is being written, or is damaged; if the teacher's answers
+                are stored already, or are neither logits nor features; if there are no logits to store `top_k` of; if
+                the data set augments otherwise or numbers its images otherwise; or if an answer is not finite, or
+                outside the range of the type.
             OSError: if the disk is full.
         """
         views, storage, provenance = views or ViewPolicy(), storage or Storage(), provenance or Provenance()

@@ -1,19 +1,26 @@
 """Several teachers as one."""
 
+import logging
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedConfig
 
 from exrep_hf.data import ClassMap, Preprocessing, ViewPolicy, class_names
+from exrep_hf.data.class_names import unambiguous_names
+from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.pixels import pixel_names, teacher_pixels, teacher_pixels_name
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.identity import joined_fingerprint
 from exrep_hf.teacher.resolve import as_teacher
 from exrep_hf.teacher.source import TeacherSource
+
+logger = logging.getLogger(__name__)
 
 
 class TeacherEnsemble:
@@ -26,8 +33,9 @@ class TeacherEnsemble:
     Each teacher sees the same view of an image, in its own size and normalisation.
 
     Args:
-        teachers: whatever `DistillationTrainer` takes as a teacher; with the same classes, and
-            either all asked at each step or all stored for the same views of the same images.
+        teachers: whatever `DistillationTrainer` takes as a teacher, either all asked at each step or all stored for
+            the same views of the same images. Where their classes differ the ensemble has those that all have: at
+            least two, and at least half of the fewest.
         weights: what each teacher's logits count, ≥ 0; their sum need not be 1. All the same where not given.
         classes: how the teachers' classes are matched: by `names`, or by `position` where names don't tell.
 
@@ -58,13 +66,13 @@ class TeacherEnsemble:
 
     @property
     def num_labels(self) -> int | None:
-        """Number of classes."""
-        return self.teachers[0].num_labels
+        """Number of classes that all teachers have."""
+        return self._classes.num_labels
 
     @property
     def id2label(self) -> Mapping[int, str] | None:
-        """Names of the classes, from the first teacher that names them."""
-        return next((teacher.id2label for teacher in self.teachers if class_names(teacher)), self.teachers[0].id2label)
+        """Names of the classes, from the teacher with the fewest that names them."""
+        return self._classes.id2label
 
     @property
     def feature_dim(self) -> int | None:
@@ -122,7 +130,7 @@ class TeacherEnsemble:
         answers = [teacher(own, temperature=temperature) for teacher, own in zip(self.teachers, batches, strict=True)]
         logits = [
             classes.in_students_order(answer.logits)
-            for classes, answer in zip(self._classes, answers, strict=True)
+            for classes, answer in zip(self._classes.maps, answers, strict=False)
             if answer.logits is not None
         ]
         features = [answer.features for answer in answers if answer.features is not None]
@@ -158,24 +166,63 @@ def _normalised(weights: Sequence[float] | None, count: int) -> tuple[float, ...
     return tuple(weight / math.fsum(given) for weight in given)
 
 
-def _match_classes(teachers: Sequence[TeacherSource], rule: Literal["names", "position"]) -> list[ClassMap]:
-    """Find the classes of the first teacher that names them among those of each other one."""
-    first = next((teacher for teacher in teachers if class_names(teacher)), teachers[0])
-    maps = []
-    for place, teacher in enumerate(teachers):
-        if teacher.num_labels != first.num_labels:
-            raise ValueError(
-                f"Teacher {place} of the ensemble has {_in_words(teacher.num_labels)} and teacher "
-                f"{teachers.index(first)} has {_in_words(first.num_labels)}; expected the same classes. Leave one of "
-                "them out."
+@dataclass(frozen=True)
+class _SharedClasses:
+    """The classes of an ensemble: those that all teachers have.
+
+    Attributes:
+        num_labels: number of them; None where there are no logits.
+        id2label: their names; None where they have none.
+        maps: which of each teacher's they are.
+    """
+
+    num_labels: int | None
+    id2label: Mapping[int, str] | None
+    maps: list[ClassMap]
+
+
+def _match_classes(teachers: Sequence[TeacherSource], rule: Literal["names", "position"]) -> _SharedClasses:
+    """Find the classes of the named teacher that has the fewest among those of each other one."""
+    answering = [teacher for teacher in teachers if teacher.num_labels is not None]
+    if not answering:
+        return _SharedClasses(None, None, [])
+    if len(answering) < len(teachers):
+        place = next(place for place, teacher in enumerate(teachers) if teacher.num_labels is None)
+        raise ValueError(
+            f"Teacher {place} of the ensemble has no logits and teacher {teachers.index(answering[0])} has "
+            f"{answering[0].num_labels} classes; expected the same classes. Leave one of them out."
+        )
+    named = [teacher for teacher in teachers if class_names(teacher)] or answering
+    first = min(named, key=lambda teacher: teacher.num_labels or 0)
+    called = f"teacher {teachers.index(first)} of the ensemble"
+
+    def matched(classes: HasClasses, partial: bool) -> list[ClassMap]:
+        whose = [(called, f"teacher {place} of the ensemble") for place in range(len(teachers))]
+        return [
+            ClassMap(classes, teacher, rule, called=pair, partial=partial)
+            for teacher, pair in zip(teachers, whose, strict=True)
+        ]
+
+    maps = matched(first, partial=True)
+    if not any(each.left_out for each in maps):
+        return _SharedClasses(first.num_labels, first.id2label, maps)
+    shared_by_all = set.intersection(*(set(each.student_columns or range(each.student.count)) for each in maps))
+    names = unambiguous_names(class_names(first) or ())
+    kept = [names[number] for number in sorted(shared_by_all)]
+    for place, each in enumerate(maps):
+        if each.left_out:
+            logger.warning(
+                "Teacher %d of the ensemble does not know %d of the %d classes of %s (%s): the ensemble answers about "
+                "the %d that all know.",
+                *(place, len(each.left_out), each.student.count, called, each.left_out_with_nearest, len(kept)),
             )
-        called = (f"teacher {teachers.index(first)} of the ensemble", f"teacher {place} of the ensemble")
-        maps.append(ClassMap(first, None if teacher.num_labels is None else teacher, rule, called=called))
-    return maps
-
-
-def _in_words(num_labels: int | None) -> str:
-    return "no logits" if num_labels is None else f"{num_labels} classes"
+    if len(kept) < 2:
+        raise ValueError(
+            f"The teachers of the ensemble have {len(kept)} classes in common; expected at least two. Leave one of "
+            "them out."
+        )
+    id2label = dict(enumerate(kept))
+    return _SharedClasses(len(kept), id2label, matched(PreTrainedConfig(id2label=id2label), partial=False))
 
 
 def _check_views(teachers: Sequence[TeacherSource]) -> None:

@@ -17,6 +17,7 @@ from exrep_hf.models import (
     PooledReader,
     has_classifier,
     load_teacher_network,
+    timm_names,
     vision_tower,
 )
 from exrep_hf.outputs import TeacherOutput
@@ -69,7 +70,7 @@ class OnlineTeacher:
         self.num_labels = self._reader.num_labels
         self.id2label: dict[int, str] | None = None
         if self.num_labels is not None:
-            self.id2label = getattr(getattr(model, "config", None), "id2label", None)
+            self.id2label = getattr(getattr(model, "config", None), "id2label", None) or timm_names(model)
         self.feature_dim = self._reader.feature_dim
         self.preprocessing: tuple[Preprocessing | None, ...] = (preprocessing,)
         self.views: ViewPolicy | None = None

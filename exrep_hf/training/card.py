@@ -46,6 +46,7 @@ class CardFacts:
         teacher_head: what is told of a head that was fitted for it, as `fitted_head` returns it.
         images: the training images.
         num_labels: number of classes.
+        teacher_classes: which of the teacher's they are, in words, where its logits are learnt.
         figures: evaluations of these very weights.
         args: settings of training, complete.
         settings: those that may be published, as JSON.
@@ -69,6 +70,7 @@ class CardFacts:
     teacher_kind: str | None
     images: Described
     num_labels: int
+    teacher_classes: str | None
     figures: list[Evaluation]
     args: DistillationArguments
     settings: str

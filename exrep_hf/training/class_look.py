@@ -51,9 +51,9 @@ def look_at_answers(
 
     Args:
         rows: of the images, as `rows_to_look_at` chose them.
-        labels: class of every training image, `(n,)`.
+        labels: class of every training image, `(n,)`, numbered as the logits are.
         answer: returns for a list of rows the logits `(batch, num_labels)`, and the batch's labels, of mixed images
-            `(batch, num_labels)`, where it has any.
+            `(batch, num_labels)`, where it has any; all of the classes that student and teacher both have.
         batch_size: images at a time.
     """
     guesses, truths = [], []
@@ -101,7 +101,7 @@ def told(look: Look | None, classes: Any) -> str:
 
     Args:
         look: None: there were too few images.
-        classes: how many the student has.
+        classes: how many student and teacher both have.
 
     Raises:
         ValueError: if the teacher knows the classes by other numbers.

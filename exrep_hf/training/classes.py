@@ -23,7 +23,8 @@ def match_classes(
 ) -> tuple[ClassMap, list[str]]:
     """Find out which class is which.
 
-    Where the teacher's logits are not trained on, its classes may be any.
+    Where the teacher's logits are not trained on, its classes may be any. Where labels are trained on too, it may know
+    some of the student's classes alone.
 
     Args:
         student: a nameless one gets the names of the data, where it has learnt none, or where `rule` is `position`.
@@ -46,7 +47,7 @@ def match_classes(
         return found, notes
     asked = teacher if teacher is not None and teacher.num_labels is not None else None
     try:
-        found = ClassMap(student.config, asked, rule, names)
+        found = _matched(student, asked, args, rule, names)
     except ValueError as error:
         if args.kd_weight:
             raise
@@ -56,9 +57,48 @@ def match_classes(
         ]
     if asked is not None and found.teacher_columns is None and args.kd_weight and class_names(asked) is None:
         notes.append("classes of student and teacher are matched by their numbers")
-    if found.teacher_columns is not None and asked is not None:
+    if found.left_out:
+        learnt = ": these are learnt from labels alone, and compared are the others" if args.kd_weight else ""
+        notes.append(
+            f"the teacher knows {found.num_shared} of the student's {found.student.count} classes, and not "
+            f"{found.left_out_with_nearest}{learnt}"
+        )
+    elif found.teacher_columns is not None and asked is not None:
         notes.append(f"of the teacher's {asked.num_labels} classes the student's are taken, by name")
     return found, notes
+
+
+def _matched(
+    student: ExRepForImageClassification,
+    teacher: TeacherSource | None,
+    args: DistillationArguments,
+    rule: ClassRule,
+    names: Sequence[str] | None,
+) -> ClassMap:
+    learns_from_labels = bool(args.ce_weight) or not args.kd_weight
+    try:
+        return ClassMap(student.config, teacher, rule, names, partial=learns_from_labels)
+    except ValueError as error:
+        if learns_from_labels or not _is_partial(student, teacher, rule, names):
+            raise
+        raise ValueError(
+            f"{error} Or let the student learn the classes that the teacher doesn't know from labels: `ce_weight=1`, "
+            "which compares the others with the teacher's."
+        ) from error
+
+
+def _is_partial(
+    student: ExRepForImageClassification,
+    teacher: TeacherSource | None,
+    rule: ClassRule,
+    names: Sequence[str] | None,
+) -> bool:
+    """Return whether the teacher knows enough of the classes to be compared in these alone."""
+    try:
+        ClassMap(student.config, teacher, rule, names, partial=True)
+    except ValueError:
+        return False
+    return True
 
 
 def _name_student(
@@ -67,7 +107,7 @@ def _name_student(
     """Name the classes of a student that has no names, and say so."""
     if class_names(student.config) is not None:
         return []
-    learnt_nothing, whose = student.starts_from_nothing, "the training images"
+    learnt_nothing, whose = student.starts_from_nothing or student.has_new_head, "the training images"
     if names is None and learnt_nothing and teacher is not None:
         names, whose = class_names(teacher), "the teacher"
     if names is None or len(names) != student.config.num_labels or not (learnt_nothing or rule == "position"):

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, Literal
 
 import datasets
@@ -178,6 +178,14 @@ class DataPreparation:
             self.pixels.check_item(item, f"row 0 of `{name}`", for_teacher)
         return item
 
+    def _numbers_of_labels(self, names: list[str] | None, what: str) -> tuple[int, ...] | None:
+        try:
+            return self.classes.numbers_of_labels(names, f"`{what}`")
+        except ValueError as error:
+            if names is None or what != "train_dataset":
+                raise
+            raise ValueError(f"{error} {_new_head(names)}") from error
+
     def _with_transform(
         self,
         dataset: Any,
@@ -189,7 +197,7 @@ class DataPreparation:
     ) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         names = names_of_data(dataset)
-        numbers = self.classes.numbers_of_labels(names, f"`{what}`")
+        numbers = self._numbers_of_labels(names, what)
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
             _check_as_they_are(numbers, names, what)
             return dataset
@@ -208,6 +216,14 @@ class DataPreparation:
         transform = ViewTransform(self.preprocessing, teachers, augmentation, reference)
         answered = [name for name in ANSWERS if answers and name in dataset.column_names]
         return DistillationDataset(dataset, transform, image_column, label_column, numbers, answered)
+
+
+def _new_head(names: Sequence[str]) -> str:
+    """Say how a student gets a head for the classes of the data."""
+    return (
+        "For a student that is to learn these classes alone make a new head: `ExRepForImageClassification."
+        f"from_backbone(…, num_labels={len(names)})`; on the command line `--student_new_head`."
+    )
 
 
 def _check_as_they_are(numbers: tuple[int, ...] | None, names: list[str] | None, what: str) -> None:

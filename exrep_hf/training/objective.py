@@ -32,11 +32,14 @@ class DistillationObjective(nn.Module):
         args: weights and settings of the terms.
         teacher_dim: width of the teacher's pooled features; needed by the terms that compare features.
         num_samples: number of training images; needed by CRD's memory bank.
+        shared_classes: the student's numbers of the classes that the teacher knows too, which alone are compared;
+            None: all.
 
     Raises:
         ValueError: if an active term lacks `teacher_dim` or `num_samples`.
     """
 
+    _shared_classes: Tensor | None
     main_input_name = "pixel_values"
     # The loss is a mean over the batch: the Trainer has to divide it under gradient accumulation.
     accepts_loss_kwargs = False
@@ -47,9 +50,13 @@ class DistillationObjective(nn.Module):
         args: DistillationArguments,
         teacher_dim: int | None = None,
         num_samples: int | None = None,
+        shared_classes: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
         self.args = args
+        # On the device of the logits, and in no checkpoint: it follows from the classes.
+        columns = None if shared_classes is None else torch.tensor(shared_classes)
+        self.register_buffer("_shared_classes", columns, persistent=False)
         self.student = student
         self.kd = KDLoss(args.temperature) if args.kd_weight else None
         self.feature: FeatureLoss | None = None
@@ -134,7 +141,8 @@ class DistillationObjective(nn.Module):
             labels: `(batch,)` class indices, or of mixed images the shares of classes `(batch, num_labels)`; without
                 them the label term applies only in evaluation.
             sample_index: `(batch,)` positions in the training data set; needed by CRD in training.
-            teacher_logits: `(batch, num_labels)`, the teacher's answer for the same images.
+            teacher_logits: the teacher's answer for the same images, `(batch, num_labels)`, or of `shared_classes`
+                alone.
             teacher_features: `(batch, teacher_dim)`, the teacher's pooled features.
 
         In evaluation, terms whose input is missing are left out.
@@ -175,7 +183,9 @@ class DistillationObjective(nn.Module):
             value = F.cross_entropy(logits.float(), labels, label_smoothing=self.args.label_smoothing_factor)
             terms["loss_ce"] = (self.args.ce_weight, value)
         if self.kd is not None and self._given(teacher_logits, "teacher_logits", "kd_weight"):
-            terms["loss_kd"] = (self.args.kd_weight, self.kd(logits, teacher_logits))
+            # A softmax over some classes is renormalised by itself.
+            compared = logits if self._shared_classes is None else logits.index_select(-1, self._shared_classes)
+            terms["loss_kd"] = (self.args.kd_weight, self.kd(compared, teacher_logits))
         return terms
 
     def _feature_terms(

@@ -19,6 +19,8 @@ from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils.hub import PushInProgress
 
 from exrep_hf.arguments.public import public_name, public_settings, software_versions
+from exrep_hf.data import ClassMap
+from exrep_hf.data.class_words import classes_in_words
 from exrep_hf.data.datasets import generators_kept
 from exrep_hf.data.described import described
 from exrep_hf.files import replacing
@@ -41,6 +43,7 @@ class PublishingTrainer(FiniteTrainer):
     """Publishes what `recipes/train.py` publishes; checkpoints hold the student as it is trained."""
 
     teacher: TeacherSource | None
+    classes: ClassMap
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self._evaluations: dict[str, tuple[int, Evaluation]] = {}
@@ -270,6 +273,7 @@ class PublishingTrainer(FiniteTrainer):
             teacher_head=fitted_head(teacher),
             images=described(self.train_dataset),
             num_labels=student.config.num_labels or 0,
+            teacher_classes=classes_in_words(self.classes.described() if args.kd_weight else None),
             figures=measured if as_trained else [],
             args=args,
             settings=as_json(public_settings(args)),

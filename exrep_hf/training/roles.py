@@ -3,7 +3,7 @@
 import os
 from typing import Any
 
-from transformers import PreTrainedModel
+from torch import nn
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.arguments.distillation import FEATURE_TERMS
@@ -11,8 +11,8 @@ from exrep_hf.models import ExRepForImageClassification, load_classifier
 from exrep_hf.teacher import TeacherSource, check_answers, check_apart
 
 
-def as_student(model: PreTrainedModel | str | os.PathLike[str]) -> ExRepForImageClassification:
-    """Return a student; any other classifier, or the name or folder of one, becomes one without a distiller.
+def as_student(model: nn.Module | str | os.PathLike[str]) -> ExRepForImageClassification:
+    """Return a student; any other classifier of transformers or timm, or a name or folder, becomes one, plain.
 
     Raises:
         ValueError: if the model is no classifier, or none is found.

@@ -7,7 +7,7 @@ batch as the Trainer's own does, and under DeepSpeed to cast it.
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
 import datasets
@@ -60,8 +60,8 @@ class DistillationTrainer(TeacherHeadTrainer):
     without.
 
     Args:
-        model: the student, which is trained in float32. Any other `*ForImageClassification`, or the name or folder of
-            one, is taken as a student without a distiller.
+        model: the student, which is trained in float32. Any other classifier of transformers or timm, or the name or
+            folder of one, is taken as a student without a distiller, with the classes that it has.
         teacher: a network of transformers or timm, a `TeacherSource`, or a name or path. None where no active term
             needs one.
         args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
@@ -98,7 +98,7 @@ class DistillationTrainer(TeacherHeadTrainer):
 
     def __init__(
         self,
-        model: PreTrainedModel | str | os.PathLike[str],
+        model: nn.Module | str | os.PathLike[str],
         teacher: PreTrainedModel | nn.Module | TeacherSource | str | os.PathLike[str] | None = None,
         args: DistillationArguments | None = None,
         train_dataset: Dataset | datasets.Dataset | None = None,
@@ -142,7 +142,7 @@ class DistillationTrainer(TeacherHeadTrainer):
             notes.append(told_size)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
-        objective = _objective(student, args, self.teacher, train_dataset)
+        objective = _objective(student, args, self.teacher, train_dataset, self.classes.student_columns)
         allow_another_accelerator()
         super().__init__(
             model=objective,
@@ -238,19 +238,23 @@ class DistillationTrainer(TeacherHeadTrainer):
         is_fitted, labels = isinstance(self.teacher, ProbedTeacher), training_labels(self.train_dataset)
         if not self.args.kd_weight or self.teacher is None or labels is None or is_fitted:
             return
+        labels = self.classes.shared_numbers(labels)
         rows = rows_to_look_at(labels)
         look = look_at_answers(rows, labels, self._answers_of_rows, self.args.train_batch_size) if rows else None
-        message = told(look, self._data.num_labels)
+        message = told(look, self.classes.num_shared)
         if self.is_world_process_zero():
             print(message, flush=True)
 
     def _answers_of_rows(self, rows: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Return the teacher's logits about training images, and their labels, `(batch, …)`."""
+        """Return the teacher's logits about training images, and their labels, of the classes that both have."""
         batch = self.data_collator([self.train_dataset[row] for row in rows])  # type: ignore[index]
         batch = {name: value.to(self.args.device) for name, value in batch.items()}
         logits = self.ask_teacher(batch, training=True).logits
         assert logits is not None
-        return logits, batch.get("labels")
+        labels = batch.get("labels")
+        # Only shares of mixed images are looked at, by class.
+        is_shares = labels is not None and labels.is_floating_point()
+        return logits, self.classes.shared_by_student(labels) if is_shares else labels  # type: ignore[arg-type]
 
     def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
         """Get the teacher's answer; an empty one where it is not needed or not available."""
@@ -319,7 +323,9 @@ class DistillationTrainer(TeacherHeadTrainer):
         for name, value in output.losses.items():
             self.note_evaluation(name, value.repeat(len(logits)))
         if answer.logits is not None:
-            self.note_evaluation("teacher_agreement", (logits.argmax(-1) == answer.logits.argmax(-1)).float())
+            # Among the classes that both have.
+            agrees = self.classes.shared_by_student(logits).argmax(-1) == answer.logits.argmax(-1)
+            self.note_evaluation("teacher_agreement", agrees.float())
         if prediction_loss_only:
             return output.loss, None, None
         return output.loss, logits, inputs.get("labels")
@@ -347,11 +353,15 @@ def _fingerprint(teacher: TeacherSource | None) -> str | None:
 
 
 def _objective(
-    student: ExRepForImageClassification, args: DistillationArguments, teacher: TeacherSource | None, dataset: Any
+    student: ExRepForImageClassification,
+    args: DistillationArguments,
+    teacher: TeacherSource | None,
+    dataset: Any,
+    shared_classes: Sequence[int] | None,
 ) -> DistillationObjective:
     """Return the module to train, which knows the classes of the training images where they are known."""
     teacher_dim = None if teacher is None else teacher.feature_dim
-    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset))
+    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset), shared_classes)
     labels = training_labels(dataset)
     if objective.crd is not None and labels is not None and args.queue_length is None:
         objective.crd.set_labels(labels)

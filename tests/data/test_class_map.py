@@ -106,6 +106,45 @@ def test_a_mapping() -> None:
         ClassMap(STUDENT, config("n1"), {"n1": "ant"})
 
 
+def test_some_classes_in_common() -> None:
+    """At least two and at least half are enough where labels teach the rest."""
+    student, teacher = config("ant", "bee", "cat", "dog"), config("x", "Dog", "bee", "cats")
+    with pytest.raises(ValueError, match="2 of 4 classes that the teacher does not know"):
+        ClassMap(student, teacher)
+    classes = ClassMap(student, teacher, partial=True)
+    assert classes.student_columns == (1, 3) and classes.teacher_columns == (2, 1) and classes.num_shared == 2
+    assert classes.left_out == ("ant", "cat") and "'cat' (nearest: 'cats')" in classes.left_out_with_nearest
+    logits = torch.arange(4.0)[None]
+    assert classes.in_students_order(logits).tolist() == [[2, 1]]
+    assert classes.shared_by_student(logits).tolist() == [[1, 3]]
+    assert classes.shared_numbers(torch.tensor([3, 2, 1, -1])).tolist() == [1, -1, 0, -1]
+    assert classes.described() == {
+        "rule": "names",
+        "teacher_classes": 4,
+        "student_classes": 4,
+        "shared": 2,
+        "left_out": ["ant", "cat"],
+        "renamed": {"Dog": "dog"},
+    }
+    # The first classes of both, with the same numbers, are not all.
+    first = ClassMap(student, config("ant", "bee", "cat"), partial=True)
+    assert first.teacher_columns == first.student_columns == (0, 1, 2) and first.left_out == ("dog",)
+    mapped = ClassMap(student, config("n1", "n2", "n3"), {"n3": "ant", "n2": "bee"}, partial=True)
+    assert (mapped.student_columns, mapped.teacher_columns) == ((0, 1), (2, 1))
+    described = mapped.described()
+    assert described is not None and described["rule"] == "mapping"
+    assert described["renamed"] == {"n3": "ant", "n2": "bee"}
+    same = ClassMap(student, student, partial=True)
+    assert same.student_columns is same.teacher_columns is None and same.left_out == ()
+    assert ClassMap(student).described() is None
+    for few in (config("ant", "x", "y", "z"), config("n1", "n2", "n3", "n4")):
+        with pytest.raises(ValueError, match="that the teacher does not know"):
+            ClassMap(student, few, partial=True)
+    # By number where names don't tell: all of them or none.
+    with pytest.raises(ValueError, match="the student has 4 classes and the teacher has 3"):
+        ClassMap(student, config("ant", "bee", "x"), "position", partial=True)
+
+
 names = st.lists(
     st.sampled_from(["ant", "Ant", "bee", "bee, wasp", "wasp", "n01440764", "tench", "a b", "a_b", "LABEL_0"]),
     min_size=1,

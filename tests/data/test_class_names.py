@@ -1,6 +1,8 @@
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from timm.data import ImageNetInfo
+from transformers import TimmWrapperConfig
 
 from exrep_hf.data.class_names import numbers_by_name
 
@@ -67,3 +69,36 @@ def test_any_order_of_any_names(names: list[str], random: object) -> None:
     random.shuffle(order)  # type: ignore[attr-defined]
     shuffled = [names[number] for number in order]
     assert numbers_by_name(names, shuffled) == [[order.index(number)] for number in range(len(names))]
+
+
+HEADS = {"imagenet-12k": 11821, "imagenet-22k": 21841, "imagenet-21k": 21843, "imagenet-1k": 1000}
+IMAGENETTE = {
+    "n01440764": "tench",
+    "n02102040": "English springer",
+    "n02979186": "cassette player",
+    "n03000684": "chain saw",
+    "n03028079": "church",
+    "n03394916": "French horn",
+    "n03417042": "garbage truck",
+    "n03425413": "gas pump",
+    "n03445777": "golf ball",
+    "n03888257": "parachute",
+}
+
+
+@pytest.mark.parametrize(("subset", "count"), HEADS.items())
+def test_heads_of_imagenet(subset: str, count: int) -> None:
+    """Imagenette by folder and by word, and ImageNet-1k, under the names that transformers gives timm's heads."""
+    head = list(TimmWrapperConfig.from_dict({"architecture": "resnet18", "num_classes": count}).id2label.values())
+    ids, of_1k = ImageNetInfo(subset).label_names(), ImageNetInfo("imagenet-1k")
+    for names in (list(IMAGENETTE), list(IMAGENETTE.values())):
+        assert [[ids[place] for place in places] for places in numbers_by_name(names, head)] == [
+            [wordnet_id] for wordnet_id in IMAGENETTE
+        ]
+    words = [of_1k.label_name_to_description(wordnet_id) for wordnet_id in of_1k.label_names()]
+    found = numbers_by_name(words, head)
+    for wordnet_id, places in zip(of_1k.label_names(), found, strict=True):
+        # A teddy bear is no chemise, which is a teddy too.
+        assert [ids[place] for place in places] == ([wordnet_id] if wordnet_id in ids else [])
+    missing = [wordnet_id for wordnet_id, places in zip(of_1k.label_names(), found, strict=True) if not places]
+    assert len(missing) == {11821: 7, 21841: 1, 21843: 1, 1000: 0}[count]

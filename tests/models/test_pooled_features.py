@@ -117,7 +117,8 @@ def test_networks_of_timm(name: str, num_classes: int) -> None:
 
 def test_wrapped_by_transformers() -> None:
     """`TimmWrapperModel` is a backbone, whatever its configuration says of classes."""
-    config = transformers.TimmWrapperConfig(architecture="test_vit", model_args={"img_size": SIZE}, num_labels=7)
+    settings: dict[str, Any] = {"architecture": "test_vit", "model_args": {"img_size": SIZE}, "num_labels": 7}
+    config = transformers.TimmWrapperConfig(**settings)
     model: Any = transformers.TimmWrapperModel(config).eval()
     teacher = OnlineTeacher(model, transformers.ViTImageProcessor(size={"height": SIZE, "width": SIZE}))
     pixels = images()
@@ -174,7 +175,7 @@ def test_two_towers_give_the_one_of_images(family: str) -> None:
 
 def test_maps_with_channels_last() -> None:
     """Timm's Swin hands out `(batch, height, width, channels)`: the mean over the wrong axes has another width."""
-    options = {"window_size": 7, "depths": (1,), "num_heads": (2,), "embed_dim": 7}
+    options: dict[str, Any] = {"window_size": 7, "depths": (1,), "num_heads": (2,), "embed_dim": 7}
     model: Any = timm.create_model("swin_tiny_patch4_window7_224", num_classes=0, img_size=28, **options).eval()
     pixels = images(28)
     with torch.no_grad():
@@ -199,12 +200,17 @@ def test_networks_that_take_no_images() -> None:
     """They would fail in somebody else's code when the first batch is there."""
     with pytest.raises(ValueError, match=r"Siglip2VisionModel takes patches \(`spatial_shapes`\); .*'google/siglip2-"):
         OnlineTeacher(naflex())
-    small = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
+    small: dict[str, Any] = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 1,
+        "intermediate_size": 8,
+    }
     with pytest.raises(ValueError, match="BertModel takes `input_ids`; expected a network of images"):
         OnlineTeacher(transformers.BertModel(transformers.BertConfig(**small)))
     masked = transformers.ViTMAEModel(transformers.ViTMAEConfig(**small, image_size=SIZE, patch_size=8))
     with pytest.raises(ValueError, match=r"leaves out a random part of each image \(`mask_ratio` 0.75\).* = 0`"):
-        OnlineTeacher(masked)
+        OnlineTeacher(masked, features="cls")
 
 
 def test_other_images_than_the_network_takes() -> None:

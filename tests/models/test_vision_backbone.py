@@ -111,7 +111,7 @@ def test_a_classifier_without_the_weights_of_its_head(name: str, architectures: 
     with torch.no_grad():
         torch.testing.assert_close(found.features, model.base_model(PIXELS).pooler_output.flatten(1))
     assert teacher.num_labels is None and not has_classifier(teacher.model)
-    assert teacher.model.name_or_path == str(tmp_path)  # type: ignore[comparison-overlap]
+    assert teacher.model.name_or_path == str(tmp_path)
 
 
 def test_a_classifier_with_its_head(tmp_path: Path) -> None:

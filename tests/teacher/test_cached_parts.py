@@ -65,8 +65,8 @@ def test_features_alone(teacher: OnlineTeacher, preprocessing: Preprocessing, dt
     batch = {"sample_index": torch.tensor([4, 0]), "view": torch.tensor([1, 0])}
     answer, whole = cached(batch), both(batch)
     assert answer.logits is None and whole.logits is not None
-    tolerance = {"rtol": 1e-3, "atol": 1e-3} if dtype == "float16" else {"rtol": 1e-5, "atol": 1e-6}
-    torch.testing.assert_close(answer.features, whole.features, **tolerance)
+    tolerance = 1e-3 if dtype == "float16" else 1e-6
+    torch.testing.assert_close(answer.features, whole.features, rtol=tolerance, atol=tolerance)
     # A finished folder is only checked, and found again as it is.
     assert CachedTeacher.write(source, images, tmp_path / "a", views, storage).fingerprint == cached.fingerprint
     CachedTeacher(tmp_path / "a", verify="full")
@@ -106,6 +106,16 @@ def test_largest_of_no_logits(teacher: OnlineTeacher, preprocessing: Preprocessi
     mute.num_labels = None  # type: ignore[assignment]
     with pytest.raises(ValueError, match="gives neither logits nor features; expected one of them to store"):
         CachedTeacher.write(mute, Rows(), tmp_path)
+
+
+class Silent(LogitsAlone):
+    feature_dim = 4  # type: ignore[assignment]
+
+
+def test_an_answer_without_what_was_said(tmp_path: Path) -> None:
+    """A source of the user's own that forgets one of them."""
+    with pytest.raises(ValueError, match="The teacher, a Silent, answered without features; expected 4 an image, as"):
+        CachedTeacher.write(Silent(), Rows(), tmp_path)
 
 
 def test_a_plan_of_no_answers(tmp_path: Path) -> None:

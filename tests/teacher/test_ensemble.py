@@ -132,14 +132,40 @@ def test_classes_in_another_order(members: list[OnlineTeacher]) -> None:
     assert torch.allclose(answer, (own + own[:, [1, 2, 0]]) / 2, atol=1e-6)
 
 
+def test_members_with_other_classes(members: list[OnlineTeacher], caplog: pytest.LogCaptureFixture) -> None:
+    """The mean is of the classes that all have, and those that one lacks are named."""
+    pixels = torch.randn(2, 3, 16, 16)
+    batch = {teacher_pixels_name(place, 2): pixels for place in range(2)}
+
+    def plain(teacher: OnlineTeacher, columns: list[int]) -> torch.Tensor:
+        logits = teacher({"pixel_values": pixels}).logits
+        assert logits is not None
+        return logits[:, columns]
+
+    more = member(3, 6, SMALL, "dbca")
+    both = TeacherEnsemble([more, members[0]])
+    assert both.id2label == {0: "a", 1: "b", 2: "c"} and not caplog.messages
+    expected = (plain(more, [3, 1, 2]) + plain(members[0], [0, 1, 2])) / 2
+    torch.testing.assert_close(both(batch).logits, expected)
+    other = member(3, 6, SMALL, "Cbdx")
+    both = TeacherEnsemble([members[0], other], [3, 1])
+    assert both.num_labels == 2 and both.id2label == {0: "b", 1: "c"}
+    torch.testing.assert_close(both(batch).logits, plain(members[0], [1, 2]) * 0.75 + plain(other, [1, 0]) * 0.25)
+    assert (
+        "Teacher 1 of the ensemble does not know 1 of the 3 classes of teacher 0 of the ensemble ('a')" in caplog.text
+    )
+
+
 def test_members_that_don_t_fit(members: list[OnlineTeacher], tmp_path: Path) -> None:
     """The mean of different classes, or of answers to different views, is noise."""
     with pytest.raises(ValueError, match="`teachers` holds 0 teachers"):
         TeacherEnsemble([])
-    with pytest.raises(ValueError, match="Teacher 1 of the ensemble has 4 classes and teacher 0 has 3 classes"):
-        TeacherEnsemble([members[0], member(3, 6, SMALL, "abcd")])
-    with pytest.raises(ValueError, match="Teacher 0 of the ensemble has 1 of 3 .* teacher 1 of the ensemble .* 'c'"):
-        TeacherEnsemble([members[0], member(3, 6, SMALL, "abd")])
+    with pytest.raises(
+        ValueError, match="Teacher 0 of the ensemble has 2 of 3 .* teacher 1 of the ensemble .* 'b', 'c'"
+    ):
+        TeacherEnsemble([members[0], member(3, 6, SMALL, "ade")])
+    with pytest.raises(ValueError, match="The teachers of the ensemble have 1 classes in common"):
+        TeacherEnsemble([members[0], member(3, 6, SMALL, "abd"), member(4, 6, SMALL, "cbd")])
     nameless = member(3, 6, SMALL)
     nameless.id2label = None
     with pytest.raises(ValueError, match="Teacher 0 of the ensemble has 3 classes without names, and teacher 1"):
@@ -222,7 +248,7 @@ def test_teachers_without_heads() -> None:
     images = torch.randn(2, 3, 32, 32)
     answer = both({"teacher_pixel_values_0": images, "teacher_pixel_values_1": images})
     assert (both.num_labels, both.feature_dim, answer.logits) == (None, 192, None)
-    parts = [each({"pixel_values": images}).features for each in (first, second)]
+    parts = [each({"pixel_values": images})["features"] for each in (first, second)]
     assert torch.equal(answer["features"], torch.cat(parts, -1))
     with pytest.raises(ValueError, match="has 1000 classes and teacher 0 has no logits|has no logits and teacher"):
         TeacherEnsemble([first, OnlineTeacher(timm.create_model("test_resnet"))])

@@ -101,7 +101,7 @@ def test_evaluation(make_trainer: MakeTrainer, make_images: Any, members: list[O
     images = make_images(6)
     trainer = make_trainer(teacher=TeacherEnsemble(members), train_dataset=images, eval_dataset=images)
     assert 0 <= trainer.evaluate()["eval_teacher_agreement"] <= 1
-    with pytest.raises(ValueError, match="How the teacher wants its images is not known"):
+    with pytest.raises(ValueError, match=r"How the teacher, a ResNet\w+, ResNet\w+, wants its images is not known"):
         make_trainer(teacher=TeacherEnsemble([members[0], OnlineTeacher(members[1].model)]), train_dataset=images)
 
 

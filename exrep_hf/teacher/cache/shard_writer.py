@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from exrep_hf.data import collate_distillation
 from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.files import write_bytes
+from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.cache.finite_answers import check_answers
 from exrep_hf.teacher.cache.manifest import Plan, Shard
 from exrep_hf.teacher.cache.shard_file import checksum_file, encode_shard
@@ -126,8 +127,8 @@ class ShardWriter:
         """Return what is stored for a batch, how many images the teacher gave their label, and how many have one."""
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
             answer = self.teacher({name: each.to(self.device, non_blocking=True) for name, each in batch.items()})
-        logits, features = answer.logits, answer.features
-        given = {name: each for name, each in (("logits", logits), ("features", features)) if each is not None}
+        given = self._declared(answer)
+        logits = given.get("logits")
         views = [view] * len(rows)
         check_answers(given, rows, views, "The teacher's", "Look at its weights, its `autocast`, and these images.")
         right = known = 0
@@ -146,6 +147,20 @@ class ShardWriter:
         outside = f"They are outside the range of {self.dtype}: store them as `float32`."
         check_answers(stored, rows, views, "As they would be stored, the teacher's", outside)
         return stored, right, known
+
+    def _declared(self, answer: TeacherOutput) -> dict[str, Tensor]:
+        """Return the parts of an answer that the plan is for: those that the teacher says it gives."""
+        widths, given = self.plan.teacher, {}
+        for name, width in (("logits", widths.get("num_labels")), ("features", widths.get("feature_dim"))):
+            part = getattr(answer, name)
+            if width is not None and part is None:
+                raise ValueError(
+                    f"The teacher, a {type(self.teacher).__name__}, answered without {name}; expected {width} an "
+                    "image, as it says of itself. Pass one that gives what it says."
+                )
+            if width is not None:
+                given[name] = part
+        return given
 
     def _watch_top1(self, right: int, count: int, progress: Any) -> None:
         before, self.labelled, self.correct = self.labelled, self.labelled + count, self.correct + right
