@@ -34,6 +34,13 @@ class ModelArguments:
             "the mean of the patches' tokens."
         },
     )
+    teacher_head: Literal["own", "probe", "none"] | None = field(
+        default=None,
+        metadata={
+            "help": "What gives the teacher's logits: its `own` classifier; a `probe`, a linear one fitted on its "
+            "features of the public images; `none`: features alone. Not given: its own, else a probe where needed."
+        },
+    )
     teacher_from_scratch: bool = field(
         default=False,
         metadata={"help": "Take only the teacher's architecture; needs `teacher_steps`."},
@@ -118,6 +125,8 @@ class ModelArguments:
         dtypes, features = ("float32", "bfloat16", "float16", "auto"), ("own", "cls", "mean")
         require(self.teacher_dtype in dtypes, "teacher_dtype", self.teacher_dtype, f"one of {dtypes}")
         require(self.teacher_features in features, "teacher_features", self.teacher_features, f"one of {features}")
+        heads = ("own", "probe", "none")
+        require(self.teacher_head in (None, *heads), "teacher_head", self.teacher_head, f"one of {heads}")
         require_number("teacher_batch_size", self.teacher_batch_size, 1, whole=True, optional=True)
         require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")
         if self.student_new_head and self.student_from_scratch:

@@ -10,6 +10,7 @@ from exrep_hf.data import ViewPolicy
 from exrep_hf.publishing.upload import upload_files
 from exrep_hf.teacher import CachedTeacher
 from exrep_hf.teacher.cache.manifest import MANIFEST_NAME
+from exrep_hf.teacher.head import head_in_words
 from exrep_hf.teacher.head_file import HEAD_NAME
 
 TEMPLATE = Path(__file__).with_name("cached_answers.md")
@@ -34,7 +35,7 @@ def make_cache_card(cache: CachedTeacher, repo_id: str) -> DatasetCard:
         repo_id=repo_id,
         teacher=plan.teacher,
         dataset=plan.dataset,
-        head=plan.teacher.get("head"),
+        head=head_in_words(plan.teacher.get("head")),
         storage=plan.storage,
         summary=cache.manifest.summary,
         views=json.dumps(plan.views, indent=2),

@@ -11,6 +11,7 @@ from exrep_hf.finite import check_figures
 from exrep_hf.publishing.card_figures import model_index
 from exrep_hf.publishing.claims import TOLERANCES
 from exrep_hf.report import cost_rows, summary_head, summary_rows, weak_classes
+from exrep_hf.teacher.head import head_in_words
 
 TEMPLATE = Path(__file__).with_name("card.md")
 
@@ -54,6 +55,7 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         title=model_id.split("/")[-1],
         model_id=model_id,
         teacher=teacher,
+        teacher_head=None if teacher is None else head_in_words(teacher.get("head")),
         # Results of earlier versions don't say.
         teacher_classes=classes_in_words((teacher or {}).get("classes")),
         student=student,

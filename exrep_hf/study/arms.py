@@ -25,6 +25,7 @@ SHARED_SETTINGS = frozenset(
         "seed",
         "teacher",
         "teacher_cache",
+        "teacher_head",
         "student",
         "teacher_steps",
         "student_steps",

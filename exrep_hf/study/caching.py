@@ -7,27 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from datasets import Dataset
 from transformers import set_seed
 
 from exrep_hf.arguments import CachingArguments, DataArguments, ModelArguments
 from exrep_hf.data import Augmentation, Mixing, ViewPolicy
 from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.models import has_classifier
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.cached_answers import push_answers
 from exrep_hf.publishing.teacher_card import PublishedFacts, published_facts
 from exrep_hf.report import public_name
+from exrep_hf.study.probe import HALF_PRECISION, NamedClasses, evaluate_head, fit_head
 from exrep_hf.study.records import network_cost
 from exrep_hf.study.stages import Classifier, ask_online, load_teacher
 from exrep_hf.study.teacher_accuracy import evaluate_teacher
-from exrep_hf.teacher import CachedTeacher, size_in_words
+from exrep_hf.teacher import CachedTeacher, FeaturesOnly, ProbedTeacher, TeacherSource, size_in_words
 from exrep_hf.teacher.cache import Provenance, Storage
 from exrep_hf.teacher.cache.shard_writer import warn_of_top1
+from exrep_hf.teacher.head_file import HEAD_NAME, load_head
 from exrep_hf.training.default_terms import rounds_for
 from exrep_hf.training.launch import check_processes
-
-_AUTOCAST = {"bf16": "bfloat16", "fp16": "float16"}
+from exrep_hf.training.probe_look import told_of_head
+from exrep_hf.training.teacher_head import wanted_head
 
 
 @dataclass
@@ -61,14 +63,16 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     set_seed(args.seed)
     teacher = load_teacher(model_args, data, None)
     assert teacher is not None
-    source = ask_online(teacher, model_args)
-    _print(str(size_in_words(source)))
+    asked = ask_online(teacher, model_args)
+    _print(str(size_in_words(asked)))
     facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
-    expected_top1 = facts.top1 if args.expect_top1 is None else args.expect_top1
     images = data.training_images(args.seed, data_args)
     if args.mix_rounds is None and views.mixing:
         rounds = rounds_for(len(images), data.num_classes)
         views = dataclasses.replace(views, mixing=dataclasses.replace(views.mixing, rounds=rounds))
+    source = _with_head(asked, data, images, settings, folder)
+    # What a card says is of the teacher's own head.
+    expected_top1 = facts.top1 if args.expect_top1 is None and source is asked else args.expect_top1
     plural = "s" if views.views > 1 else ""
     _print(f"{model_args.teacher}: {views.views} view{plural} of each of {len(images)} images of {data_args.dataset}")
     cache = CachedTeacher.write(
@@ -77,13 +81,13 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
         folder,
         views,
         Storage(
-            args.dtype, args.top_k, args.rows_per_shard, args.eval_batch_size, _AUTOCAST.get(args.mixed_precision)
+            args.dtype, args.top_k, args.rows_per_shard, args.eval_batch_size, HALF_PRECISION.get(args.mixed_precision)
         ),
         _provenance(model_args, data_args, args, facts),
         args.rebuild,
         args.dataloader_num_workers,
         expected_top1,
-        lambda: _measure(teacher, data, settings, expected_top1),
+        lambda: _measure(source, teacher, data, settings, expected_top1),
         data_args.class_rule(),
     )
     _print(_in_words(cache, folder))
@@ -102,6 +106,25 @@ def _check_teacher(model_args: ModelArguments) -> None:
         )
     if model_args.teacher_cache is not None:
         raise ValueError(f"`teacher_cache` is {model_args.teacher_cache!r}; expected a teacher to ask. Leave it out.")
+
+
+def _with_head(
+    source: TeacherSource, data: DataPartition, images: Dataset, settings: CachingSettings, folder: Path
+) -> TeacherSource:
+    """Return a teacher with the head that is asked for; one that was fitted before lies in the folder."""
+    head = wanted_head(source, settings.model.teacher_head, needs_logits=False)
+    if head == "own" or (source.num_labels is None and head == "none"):
+        return source
+    if head == "none":
+        return FeaturesOnly(source)
+    classes, kept = NamedClasses.of(data), folder / HEAD_NAME
+    probed = ProbedTeacher(source, classes)
+    if decided_by_main(kept.is_file):
+        probed.head = decided_by_main(lambda: load_head(kept, classes.num_labels, probed.feature_dim))
+    else:
+        probed.head = fit_head(source, classes, images, settings.caching, settings.data)
+    _print(told_of_head(probed.head))
+    return probed
 
 
 def _views(data_args: DataArguments, args: CachingArguments) -> ViewPolicy:
@@ -129,19 +152,27 @@ def _provenance(
 
 
 def _measure(
-    teacher: Classifier, data: DataPartition, settings: CachingSettings, expected_top1: float | None
+    source: TeacherSource,
+    teacher: Classifier,
+    data: DataPartition,
+    settings: CachingSettings,
+    expected_top1: float | None,
 ) -> dict[str, Any]:
     """Return what a study needs to know of a teacher that it doesn't have: metrics on test images, and cost."""
     cost = network_cost(teacher)
     # A figure of the machine, which would differ from call to call.
     cost.pop("images_per_second")
-    if not has_classifier(teacher.classifier):
+    if source.num_labels is None:
         return {"evaluation": None, "cost": cost}
     _, images = data.parts(settings.caching.seed)
     args = copy.copy(settings.caching)
     # It would cast the very network that is asked afterwards.
     args.bf16_full_eval = args.fp16_full_eval = False
-    evaluated = evaluate_teacher(teacher, images, args, settings.data)
+    evaluated: dict[str, float] | None
+    if isinstance(source, ProbedTeacher):
+        evaluated = evaluate_head(source, images, args, settings.data)
+    else:
+        evaluated = evaluate_teacher(teacher, images, args, settings.data)
     if evaluated is None:
         return {"evaluation": None, "cost": cost}
     # Not the loss, whose last bits depend on the number of processes.

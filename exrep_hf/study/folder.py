@@ -8,6 +8,7 @@ from typing import Any
 from exrep_hf.files import as_read_back, read_json
 from exrep_hf.publishing.student import MODEL_CODE
 from exrep_hf.report import RESULTS_NAME
+from exrep_hf.teacher.head_file import HEAD_NAME
 from exrep_hf.training.checkpoints import last_whole_checkpoint
 from exrep_hf.training.same_run import OF_NO_EFFECT
 
@@ -17,6 +18,7 @@ SETTINGS_NAME = "settings.json"
 LEFT_OUT_NAME = "controls_left_out"
 TEACHER_NAME = "teacher"
 STUDENTS_NAME = "students"
+HEADS_NAME = "teacher_heads"
 ARMS_NAME = "arms"
 # Proof that the folder is a run's own.
 PROOFS = (SETTINGS_NAME, RESULTS_NAME)
@@ -27,6 +29,8 @@ WRITTEN = (
     ARMS_NAME,
     TEACHER_NAME,
     STUDENTS_NAME,
+    HEADS_NAME,
+    HEAD_NAME,
     "checkpoint-*",
     "README.md",
     "config.json",

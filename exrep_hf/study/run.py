@@ -92,6 +92,8 @@ def make_trainer(
         augmentation=Augmentation.from_arguments(arm.data_args),
         processing_class=start.processor,
         classes=arm.data_args.class_rule(),
+        # The study has chosen the head.
+        teacher_head=None if teacher is None else "none" if teacher.num_labels is None else "own",
     )
 
 

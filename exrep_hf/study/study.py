@@ -6,14 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
-from datasets import Dataset
 from transformers import set_seed
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.files import read_json, write_json
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.models import has_classifier
 from exrep_hf.publishing import make_model_card
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card_figures import write_eval_results
@@ -36,6 +34,7 @@ from exrep_hf.study.arms import Arm, make_arms
 from exrep_hf.study.controls import controls_left_out, remedy, seconds_of_a_run, share_length, too_long
 from exrep_hf.study.folder import (
     ARMS_NAME,
+    HEADS_NAME,
     LEFT_OUT_NAME,
     RUN_NAME,
     SETTINGS_NAME,
@@ -51,23 +50,20 @@ from exrep_hf.study.folder import (
 from exrep_hf.study.records import (
     arm_settings,
     describe_data,
-    network_cost,
     summarise_arm,
     summarise_student,
-    summarise_teacher,
 )
-from exrep_hf.study.run import Metrics, add_gaps, distil, evaluate, with_folder
+from exrep_hf.study.run import add_gaps, distil, evaluate, with_folder
 from exrep_hf.study.stages import (
     Classifier,
-    ask_online,
     load_student,
     load_teacher,
     save_network,
     train_with_labels,
 )
-from exrep_hf.study.stored_teacher import open_cache, stored_metrics, summarise_stored_teacher
-from exrep_hf.study.teacher_accuracy import described_classes, evaluate_teacher
-from exrep_hf.teacher import CachedTeacher, TeacherSource
+from exrep_hf.study.stored_teacher import open_cache
+from exrep_hf.study.teaching import Teaching
+from exrep_hf.teacher import TeacherSource
 from exrep_hf.training.notices import in_words
 from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME, only_run_in
 
@@ -107,7 +103,6 @@ class Study:
         self.seeds = [settings.training.seed + number for number in range(settings.study.num_seeds)]
         asked = settings.training.resume_from_checkpoint
         self.resuming = wants_resume(asked)
-        self.cache: CachedTeacher | None = None
         self.left_out: dict[str, str] = {}
         if self._several and self.resuming and str(asked).lower() != "true":
             raise ValueError(
@@ -153,7 +148,6 @@ class Study:
         data = load_partition(settings.data, settings.training.dataloader_num_workers or None)
         self._print(f"{settings.data.dataset}: {len(data.train)} training images, {len(data.test)} test images")
         set_seed(settings.training.seed)
-        self.cache = open_cache(settings.model)
         teacher = self._prepare_teacher(data)
         records: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in self.arms}
         for seed in self.seeds:
@@ -176,15 +170,20 @@ class Study:
             self._print(f"pushed to {self.model_id}, commit {commit}")
         return results
 
-    def _prepare_teacher(self, data: DataPartition) -> Classifier | None:
+    def _prepare_teacher(self, data: DataPartition) -> Teaching:
         """Check everything that can be checked, then train the teacher if that is asked for."""
         settings, kept = self.settings, self.folder / TEACHER_NAME
+        cache = open_cache(settings.model)
         was_trained = self.resuming and kept.is_dir()
-        teacher = load_teacher(settings.model, data, kept if was_trained else None)
+        network = load_teacher(settings.model, data, kept if was_trained else None)
         start = load_student(settings.model, data)
         public, _ = data.parts(self.seeds[0])
         share_length(self.arms, len(public), settings.model.student_from_scratch)
-        self._leave_out_controls(data, start, self._source(teacher))
+        # Controls that nobody asked for are no reason to fit a head.
+        asked_for = self.arms if settings.study.controls is not None else self.arms[-1:]
+        needs_logits = any(arm.args.kd_weight for arm in asked_for)
+        teacher = Teaching(settings.model, network, cache, needs_logits, public)
+        self._leave_out_controls(data, start, teacher)
         if PartialState().is_main_process:
             if not self.resuming:
                 clear_output_dir(self.folder)
@@ -195,20 +194,22 @@ class Study:
             else:
                 write_json(self._configuration() | {LEFT_OUT_NAME: self.left_out}, settings_file)
         PartialState().wait_for_everyone()
-        named = settings.model.teacher if self.cache is None else f"by its answers in {settings.model.teacher_cache}"
+        named = settings.model.teacher if cache is None else f"by its answers in {settings.model.teacher_cache}"
         self._print(f"teacher {named}{_steps(0 if was_trained else settings.model.teacher_steps)}")
-        if teacher is not None and settings.model.teacher_steps and not was_trained:
+        if network is not None and settings.model.teacher_steps and not was_trained:
             train_with_labels(
-                teacher, data.teacher_images, data, settings.training, settings.model, settings.model.teacher_steps
+                network, data.teacher_images, data, settings.training, settings.model, settings.model.teacher_steps
             )
-            save_network(teacher, kept)
+            save_network(network, kept)
+            teacher = Teaching(settings.model, network, cache, needs_logits, public)
         return teacher
 
-    def _leave_out_controls(self, data: DataPartition, start: Classifier, source: TeacherSource | None) -> None:
+    def _leave_out_controls(self, data: DataPartition, start: Classifier, teacher: Teaching) -> None:
         """Check every arm, and leave out those default controls that can't be run, or only in hours."""
         settings_file, are_default = self.folder / SETTINGS_NAME, self.settings.study.controls is None
         # Stored answers are for some images: each seed may draw other public ones.
-        seeds = self.seeds if self.cache is not None else self.seeds[:1]
+        seeds = self.seeds if teacher.cache is not None else self.seeds[:1]
+        source = teacher.source(start.classifier.config)
         self.left_out = controls_left_out(self.arms, start, data, seeds, source, are_default)
         has_begun = self.resuming and settings_file.is_file()
         begun: dict[str, Any] = decided_by_main(lambda: dict(read_json(settings_file)) if has_begun else {})
@@ -226,7 +227,7 @@ class Study:
         self.arms = [arm for arm in self.arms if arm.name not in self.left_out]
 
     def _run_seed(
-        self, seed: int, data: DataPartition, teacher: Classifier | None, records: dict[str, list[dict[str, Any]]]
+        self, seed: int, data: DataPartition, teacher: Teaching, records: dict[str, list[dict[str, Any]]]
     ) -> Classifier:
         """Prepare the student of a seed and run every arm from it."""
         public, images = data.parts(seed)
@@ -243,8 +244,8 @@ class Study:
         if model_args.student_steps and len(finished) < len(self.arms) and not was_trained:
             train_with_labels(start, public, data, self.settings.training, model_args, model_args.student_steps)
             save_network(start, kept)
-        source = self._source(teacher)
-        shared: dict[str, Metrics | None] = {}
+        source: TeacherSource | None = None
+        shared: dict[str, Any] = {}
         for arm in self.arms:
             folder = folders[arm.name]
             if arm.name in finished:
@@ -252,8 +253,13 @@ class Study:
                 records[arm.name].append(read_run(folder / RUN_NAME, self.arm_settings[arm.name]))
                 continue
             if not shared:
+                main = with_folder(self.arms[-1], folder, seed)
+                head = self.folder / HEADS_NAME / f"seed{seed}.safetensors"
+                source = teacher.of_seed(start, public, main, head, self.resuming)
                 shared["before"] = evaluate(start, images, source, arm.args, arm.data_args)
-                shared["teacher"] = self._evaluate_teacher(teacher, images, arm)
+                shared["teacher"] = teacher.evaluate(source, images, arm)
+                shared["teacher_head"] = teacher.facts(source)
+                teacher.warn(shared["before"], shared["teacher"])
             records[arm.name].append(self._run_arm(with_folder(arm, folder, seed), start, data, source, shared))
         return start
 
@@ -263,7 +269,7 @@ class Study:
         start: Classifier,
         data: DataPartition,
         source: TeacherSource | None,
-        shared: dict[str, Metrics | None],
+        shared: dict[str, Any],
     ) -> dict[str, Any]:
         """Run an arm in its folder, publish its student where it is the one, and return its record."""
         seed = arm.args.seed
@@ -293,7 +299,7 @@ class Study:
     def _results(
         self,
         data: DataPartition,
-        teacher: Classifier | None,
+        teacher: Teaching,
         start: Classifier,
         records: dict[str, list[dict[str, Any]]],
     ) -> dict[str, Any]:
@@ -313,7 +319,7 @@ class Study:
             "processes": PartialState().num_processes,
             "seeds": self.seeds,
             "dataset": describe_data(data, self.seeds[0]),
-            "teacher": self._summarise_teacher(teacher, runs, start, data),
+            "teacher": teacher.summary(runs, start.classifier.config, main.data_args, data.names),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "controls_left_out": self.left_out,
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
@@ -325,31 +331,6 @@ class Study:
     def _published_variant(self) -> str:
         main = self.arms[-1]
         return published_variant(main.name, main.model_args.distiller, main.is_plain, self.settings.study.variant)
-
-    def _source(self, teacher: Classifier | None) -> TeacherSource | None:
-        return self.cache if teacher is None else ask_online(teacher, self.settings.model)
-
-    def _evaluate_teacher(self, teacher: Classifier | None, images: Dataset, arm: Arm) -> Metrics | None:
-        if self.cache is not None:
-            return stored_metrics(self.cache, self.settings.data.evaluate_on, len(images))
-        # Without a classifier there is nothing to be right about.
-        if teacher is None or not has_classifier(teacher.classifier):
-            return None
-        return evaluate_teacher(teacher, images, arm.args, arm.data_args)
-
-    def _summarise_teacher(
-        self, teacher: Classifier | None, runs: list[dict[str, Any]], start: Classifier, data: DataPartition
-    ) -> dict[str, Any] | None:
-        source, model_args = self._source(teacher), self.settings.model
-        if source is None:
-            return None
-        classes = described_classes(start.classifier.config, source, self.arms[-1].data_args, data.names)
-        if self.cache is not None:
-            return summarise_stored_teacher(self.cache, runs) | {"classes": classes}
-        assert teacher is not None
-        cost = network_cost(teacher)
-        summary = summarise_teacher(model_args.teacher, model_args.teacher_from_scratch, runs, cost)
-        return summary | {"classes": classes}
 
     def _configuration(self) -> dict[str, Any]:
         settings = self.settings

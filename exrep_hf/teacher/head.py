@@ -25,7 +25,7 @@ class _OtherHead(TeacherSource):
                 f"The teacher, a {type(source).__name__}, gives no features, and a head of its own is all it has. "
                 "Leave `teacher_head` out, or pass a teacher that gives features."
             )
-        self.source = source
+        self.source = source_of(source)
 
     @property
     def feature_dim(self) -> int:
@@ -91,7 +91,7 @@ class ProbedTeacher(_OtherHead):
         head: of `fit_linear_probe`; may be set later, before the first batch.
 
     Attributes:
-        source: whose features they are.
+        source: the same, without a head that was put on it before.
         head: the linear classifier.
 
     Raises:
@@ -184,6 +184,15 @@ def source_of(teacher: TeacherSource) -> TeacherSource:
     while isinstance(teacher, _OtherHead):
         teacher = teacher.source
     return teacher
+
+
+def head_in_words(facts: Mapping[str, Any] | None) -> str | None:
+    """Return what a card says of a fitted head, from the facts about it; None where none was fitted."""
+    if facts is None or facts["kind"] != "probe":
+        return None
+    told = f"a linear classifier on its features, fitted on {facts['images']} labelled images"
+    accuracy = facts["accuracy"]
+    return told if accuracy is None else f"{told} (cross-validated top-1 {100 * accuracy:.1f} %)"
 
 
 def probe_facts(head: LinearProbe) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """A walk through unmixed views of training images, shared between processes, about which somebody is asked."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +20,7 @@ class AskedViews:
     """Views of rows, in an order that is the same on all processes; each process makes and asks about its part.
 
     Attributes:
-        dataset: makes the items.
+        dataset: makes the items; None: batches hold numbers and labels alone, by which stored answers are found.
         places: row and number of each view.
         labels: of each view `(views,)`; None: their items hold them, and -1 stands for those that don't.
         collate: makes a batch of items.
@@ -29,7 +29,7 @@ class AskedViews:
         device: where batches go.
     """
 
-    dataset: SeededDataset
+    dataset: SeededDataset | None
     places: Sequence[Place]
     labels: Tensor | None
     collate: Callable[[list[dict[str, Any]]], Batch]
@@ -39,6 +39,9 @@ class AskedViews:
 
     def batches(self) -> Iterator[Batch]:
         """Yield this process's batches, with labels; no generator of the caller moves."""
+        if self.dataset is None:
+            yield from self._numbers()
+            return
         loader = DataLoader(
             _Items(self.dataset, [self.places[index] for index in self._mine]),
             batch_size=self.batch_size,
@@ -50,24 +53,22 @@ class AskedViews:
         for batch, part in zip(loader, self._parts(), strict=True):
             yield self._with_labels(batch, part)
 
-    def numbers(self) -> Iterator[Batch]:
-        """Yield what stored answers are found by, with labels where they are known; no image is read."""
+    def _numbers(self) -> Iterator[Batch]:
         for part in self._parts():
             rows, views = torch.tensor([self.places[index] for index in part]).unbind(1)
             yield self._with_labels({"sample_index": rows, "view": views}, part)
 
-    def answers(self, batches: Iterable[Batch], answer: Callable[[Batch], Tensor]) -> tuple[Tensor, Tensor]:
-        """Return what is answered to all views of all processes, and their labels.
+    def answers(self, answer: Callable[[Batch], Tensor]) -> tuple[Tensor, Tensor]:
+        """Return what is answered to all views of all processes, and their labels; call it on all of them.
 
         Args:
-            batches: of this process.
             answer: returns a tensor `(batch, …)`.
 
         Returns:
             Answers `(views, …)` on the device, and labels `(views,)` on the CPU.
         """
         answers, labels = [], []
-        for batch in batches:
+        for batch in self.batches():
             answers.append(answer(batch))
             labels.append(batch["labels"])
         found, numbers = (gather(torch.cat(part))[: len(self.places)] for part in (answers, labels))

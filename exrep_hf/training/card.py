@@ -9,6 +9,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data.described import Described
+from exrep_hf.teacher.head import head_in_words
 from exrep_hf.training.metrics import METRIC_TITLES
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -139,12 +140,7 @@ class CardFacts:
     @property
     def head(self) -> str | None:
         """How the teacher's head was come by, in words; None where it is its own."""
-        facts = self.teacher_head
-        if facts is None:
-            return None
-        told = f"a linear classifier on its features, fitted on {facts['images']} labelled training images"
-        accuracy = facts["accuracy"]
-        return told if accuracy is None else f"{told} (cross-validated top-1 {100 * accuracy:.1f}%)"
+        return head_in_words(self.teacher_head)
 
     @property
     def _measured(self) -> list[str]:

@@ -103,15 +103,16 @@ class ProbeImages:
     views: int
 
     @classmethod
-    def of(cls, dataset: SeededDataset, labels: Tensor | None, most_views: int | None) -> "ProbeImages":
+    def of(cls, dataset: SeededDataset | None, labels: Tensor | None, most_views: int | None) -> "ProbeImages":
         """Choose them.
 
         Args:
-            dataset: as a trainer walks through it.
+            dataset: as a trainer walks through it; None, with `labels`: answers are stored, and no image is needed.
             labels: of `labels_to_fit_on`.
             most_views: how many there are; None: any number.
         """
         if labels is None:
+            assert dataset is not None
             count = len(dataset.dataset)
             taken = min(count, MOST_IMAGES)
             rows = (torch.arange(taken) * count // taken).tolist()
@@ -122,7 +123,7 @@ class ProbeImages:
         views = number_of_views(len(rows))
         if most_views is not None:
             views = min(views, most_views)
-        return cls(rows, labels, views if views > 1 and _varies(dataset, rows[0]) else 1)
+        return cls(rows, labels, views if views > 1 and (dataset is None or _varies(dataset, rows[0])) else 1)
 
     def places(self) -> list[Place]:
         """Return row and number of each view, row after row."""
@@ -130,7 +131,7 @@ class ProbeImages:
 
     def asked(
         self,
-        dataset: SeededDataset,
+        dataset: SeededDataset | None,
         collate: Callable[[list[dict[str, Any]]], dict[str, Tensor]],
         batch_size: int,
         num_workers: int,
@@ -146,7 +147,7 @@ class ProbeImages:
 
 
 def fitted_probe(
-    asked: AskedViews, views: int, features: Callable[[dict[str, Tensor]], Tensor], num_labels: int, by_number: bool
+    asked: AskedViews, views: int, features: Callable[[dict[str, Tensor]], Tensor], num_labels: int
 ) -> LinearProbe:
     """Fit a linear classifier on a teacher's features of labelled views; call it on all processes.
 
@@ -155,7 +156,6 @@ def fitted_probe(
         views: how many an image has.
         features: returns the teacher's features `(batch, dim)`.
         num_labels: number of classes.
-        by_number: whether the teacher's answers are stored, and no image is needed for them.
 
     Returns:
         The same on all processes, to the bit.
@@ -163,8 +163,7 @@ def fitted_probe(
     Raises:
         ValueError: if it can't be fitted on these images.
     """
-    batches = asked.numbers() if by_number and asked.labels is not None else asked.batches()
-    answers, labels = asked.answers(batches, lambda batch: features(batch).float())
+    answers, labels = asked.answers(lambda batch: features(batch).float())
     labels = labels[::views]
     labelled = (labels >= 0).nonzero().flatten()
     chosen = answers.unflatten(0, (-1, views))[labelled.to(answers.device)]

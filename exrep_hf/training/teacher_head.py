@@ -16,7 +16,7 @@ from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import SeededDataset, generators_kept
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import ExRepForImageClassification
-from exrep_hf.teacher import FeaturesOnly, ProbedTeacher, TeacherSource
+from exrep_hf.teacher import FeaturesOnly, ProbedTeacher, TeacherSource, fitted_head
 from exrep_hf.teacher.head import source_of
 from exrep_hf.teacher.head_file import HEAD_NAME, load_head, save_head
 from exrep_hf.training.asked_views import AskedViews
@@ -52,7 +52,7 @@ def with_head(
 
     Args:
         teacher: if there is one.
-        wanted: `own`, `probe`, `none`, or None: its own where it has one, else a probe where logits are needed.
+        wanted: as in `wanted_head`.
         classes: the student's.
         args: which terms are active.
         train_dataset: as the user passes it.
@@ -60,35 +60,63 @@ def with_head(
     Raises:
         ValueError: if the teacher can't have such a head, naming what it can.
     """
-    if wanted is not None and wanted not in get_args(TeacherHead):
-        raise ValueError(f"`teacher_head` is {wanted!r}; expected one of {get_args(TeacherHead)}, or None to choose.")
     if teacher is None:
         if wanted is not None:
             raise ValueError(f"`teacher_head` is {wanted!r}, and there is no teacher. Pass one, or leave it out.")
         return None, None
-    kind = type(teacher).__name__
-    if wanted == "own" and teacher.num_labels is None:
-        raise ValueError(
-            f"`teacher_head` is 'own', and the teacher, a {kind}, has no classifier. Have one fitted on labelled "
-            f"images (`teacher_head='probe'`), or compare features alone: {_WITHOUT}."
-        )
-    if wanted == "none":
+    head = wanted_head(teacher, wanted, bool(args.kd_weight))
+    if head == "none":
         if args.kd_weight:
             raise ValueError(
                 f"`teacher_head` is 'none' and `kd_weight` is {args.kd_weight}: without a head there are no logits to "
                 f"compare. Pass {_WITHOUT}."
             )
-        return FeaturesOnly(teacher), None
-    is_fitted = not isinstance(teacher, ProbedTeacher) or teacher.head is not None
-    has_logits, needs_logits = is_fitted and teacher.num_labels is not None, bool(args.kd_weight)
-    if wanted == "own" or (wanted is None and (has_logits or not needs_logits)):
+        return teacher if teacher.num_labels is None else FeaturesOnly(teacher), None
+    if head == "own":
         return teacher, None
-    _check_can_be_fitted(teacher, train_dataset)
+    check_can_be_fitted(teacher, train_dataset)
     probed = ProbedTeacher(source_of(teacher), classes)
     return probed, probed
 
 
-def _check_can_be_fitted(teacher: TeacherSource, train_dataset: Any) -> None:
+def wanted_head(teacher: TeacherSource, wanted: str | None, needs_logits: bool) -> TeacherHead:
+    """Return which head a teacher gets; one that was fitted before, here or for stored answers, is its own.
+
+    Args:
+        teacher: whom it is for.
+        wanted: `own`, `probe`, `none`, or None: its own where it has one, else a probe where logits are needed.
+        needs_logits: whether a term compares them.
+
+    Raises:
+        ValueError: for another head, or if the teacher has none of its own and that is wanted.
+    """
+    if wanted not in (None, *get_args(TeacherHead)):
+        raise ValueError(f"`teacher_head` is {wanted!r}; expected one of {get_args(TeacherHead)}, or None to choose.")
+    has_logits = teacher.num_labels is not None and not (isinstance(teacher, ProbedTeacher) and teacher.head is None)
+    if wanted == "own" and not has_logits:
+        raise ValueError(
+            f"`teacher_head` is 'own', and the teacher, a {type(teacher).__name__}, has no classifier. Have one "
+            f"fitted on labelled images (`teacher_head='probe'`), or compare features alone: {_WITHOUT}."
+        )
+    if wanted == "none" or wanted == "own":
+        return "none" if wanted == "none" else "own"
+    if wanted == "probe":
+        return "probe" if fitted_head(teacher) is None else "own"
+    if has_logits:
+        return "own"
+    return "probe" if needs_logits else "none"
+
+
+def check_can_be_fitted(teacher: TeacherSource, train_dataset: Any) -> None:
+    """Make sure that there is something to fit a head on.
+
+    Args:
+        teacher: whose features they are.
+        train_dataset: as the user passes it.
+
+    Raises:
+        ValueError: if there are no labelled images in rows, or answers are stored for mixed images alone.
+    """
     kind = type(teacher).__name__
     if not may_have_labels(train_dataset):
         what = "there is no `train_dataset`" if train_dataset is None else "`train_dataset` has no rows with labels"
@@ -182,11 +210,13 @@ class TeacherHeadTrainer(ComponentTrainer):
         assert isinstance(dataset, SeededDataset)
         # Items that are looked at, and collators of the user's, may draw.
         with generators_kept(), torch.random.fork_rng(self.random_devices):
-            images = ProbeImages.of(dataset, self._head_labels, None if probed.views is None else probed.views.views)
-            by_number = probed.views is not None and not probed.preprocessing
-            asked = self._asked(dataset, images)
+            # Of stored answers no image is needed, if the labels are known without one.
+            by_number = probed.views is not None and not probed.preprocessing and self._head_labels is not None
+            most = None if probed.views is None else probed.views.views
+            images = ProbeImages.of(None if by_number else dataset, self._head_labels, most)
+            asked = self._asked(None if by_number else dataset, images)
             features = functools.partial(self._features, probed)
-            probed.head = fitted_probe(asked, images.views, features, probed.num_labels, by_number)
+            probed.head = fitted_probe(asked, images.views, features, probed.num_labels)
             compared = self._compared_with_student(probed, images)
         if self.is_world_process_zero():
             print(told_of_head(probed.head), flush=True)
@@ -194,7 +224,7 @@ class TeacherHeadTrainer(ComponentTrainer):
                 print(told_of_comparison(compared), flush=True)
                 warn_of_comparison(compared)
 
-    def _asked(self, dataset: SeededDataset, images: ProbeImages, thinned: int | None = None) -> AskedViews:
+    def _asked(self, dataset: SeededDataset | None, images: ProbeImages, thinned: int | None = None) -> AskedViews:
         args = self.args
         pace = (self.data_collator, args.train_batch_size, args.dataloader_num_workers, args.device)
         return images.asked(dataset, *pace, thinned)
@@ -241,7 +271,7 @@ class TeacherHeadTrainer(ComponentTrainer):
         if head.accuracy is None:
             return None
         asked = self._asked(dataset, images, COMPARED_IMAGES)
-        logits, labels = asked.answers(asked.batches(), lambda batch: _logits(student, batch).float())
+        logits, labels = asked.answers(lambda batch: _logits(student, batch).float())
         labelled = labels >= 0
         right = (logits.argmax(-1).cpu() == labels)[labelled].float().mean().item()
         return Comparison("training images, which it may have been trained on", right, head.accuracy)

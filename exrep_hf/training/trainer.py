@@ -25,7 +25,7 @@ from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher, size_in_words
+from exrep_hf.teacher import ProbedTeacher, TeacherSource, answers_in_items, as_teacher, size_in_words
 from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.teacher.feature_moments import stored_statistics
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
@@ -248,9 +248,9 @@ class DistillationTrainer(TeacherHeadTrainer):
 
     def _look_at_teacher(self) -> None:
         """Say how the teacher does on some training images, as it will be asked about them, or refuse it."""
-        labels = training_labels(self.train_dataset)
         # The classes of a head that was fitted on them are what they are called.
-        if not self.args.kd_weight or self.teacher is None or labels is None or self.probed is not None:
+        is_fitted, labels = isinstance(self.teacher, ProbedTeacher), training_labels(self.train_dataset)
+        if not self.args.kd_weight or self.teacher is None or labels is None or is_fitted:
             return
         labels = self.classes.shared_numbers(labels)
         rows = rows_to_look_at(labels)

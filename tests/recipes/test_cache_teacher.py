@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -15,6 +16,7 @@ from exrep_hf.study.caching import cache_teacher
 from exrep_hf.study.stages import load_teacher, save_network
 from tests.hub_server import Hub
 from tests.processes import Processes
+from tests.studies import run_study
 
 ROOT = Path(__file__).parents[2]
 DIGITS = ["--config", "recipes/digits.yaml", "--use_cpu", "true", "--max_eval_samples", "40", "--disable_tqdm", "true"]
@@ -140,3 +142,40 @@ def test_seeds_with_other_images_are_refused_before_the_first(teacher: str, tmp_
     with pytest.raises(ValueError, match="The arm `kd` can't be run with seed 43. The teacher's answers are"):
         Study(parse_settings(flags, ROOT / "recipes" / "digits.yaml")).run()
     assert not list((tmp_path / "out").glob("arms/*"))
+
+
+def test_answers_of_a_fitted_head(teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A head is fitted on images as they are, its answers are stored for mixed ones, and a study takes them as own."""
+    settings = yaml.safe_load((ROOT / "recipes" / "digits.yaml").read_text()) | {"crd_weight": 0.0, "mixup": 1.0}
+    (tmp_path / "mixed.yaml").write_text(yaml.safe_dump(settings))
+    views = ["--config", str(tmp_path / "mixed.yaml"), "--views", "2"]
+    store(teacher, tmp_path / "answers", *views, "--teacher_head", "probe")
+    manifest = json.loads((tmp_path / "answers" / "manifest.json").read_text())
+    head, evaluation = manifest["teacher"]["head"], manifest["summary"]["evaluation"]
+    assert (head["kind"], head["images"]) == ("probe", 40) and head["accuracy"] is not None
+    assert manifest["teacher"]["num_labels"] == 10 and evaluation["metrics"]["accuracy"] > 0.1
+    before = {path: path.read_bytes() for path in (tmp_path / "answers").rglob("*") if path.is_file()}
+    assert tmp_path / "answers" / "teacher_head.safetensors" in before
+    # What is missing is written again with the head that lies there.
+    shard = next((tmp_path / "answers").rglob("shard-*.safetensors"))
+    shard.unlink()
+    monkeypatch.setattr("exrep_hf.study.caching.fit_head", lambda *given: pytest.fail("fitted again"))
+    store(teacher, tmp_path / "answers", *views, "--teacher_head", "probe", "--rebuild")
+    after = {path: path.read_bytes() for path in (tmp_path / "answers").rglob("*") if path.is_file()}
+    assert after.keys() == before.keys()
+    assert after[shard] == before[shard]
+    with pytest.raises(ValueError, match="holds other answers than these .*teacher.head"):
+        store(teacher, tmp_path / "answers", *views)
+    study: dict[str, Any] = {"max_train_samples": 40, "private_fraction": 0.0, "crd_weight": 0.0, "mixup": 1.0}
+    study |= {"adversarial_weight": 0.0, "distiller": "none", "controls": "none", "num_seeds": 1, "max_steps": 2}
+    study |= {"teacher": None, "teacher_from_scratch": False, "teacher_steps": 0}
+    cache = str(tmp_path / "answers")
+    results = run_study(tmp_path / "out", **study, teacher_cache=cache, teacher_head="probe")
+    told = results["teacher"]
+    assert told["head"]["accuracy"] == head["accuracy"] and told["accuracy"] == evaluation["metrics"]["accuracy"]
+
+
+def test_features_alone_are_stored_where_no_head_is_wanted(teacher: str, tmp_path: Path) -> None:
+    store(teacher, tmp_path / "answers", "--teacher_head", "none")
+    manifest = json.loads((tmp_path / "answers" / "manifest.json").read_text())
+    assert manifest["teacher"]["num_labels"] is None and manifest["summary"]["evaluation"] is None

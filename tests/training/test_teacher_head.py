@@ -90,8 +90,9 @@ def test_which_head(make_trainer: MakeTrainer, headless: Headless, teacher: Onli
     probed.fit_head()
     assert probed.teacher.head is not None
     assert make_trainer(teacher=probed.teacher, **given).teacher is probed.teacher
-    again = make_trainer(teacher=probed.teacher, teacher_head="probe", **given).teacher
-    assert isinstance(again, ProbedTeacher) and again.source is teacher and again.head is None
+    assert make_trainer(teacher=probed.teacher, teacher_head="probe", **given).teacher is probed.teacher
+    again = make_trainer(teacher=ProbedTeacher(headless, probed.student.config), **given)
+    assert again.probed is again.teacher and again.probed is not None and again.probed.source is headless
 
 
 def test_heads_that_can_not_be_had(
@@ -230,7 +231,8 @@ def test_the_card_tells_of_the_head(make_trainer: MakeTrainer, headless: Headles
     trainer.train()
     trainer.create_model_card()
     card = (Path(str(trainer.args.output_dir)) / "README.md").read_text()
-    assert f"fitted on 40 labelled training images (cross-validated top-1 {head_of(trainer).accuracy:.1%})" in card
+    accuracy = 100 * head_of(trainer).accuracy
+    assert f"fitted on 40 labelled images (cross-validated top-1 {accuracy:.1f} %)" in card
 
 
 RESUMED: dict[str, Any] = {"save_strategy": "steps", "save_steps": 2, "max_steps": 4}

@@ -1,0 +1,106 @@
+"""A linear head for a study's teacher: fitted on public images, and measured on those that students are judged on."""
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+
+import torch
+from datasets import Dataset
+from torch import Tensor
+from transformers import EvalPrediction
+
+from exrep_hf.arguments import DataArguments, DistillationArguments
+from exrep_hf.data import Augmentation, ClassMap, ViewPolicy, collate_distillation
+from exrep_hf.data.classes import HasClasses
+from exrep_hf.data.datasets import generators_kept
+from exrep_hf.data.partition import DataPartition
+from exrep_hf.teacher import FeaturesOnly, LinearProbe, ProbedTeacher, TeacherSource
+from exrep_hf.teacher.cache.asked_images import images_to_ask_about
+from exrep_hf.training.asked_views import AskedViews
+from exrep_hf.training.metrics import classification_metrics
+from exrep_hf.training.probe_images import ProbeImages, fitted_probe, labels_to_fit_on
+
+HALF_PRECISION = {"bf16": "bfloat16", "fp16": "float16"}
+"""Names of torch's types, by accelerate's."""
+
+
+@dataclass(frozen=True)
+class NamedClasses:
+    """Classes of images, as a model has them.
+
+    Attributes:
+        num_labels: how many.
+        id2label: their names by number; None where they have none.
+    """
+
+    num_labels: int
+    id2label: dict[int, str] | None
+
+    @classmethod
+    def of(cls, data: DataPartition) -> "NamedClasses":
+        """Return the classes of a data set."""
+        return cls(data.num_classes, None if data.names is None else dict(enumerate(data.names)))
+
+
+def fit_head(
+    source: TeacherSource, classes: HasClasses, images: Dataset, args: DistillationArguments, data_args: DataArguments
+) -> LinearProbe:
+    """Fit a linear classifier on a teacher's features of labelled images; call it on all processes.
+
+    Args:
+        source: whose features they are; of stored answers every view counts, of others those that are trained on,
+            without mixing.
+        classes: whose classes and numbers the head gets.
+        images: with a column of labels.
+        args: batch, workers, precision and seed.
+        data_args: how images are varied, and classes matched.
+
+    Raises:
+        ValueError: if it can't be fitted on these images.
+    """
+    seed = args.seed if args.data_seed is None else args.data_seed
+    teacher, rule, stored = FeaturesOnly(source), data_args.class_rule(), source.views
+    views = ViewPolicy(1, seed, Augmentation.from_arguments(data_args))
+    dataset = None if stored is not None else images_to_ask_about(teacher, images, views, rule)
+
+    def numbers_of(names: Sequence[str] | None) -> tuple[int, ...] | None:
+        return ClassMap(classes, None, rule, names).numbers_of_labels(names, "the data set")
+
+    def features(batch: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad(), _autocast(args):
+            answer = teacher.features(batch)
+        assert answer is not None
+        return answer
+
+    with generators_kept():
+        labels = labels_to_fit_on(images, dataset, numbers_of)
+        chosen = ProbeImages.of(dataset, labels, None if stored is None else stored.views)
+        pace = (args.train_batch_size, args.dataloader_num_workers, args.device)
+        asked = chosen.asked(dataset, collate_distillation, *pace)
+        return fitted_probe(asked, chosen.views, features, classes.num_labels or 0)
+
+
+def evaluate_head(
+    teacher: ProbedTeacher, images: Dataset, args: DistillationArguments, data_args: DataArguments
+) -> dict[str, float]:
+    """Return a probed teacher's top-1 and top-5 accuracy on labelled images; call it on all processes."""
+    dataset = images_to_ask_about(teacher, images, ViewPolicy(), data_args.class_rule())
+    places = [(row, 0) for row in range(len(images))]
+    pace = (args.eval_batch_size, args.dataloader_num_workers, args.device)
+    asked = AskedViews(dataset, places, None, collate_distillation, *pace)
+
+    def logits(batch: dict[str, Tensor]) -> Tensor:
+        with torch.no_grad(), _autocast(args):
+            answer = teacher(batch).logits
+        assert answer is not None
+        return answer
+
+    with generators_kept():
+        found, labels = asked.answers(logits)
+    return classification_metrics(EvalPrediction(found.cpu().numpy(), labels.numpy()))
+
+
+def _autocast(args: DistillationArguments) -> AbstractContextManager[None]:
+    name = HALF_PRECISION.get(args.mixed_precision)
+    dtype = None if name is None else getattr(torch, name)
+    return torch.autocast(args.device.type, dtype=dtype, enabled=dtype is not None)

@@ -1,0 +1,160 @@
+"""Who teaches in a study: a network or its stored answers, with the head that the settings ask for."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from datasets import Dataset
+
+from exrep_hf.arguments import DataArguments, ModelArguments
+from exrep_hf.data.classes import HasClasses
+from exrep_hf.main_process import decided_by_main
+from exrep_hf.models import has_classifier
+from exrep_hf.study.arms import Arm
+from exrep_hf.study.probe import evaluate_head, fit_head
+from exrep_hf.study.records import Record, network_cost, summarise_teacher
+from exrep_hf.study.run import Metrics
+from exrep_hf.study.stages import Classifier, ask_online
+from exrep_hf.study.stored_teacher import stored_metrics, summarise_stored_teacher
+from exrep_hf.study.teacher_accuracy import described_classes, evaluate_teacher
+from exrep_hf.teacher import CachedTeacher, FeaturesOnly, LinearProbe, ProbedTeacher, TeacherSource, fitted_head
+from exrep_hf.teacher.head_file import load_head, save_head
+from exrep_hf.training.probe_look import Comparison, told_of_head, warn_of_comparison
+from exrep_hf.training.teacher_head import check_can_be_fitted, wanted_head
+
+
+class Teaching:
+    """The teacher of all arms.
+
+    Args:
+        model_args: the settings.
+        network: the teacher itself, if it is asked.
+        cache: its stored answers, if these are.
+        needs_logits: whether an arm that has to be run compares logits.
+        images: some that a head is fitted on, if one is.
+
+    Attributes:
+        network: as given.
+        cache: as given.
+        head: `own`, `probe`, `none`; None: there is no teacher.
+
+    Raises:
+        ValueError: if the teacher can't have the head that the settings ask for.
+    """
+
+    def __init__(
+        self,
+        model_args: ModelArguments,
+        network: Classifier | None,
+        cache: CachedTeacher | None,
+        needs_logits: bool,
+        images: Dataset,
+    ) -> None:
+        self.network = network
+        self.cache = cache
+        self._model_args = model_args
+        self._source = cache if network is None else ask_online(network, model_args)
+        self.head: str | None = None
+        if self._source is not None:
+            self.head = wanted_head(self._source, model_args.teacher_head, needs_logits)
+            if self.head == "probe":
+                check_can_be_fitted(self._source, images)
+
+    def source(self, classes: HasClasses, head: LinearProbe | None = None) -> TeacherSource | None:
+        """Return who is asked; with a head that knows nothing where one is still to be fitted.
+
+        Args:
+            classes: the student's.
+            head: that was fitted.
+        """
+        source = self._source
+        if source is None or self.head == "own":
+            return source
+        if self.head == "none":
+            return FeaturesOnly(source)
+        return ProbedTeacher(source, classes, head or _blank(classes.num_labels or 0, source.feature_dim or 0))
+
+    def of_seed(
+        self, start: Classifier, images: Dataset, arm: Arm, kept: Path, resuming: bool
+    ) -> TeacherSource | None:
+        """Return who is asked under a seed; a head is fitted on its public images, or is the one that was kept.
+
+        Args:
+            start: the starting student, whose classes the head gets.
+            images: the public ones.
+            arm: the method, with the seed.
+            kept: where the head lies.
+            resuming: whether one that lies there is taken.
+        """
+        if self.head != "probe":
+            return self.source(start.classifier.config)
+        assert self._source is not None
+        classes, width = start.classifier.config, self._source.feature_dim or 0
+        if decided_by_main(lambda: resuming and kept.is_file()):
+            head = decided_by_main(lambda: load_head(kept, classes.num_labels or 0, width))
+        else:
+            head = fit_head(self._source, classes, images, arm.args, arm.data_args)
+            if PartialState().is_main_process:
+                save_head(head, kept)
+        if PartialState().is_main_process:
+            print(told_of_head(head), flush=True)
+        return self.source(classes, head)
+
+    def evaluate(self, source: TeacherSource | None, images: Dataset, arm: Arm) -> Metrics | None:
+        """Return what the teacher reaches on images; None where that can't be known, or it has no logits."""
+        if isinstance(source, ProbedTeacher):
+            return None if source.views is not None else evaluate_head(source, images, arm.args, arm.data_args)
+        if self.cache is not None:
+            return stored_metrics(self.cache, arm.data_args.evaluate_on, len(images))
+        # Without a classifier there is nothing to be right about.
+        if self.network is None or self.head == "none" or not has_classifier(self.network.classifier):
+            return None
+        return evaluate_teacher(self.network, images, arm.args, arm.data_args)
+
+    def facts(self, source: TeacherSource | None) -> dict[str, Any] | None:
+        """Return what a record holds of the teacher's head, of JSON types."""
+        return None if self.head is None else fitted_head(source) or {"kind": self.head}
+
+    def warn(self, before: Metrics, reached: Metrics | None) -> None:
+        """Say so where a fitted head is no better than the starting student."""
+        if self.head == "probe" and reached is not None and PartialState().is_main_process:
+            warn_of_comparison(Comparison("the images of the evaluation", before["accuracy"], reached["accuracy"]))
+
+    def summary(
+        self, runs: list[Record], student: HasClasses, data_args: DataArguments, names: Sequence[str] | None
+    ) -> Record | None:
+        """Return the teacher as results hold it.
+
+        Args:
+            runs: records of the method.
+            student: whose classes are compared with the teacher's.
+            data_args: how classes are matched.
+            names: of the data's classes.
+        """
+        if self.head is None:
+            return None
+        classes = described_classes(student, self._source, data_args, names) if self.head == "own" else None
+        if self.cache is not None:
+            told = summarise_stored_teacher(self.cache, runs)
+        else:
+            assert self.network is not None
+            name, from_scratch = self._model_args.teacher, self._model_args.teacher_from_scratch
+            told = summarise_teacher(name, from_scratch, runs, network_cost(self.network))
+        return told | {"classes": classes, "head": _over_seeds([run.get("teacher_head") for run in runs])}
+
+
+def _over_seeds(heads: list[dict[str, Any] | None]) -> dict[str, Any] | None:
+    """Return the facts of a head; of one for each seed the mean accuracy, which is None where one is not known."""
+    known = [head for head in heads if head is not None]
+    if not known or known[0]["kind"] != "probe":
+        return known[0] if known else None
+    accuracies = [head["accuracy"] for head in known]
+    accuracy = None if None in accuracies else mean(accuracies)
+    return {"kind": "probe", "accuracy": accuracy, "images": known[0]["images"]}
+
+
+def _blank(classes: int, width: int) -> LinearProbe:
+    return LinearProbe(torch.zeros(classes, width), torch.zeros(classes), 0.0, None, None, 0, 0, 0, classes)
