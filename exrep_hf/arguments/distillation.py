@@ -162,7 +162,7 @@ class DistillationArguments(TrainingArguments):
         preset=name)` and `Augmentation.from_preset(name)`.
 
         Args:
-            name: `exrep`, `kd`, `crd` or `exrep-paper`: what `recipes/train.py --config` takes.
+            name: `exrep`, `kd-mixed`, `kd`, `crd` or `exrep-paper`: what `recipes/train.py --config` takes.
             **changes: fields of this class, which win.
 
         Raises:
