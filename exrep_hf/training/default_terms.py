@@ -40,6 +40,11 @@ def complete_terms(
         args.mix_rounds = rounds if mixed else 1
         if args.mix_rounds > 1:
             told.append(f"mixtures are of {2**args.mix_rounds} images: `mix_rounds` {args.mix_rounds}")
+    if args.needs_teacher and not (args.ce_weight or args.kd_weight):
+        told.append(
+            "no term trains the student's classifier (`ce_weight` and `kd_weight` are 0), which falls behind as its "
+            "features change: train on labels too (`ce_weight` 1), or fit a classifier afterwards"
+        )
     return Chosen(args, tuple(told))
 
 

@@ -161,6 +161,9 @@ class DistillationObjective(nn.Module):
         loss = None
         for weight, value in terms.values():
             loss = weight * value if loss is None else loss + weight * value
+        if self.training and loss is not None and not terms.keys() & {"loss_ce", "loss_kd"}:
+            # DDP waits for a gradient of every parameter, also of a classifier that no term trains.
+            loss = loss + 0.0 * student.logits.float().sum()
         # Not detached here: inductor drops a weight of 1, and makes of the loss and a detached copy of it one tensor.
         losses = {name: value for name, (_, value) in terms.items()}
         return DistillationOutput(loss=loss, losses=losses, logits=student.logits)

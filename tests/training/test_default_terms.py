@@ -33,6 +33,14 @@ def test_features(tmp_path: Path, changes: dict[str, Any], gives_features: bool,
     assert any("`feature_weight` 10" in line for line in chosen.told) == (weight == 10.0)
 
 
+@pytest.mark.parametrize("changes", [{}, {"ce_weight": 1.0}])
+def test_a_classifier_that_nothing_trains(tmp_path: Path, changes: dict[str, Any]) -> None:
+    """Its accuracy falls while the loss does: that must not come as a surprise."""
+    args = DistillationArguments(output_dir=str(tmp_path), kd_weight=0.0, feature_weight=1.0, **changes)
+    told = complete_terms(args, True, 500, 10).told
+    assert any("no term trains the student's classifier" in line for line in told) == (not changes)
+
+
 @pytest.mark.parametrize(
     ("changes", "images", "stored", "rounds"),
     [
