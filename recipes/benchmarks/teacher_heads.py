@@ -5,8 +5,8 @@ r"""A teacher without a head: features beside labels, a probe on public labels, 
     python recipes/benchmarks/teacher_heads.py --teacher model_cards/fashion_mnist_teacher --arms own probe
 
 Fashion-MNIST (`--data_dir`); the student is `recipes/fashion_mnist/small`, from nothing and 300 steps with labels
-first. All arms of a seed have the same public images, the same start, the same number of steps and our defaults; the
-teacher's answers are stored for `--views` mixed views. `labels` has no teacher, and labels on mixed images; `none` has
+first. All arms of a seed have the same public images, the same start, the same number of steps and our defaults.
+`--views` stores the teacher's answers for so many mixed views, and trains on these. `labels` has no teacher, and labels on mixed images; `none` has
 the teacher's features beside them. Arms that are there already are not run again. Writes JSON.
 """
 
@@ -96,8 +96,9 @@ def teacher_of(
     if arm == "own":
         return OnlineTeacher(model), {}
     processor = Preprocessing.from_model(model).to_image_processor()
-    network: Any = model.timm_model
-    network.reset_classifier(0)
+    network: Any = getattr(model, "timm_model", None) or model.base_model
+    if hasattr(network, "reset_classifier"):
+        network.reset_classifier(0)
     headless = OnlineTeacher(network, processor)
     if arm == "none":
         return headless, {}
@@ -148,14 +149,15 @@ def run_seed(seed: int, args: argparse.Namespace, data: DataPartition, results: 
     student.starts_from_nothing = True
     before = accuracy(copy.deepcopy(start), test, args, seed)
     mixing = Mixing(1.0, 1.0)
-    views = ViewPolicy(args.views, seed, Augmentation.from_preset("exrep"), mixing)
+    views = ViewPolicy(args.views or 1, seed, Augmentation.from_preset("exrep"), mixing)
     for arm in todo:
         teacher, facts = (None, {}) if arm == "labels" else teacher_of(arm, args, public, student, seed)
         facts |= {"teacher": teacher and right_answers(teacher, test), "before": before}
         with tempfile.TemporaryDirectory() as folder:
-            cache = teacher and CachedTeacher.write(teacher, public, Path(folder) / "answers", views)
+            if teacher is not None and args.views is not None:
+                teacher = CachedTeacher.write(teacher, public, Path(folder) / "answers", views)
             own = settings(args, seed, max_steps=args.steps, views=args.views, **TERMS.get(arm, {}))
-            trainer = DistillationTrainer(copy.deepcopy(student), cache, own, public, test)
+            trainer = DistillationTrainer(copy.deepcopy(student), teacher, own, public, test)
             trainer.train()
             facts["after"] = trainer.evaluate()["eval_accuracy"]
         results["arms"][arm][str(seed)] = facts
@@ -182,7 +184,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=500)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--views", type=int, default=40)
+    parser.add_argument("--views", type=int, help="Store answers for so many; not given: ask at each step.")
     parser.add_argument("--bf16", action="store_true")
     parser.add_argument("--smoke", action="store_true", help="A few steps, to see that it runs.")
     parser.add_argument("--output", type=Path, default=Path("out/teacher_heads.json"))
