@@ -132,7 +132,7 @@ def test_every_recipe_and_preset_is_read_by_the_real_parser(tmp_path: Path) -> N
     """A shipped YAML with a misspelt key would fail only at its user's."""
     # Those of accelerate are not ours to read.
     configs = [path for path in sorted(RECIPES.rglob("*.yaml")) if path.parent.name != "accelerate"]
-    assert len(configs) >= 4 and preset_names() == ["crd", "exrep", "exrep-paper", "kd"]
+    assert len(configs) >= 4 and preset_names() == ["crd", "exrep", "exrep-paper", "kd", "kd-mixed"]
     for config, flags in [*((str(path), []) for path in configs), *((name, TASK) for name in preset_names())]:
         settings = parse_settings(["--config", config, "--output_dir", str(tmp_path), *flags], tmp_path)
         assert settings.data.dataset

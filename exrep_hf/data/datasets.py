@@ -294,7 +294,14 @@ class ReplayedDataset(SeededDataset):
         Returns:
             The data set's items, mixed where the policy says so, with the number of the view as `view`.
         """
-        views = [(row, number % self.policy.views) for row, number in self.places(indices)]
+        return self._made_at(self.places(indices))
+
+    def made(self, positions: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the items of some positions in a walk through all rows again and again, whatever the epoch."""
+        return self._made_at([(position % len(self.dataset), position // len(self.dataset)) for position in positions])
+
+    def _made_at(self, places: Sequence[Place]) -> list[dict[str, Any]]:
+        views = [(row, number % self.policy.views) for row, number in places]
         mixing = self.policy.mixing
         recipes = [self._recipe(place, mixing.rounds if mixing else 0) for place in views]
         # An image that is in several mixtures of a batch is decoded once.

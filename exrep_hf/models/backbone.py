@@ -16,6 +16,7 @@ from transformers import (
 )
 from transformers import TimmWrapperForImageClassification as TimmClassifier
 
+from .classifier_heads import count_labels
 from .configuration_exrep import invert_labels
 from .new_head import is_head_wanted, replace_head
 from .whole_parameters import whole_parameters
@@ -99,7 +100,9 @@ def fit_head(
     """
     if num_labels is None and id2label is not None:
         num_labels = len(id2label)
-    whose, names = f"The {type(model).__name__}", _names(model.config)
+    whose = f"The {type(model).__name__}"
+    # Some configurations count their labels without naming them.
+    names = _names(model.config) or {number: f"LABEL_{number}" for number in range(count_labels(model))}
     if not is_head_wanted(names or None, num_labels, id2label, new_head, whose):
         return False
     give_new_head(model, num_labels or len(names), whose)

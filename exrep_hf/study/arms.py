@@ -13,6 +13,7 @@ from transformers import HfArgumentParser
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.arguments.ranges import require
+from exrep_hf.training.default_terms import complete_terms
 
 # What makes the arms comparable, or places them; an arm may not change it.
 SHARED_SETTINGS = frozenset(
@@ -168,9 +169,9 @@ def _named_controls(model_args: ModelArguments) -> dict[str, dict[str, Any]]:
 
 def equal_arms(first: Arm, second: Arm) -> bool:
     """Return whether two arms would train the same student."""
-    return (first.model_args, first.data_args) == (second.model_args, second.data_args) and (
-        first.args.to_dict() == second.args.to_dict()
-    )
+    # A term that is chosen and one that is given may be the same.
+    first_args, second_args = (complete_terms(arm.args, True, None, None).args.to_dict() for arm in (first, second))
+    return (first.model_args, first.data_args, first_args) == (second.model_args, second.data_args, second_args)
 
 
 def _check_names(names: Sequence[str]) -> None:

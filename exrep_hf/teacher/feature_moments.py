@@ -4,8 +4,6 @@ import torch
 from torch import Tensor
 
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.teacher.cached import CachedTeacher
-from exrep_hf.teacher.head import source_of
 from exrep_hf.teacher.source import TeacherSource
 
 # Of more stored answers than this whole views are left out: no mean gets better by them.
@@ -39,26 +37,28 @@ class Moments:
         return mean.float(), (square - mean.square()).clamp(min=0).sqrt().float()
 
 
-def stored_statistics(teacher: TeacherSource) -> tuple[Tensor, Tensor] | None:
+def stored_statistics(teacher: TeacherSource, num_images: int) -> tuple[Tensor, Tensor] | None:
     """Return mean and deviation of all features that are stored, `(feature_dim,)` each, the same on all processes.
 
     Of many views only so many are read that these are the statistics of at least 2^17 answers.
 
+    Args:
+        teacher: whose features they are.
+        num_images: training images.
+
     Returns:
-        None where the teacher's answers are not stored.
+        None where the teacher has to see images to answer.
     """
-    teacher = source_of(teacher)
-    # A head on top of stored answers changes no features.
-    source = source_of(teacher)
-    if not isinstance(source, CachedTeacher) or source.feature_dim is None:
+    views = teacher.views
+    if views is None or teacher.preprocessing or teacher.feature_dim is None:
         return None
-    moments = Moments(source.feature_dim)
-    return decided_by_main(lambda: _of_whole_views(source, moments).statistics())
+    moments, count = Moments(teacher.feature_dim), min(views.views, -(-_ENOUGH // num_images))
+    return decided_by_main(lambda: _of_whole_views(teacher, moments, num_images, count).statistics())
 
 
-def _of_whole_views(teacher: CachedTeacher, moments: Moments) -> Moments:
-    for view in range(min(teacher.views.views, -(-_ENOUGH // teacher.num_samples))):
-        for rows in torch.arange(teacher.num_samples).split(_CHUNK):
+def _of_whole_views(teacher: TeacherSource, moments: Moments, num_images: int, views: int) -> Moments:
+    for view in range(views):
+        for rows in torch.arange(num_images).split(_CHUNK):
             features = teacher({"sample_index": rows, "view": torch.full_like(rows, view)}).features
             assert features is not None
             moments.add(features)

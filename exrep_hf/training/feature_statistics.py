@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from exrep_hf.data.datasets import SeededDataset, generators_kept, seed_generators
+from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept, seed_generators
 from exrep_hf.finite import NonFiniteError, is_finite
 from exrep_hf.teacher.feature_moments import Moments
 
@@ -63,6 +63,11 @@ def _batches(dataset: Any, size: int, seed: int) -> Iterator[Callable[[], list[A
             stream = list(islice(iter(dataset), IMAGES))
         for start in range(0, len(stream), size):
             yield lambda start=start: stream[start : start + size]  # type: ignore[misc]
+        return
+    if isinstance(dataset, ReplayedDataset) and (count := dataset.policy.views * len(dataset.dataset)) <= IMAGES:
+        # So few that they can be asked about all, as they are where answers are stored.
+        for start in range(0, count, size):
+            yield lambda start=start: dataset.made(range(start, min(start + size, count)))  # type: ignore[misc]
         return
     order = np.random.default_rng([seed, _STATISTICS])
     made, walk = 0, 0

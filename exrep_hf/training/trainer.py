@@ -230,7 +230,7 @@ class DistillationTrainer(TeacherHeadTrainer):
         """Return mean and deviation of the teacher's features, the same on all processes."""
         args, dim = self.args, self.teacher.feature_dim if self.teacher is not None else None
         assert self.teacher is not None and dim is not None
-        stored = stored_statistics(self.teacher)
+        stored = stored_statistics(self.teacher, number_of(self.train_dataset) or 1)
         if stored is not None:
             return stored
         share = (args.train_batch_size, args.seed, args.process_index, args.world_size)

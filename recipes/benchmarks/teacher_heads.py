@@ -6,8 +6,9 @@ r"""A teacher without a head: features beside labels, a probe on public labels, 
 
 Fashion-MNIST (`--data_dir`); the student is `recipes/fashion_mnist/small`, from nothing and 300 steps with labels
 first. All arms of a seed have the same public images, the same start, the same number of steps and our defaults.
-`--views` stores the teacher's answers for so many mixed views, and trains on these. `labels` has no teacher, and labels on mixed images; `none` has
-the teacher's features beside them. Arms that are there already are not run again. Writes JSON.
+`--views` stores the teacher's answers for so many mixed views, and trains on these. `labels` has no teacher, and
+labels on mixed images; `none` has the teacher's features beside them. Arms that are there already are not run again.
+Writes JSON.
 """
 
 import argparse

@@ -132,7 +132,7 @@ def test_stored_features_with_another_head(source: OnlineTeacher, tmp_path: Path
     features = cached(index).features
     assert features is not None
     torch.testing.assert_close(teacher(index, temperature=0.1).logits, features @ probe().weight.T + probe().bias)
-    stored, wrapped = stored_statistics(cached), stored_statistics(teacher)
+    stored, wrapped = (stored_statistics(each, 8) for each in (cached, teacher))
     assert stored is not None and wrapped is not None and torch.equal(stored[0], wrapped[0])
     with pytest.raises(ValueError, match="another data set"):
         teacher.check_images(rows.select([0, 1]))

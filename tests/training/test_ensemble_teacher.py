@@ -37,7 +37,13 @@ def test_one_step_by_hand(
     make_trainer: MakeTrainer, make_images: Callable[[int], datasets.Dataset], members: list[OnlineTeacher]
 ) -> None:
     """The loss under all teachers, on the same mixture of the same crops, is that of a plain computation."""
-    weights = {"ce_weight": 0.0, "kd_weight": 1.0, "adversarial_weight": 0.0, "temperature": 3.0}
+    weights = {
+        "ce_weight": 0.0,
+        "kd_weight": 1.0,
+        "feature_weight": 0.0,
+        "adversarial_weight": 0.0,
+        "temperature": 3.0,
+    }
     augmentation = Augmentation(scale=(0.3, 1.0))
     trainer = make_trainer(
         teacher=TeacherEnsemble(members), train_dataset=make_images(8), augmentation=augmentation, **MIXED | weights
