@@ -17,7 +17,7 @@ from tests.training.conftest import PREPROCESSING
 MakeTrainer = Callable[..., DistillationTrainer]
 LARGER = Preprocessing(20, 20, None, "bilinear", (0.4,) * 3, (0.2,) * 3)
 LARGEST = Preprocessing(24, 24, None, "bicubic", (0.3,) * 3, (0.3,) * 3)
-MIXED: dict[str, Any] = {"mixup": 1.0, "cutmix": 1.0, "crd_weight": 0.0}
+MIXED: dict[str, Any] = {"mixup": 1.0, "cutmix": 1.0, "mix_rounds": 1, "crd_weight": 0.0}
 
 
 @pytest.fixture
