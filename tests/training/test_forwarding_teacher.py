@@ -128,8 +128,9 @@ def test_answers_that_are_missing(
     make_trainer: MakeTrainer, online: OnlineTeacher, images: Any, tmp_path: Path
 ) -> None:
     """A term that compares what the teacher does not give is found before training, and named."""
-    with pytest.raises(ValueError, match="WithoutLogits, gives no logits.*Set `kd_weight` to 0"):
-        make_trainer(teacher=WithoutLogits(online))
+    unlabelled: dict[str, Any] = {"train_dataset": images.remove_columns("label"), "ce_weight": 0.0}
+    with pytest.raises(ValueError, match="WithoutLogits, needs a classifier .* no rows with labels.*teacher_head='none'"):
+        make_trainer(teacher=WithoutLogits(online), **unlabelled)
     with pytest.raises(ValueError, match="WithoutFeatures, gives no features"):
         make_trainer(teacher=WithoutFeatures(online))
     make_trainer(teacher=WithoutLogits(online), train_dataset=images, kd_weight=0.0)
