@@ -21,8 +21,8 @@ class DistillationArguments(TrainingArguments):
     The objective is `ce_weight·CE + kd_weight·KD + feature_weight·FEATURE + crd_weight·CRD + adversarial_weight·ADV +
     critic_weight·CRITIC`: that of Jeon et al., ACCV 2020, and a term on features that mixed images have too. A weight
     of 0 leaves that term's work out. The defaults are those of the preset `exrep`; the published settings are the
-    preset `exrep-paper`. `learning_rate`, length and `freeze_batch_norm` follow from student and images where they are
-    not given: `DistillationTrainer` fills them in and prints them.
+    preset `exrep-paper`. `feature_weight`, `mix_rounds`, `learning_rate`, length and `freeze_batch_norm` follow from
+    teacher, student and images where they are not given: `DistillationTrainer` fills them in and prints them.
 
     Attributes:
         preset: the one that these settings come from; a setting that was changed keeps its name.
@@ -35,10 +35,11 @@ class DistillationArguments(TrainingArguments):
 
     ce_weight: float = field(default=0.0, metadata={"help": "Weight of the cross-entropy with the labels."})
     kd_weight: float = field(default=1.0, metadata={"help": "Weight of the KL divergence from the teacher's logits."})
-    feature_weight: float = field(
-        default=0.0,
+    feature_weight: float | None = field(
+        default=None,
         metadata={
-            "help": "Weight of cosine and smooth L1 from projected student features to the teacher's, standardised."
+            "help": "Weight of cosine and smooth L1 from projected student features to the teacher's, standardised. "
+            "Not given: 10 beside logits on mixed images, where the teacher has features, else 0."
         },
     )
     feature_hidden_dim: int | None = field(
@@ -74,9 +75,12 @@ class DistillationArguments(TrainingArguments):
         default=1.0,
         metadata={"help": "α of CutMix, 0 for none; the teacher is queried on the mixed image (timm's name)."},
     )
-    mix_rounds: int = field(
-        default=1,
-        metadata={"help": "How often images are mixed: 2 makes mixtures of mixtures, of four images."},
+    mix_rounds: int | None = field(
+        default=None,
+        metadata={
+            "help": "How often images are mixed: 2 makes mixtures of mixtures, of four images. Not given: 2 for up to "
+            "five images a class, else 1."
+        },
     )
     views: int | None = field(
         default=None,
@@ -158,7 +162,7 @@ class DistillationArguments(TrainingArguments):
         preset=name)` and `Augmentation.from_preset(name)`.
 
         Args:
-            name: `exrep`, `kd`, `crd` or `exrep-paper`: what `recipes/train.py --config` takes.
+            name: `exrep`, `kd-mixed`, `kd`, `crd` or `exrep-paper`: what `recipes/train.py --config` takes.
             **changes: fields of this class, which win.
 
         Raises:
@@ -177,11 +181,12 @@ class DistillationArguments(TrainingArguments):
         check_trainer_settings(self)
         # 0 turns a term, or a kind of mixing, off.
         for name in (*_TERMS, "critic_weight", "mixup", "cutmix"):
-            require_number(name, getattr(self, name), 0)
+            require_number(name, getattr(self, name), 0, optional=name == "feature_weight")
         for name in ("temperature", "crd_temperature"):
             require_number(name, getattr(self, name), 0, above=True)
-        for name in ("embedding_dim", "num_negatives", "critic_hidden_dim", "mix_rounds"):
+        for name in ("embedding_dim", "num_negatives", "critic_hidden_dim"):
             require_number(name, getattr(self, name), 1, whole=True)
+        require_number("mix_rounds", self.mix_rounds, 1, whole=True, optional=True)
         require_number("feature_hidden_dim", self.feature_hidden_dim, 1, whole=True, optional=True)
         require_number("queue_length", self.queue_length, 2, whole=True, optional=True)
         require_number("views", self.views, 1, whole=True, optional=True)

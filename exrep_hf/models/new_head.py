@@ -2,11 +2,12 @@
 
 import logging
 
+import timm
 from torch import nn
 from transformers import PreTrainedModel
 from transformers import TimmWrapperForImageClassification as TimmClassifier
 
-from .classifier_heads import find_head
+from .classifier_heads import find_head, head_weights
 
 logger = logging.getLogger(__name__)
 
@@ -64,17 +65,32 @@ def replace_head(model: PreTrainedModel, num_labels: int, whose: str) -> None:
     Raises:
         ValueError: if the head is not one that can be replaced.
     """
+    _tell(whose, num_labels)
     if isinstance(model, TimmClassifier):
-        reset_timm_head(model.timm_model, num_labels, whose)
+        model.timm_model = _built_again(model, num_labels)
     else:
-        _tell(whose, num_labels)
         for name in find_head(model, model.config.num_labels or 0).layer_names:
             _replace_layer(model, name, num_labels)
     model.num_labels = num_labels  # type: ignore[assignment]
 
 
+def _built_again(model: TimmClassifier, num_labels: int) -> nn.Module:
+    """Return the network as it will be loaded, with its weights but for the head.
+
+    Some networks' `reset_classifier` leaves parts of their head out, and what is saved then loads nowhere.
+    """
+    old = model.timm_model
+    network = timm.create_model(model.config.architecture, num_classes=num_labels, **(model.config.model_args or {}))
+    head = head_weights(old)
+    kept = {name: value for name, value in old.state_dict().items() if name not in head}
+    own = network.state_dict()
+    network.load_state_dict(own | {name: value for name, value in kept.items() if name in own})
+    like = next(old.parameters())
+    return network.to(like.device, like.dtype).train(old.training)
+
+
 def reset_timm_head(module: nn.Module, num_labels: int, whose: str) -> None:
-    """Do so for a network of timm."""
+    """Give a network of timm without a head an untrained one, in place, and say so."""
     _tell(whose, num_labels)
     module.reset_classifier(num_labels)  # type: ignore[operator]
 

@@ -6,6 +6,7 @@ import timm
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.conv import _ConvNd
 from transformers import TimmWrapperConfig
 from transformers import TimmWrapperForImageClassification as TimmClassifier
 
@@ -73,6 +74,8 @@ def has_learnt(model: nn.Module) -> bool:
     for layer in model.modules():
         if isinstance(layer, _BatchNorm) and layer.running_mean is not None and layer.running_mean.any():
             return True
+        if isinstance(layer, nn.Linear | _ConvNd):
+            continue
         scales = (getattr(layer, name, None) for name in _SCALES)
         vectors = [each for each in scales if isinstance(each, nn.Parameter) and 0 < each.numel() == max(each.shape)]
         if any((each != each.flatten()[0]).any() for each in vectors if each.numel() > 1):

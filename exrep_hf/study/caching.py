@@ -1,6 +1,7 @@
 """A teacher's answers about what a study would train on, stored and shared."""
 
 import copy
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from exrep_hf.teacher import CachedTeacher, FeaturesOnly, ProbedTeacher, Teacher
 from exrep_hf.teacher.cache import Provenance, Storage
 from exrep_hf.teacher.cache.shard_writer import warn_of_top1
 from exrep_hf.teacher.head_file import HEAD_NAME, load_head
+from exrep_hf.training.default_terms import rounds_for
 from exrep_hf.training.launch import check_processes
 from exrep_hf.training.probe_look import told_of_head
 from exrep_hf.training.teacher_head import wanted_head
@@ -65,6 +67,9 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     _print(str(size_in_words(asked)))
     facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
     images = data.training_images(args.seed, data_args)
+    if args.mix_rounds is None and views.mixing:
+        rounds = rounds_for(len(images), data.num_classes)
+        views = dataclasses.replace(views, mixing=dataclasses.replace(views.mixing, rounds=rounds))
     source = _with_head(asked, data, images, settings, folder)
     # What a card says is of the teacher's own head.
     expected_top1 = facts.top1 if args.expect_top1 is None and source is asked else args.expect_top1
@@ -124,7 +129,7 @@ def _with_head(
 
 def _views(data_args: DataArguments, args: CachingArguments) -> ViewPolicy:
     seed = args.seed if args.data_seed is None else args.data_seed
-    mixing = Mixing(args.mixup, args.cutmix, args.mix_rounds)
+    mixing = Mixing(args.mixup, args.cutmix, args.mix_rounds or 1)
     views = ViewPolicy(args.views or 1, seed, Augmentation.from_arguments(data_args), mixing)
     if views.views > 1 and views.augmentation is None and not views.mixing:
         raise ValueError(

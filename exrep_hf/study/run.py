@@ -25,6 +25,9 @@ from exrep_hf.training.trainer import DistillationTrainer
 
 Metrics = dict[str, float]
 
+CHOSEN = ("learning_rate", "freeze_batch_norm", "max_steps", "feature_weight", "mix_rounds")
+"""Settings that follow from teacher, student and images where they are not given."""
+
 
 def evaluate(
     student: Classifier,
@@ -117,7 +120,7 @@ def distil(
         "after": _measured(trainer, f"{arm.name}, seed {arm.args.seed},"),
         "without_distiller": None,
         "steps": trainer.state.global_step,
-        "chosen": {name: getattr(trainer.args, name) for name in ("learning_rate", "freeze_batch_norm", "max_steps")},
+        "chosen": {name: getattr(trainer.args, name) for name in CHOSEN},
         "seconds": seconds,
         "train_images_per_second": trained["train_samples_per_second"],
         "history": [

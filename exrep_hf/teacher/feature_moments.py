@@ -48,10 +48,12 @@ def stored_statistics(teacher: TeacherSource) -> tuple[Tensor, Tensor] | None:
         None where the teacher's answers are not stored.
     """
     teacher = source_of(teacher)
-    if not isinstance(teacher, CachedTeacher) or teacher.feature_dim is None:
+    # A head on top of stored answers changes no features.
+    source = source_of(teacher)
+    if not isinstance(source, CachedTeacher) or source.feature_dim is None:
         return None
-    moments = Moments(teacher.feature_dim)
-    return decided_by_main(lambda: _of_whole_views(teacher, moments).statistics())
+    moments = Moments(source.feature_dim)
+    return decided_by_main(lambda: _of_whole_views(source, moments).statistics())
 
 
 def _of_whole_views(teacher: CachedTeacher, moments: Moments) -> Moments:

@@ -96,7 +96,7 @@ class DataPreparation:
         """
         seed, mixing = (
             args.seed if args.data_seed is None else args.data_seed,
-            Mixing(args.mixup, args.cutmix, args.mix_rounds),
+            Mixing(args.mixup, args.cutmix, args.mix_rounds or 1),
         )
         if isinstance(augmentation, str):
             augmentation = self._usual_augmentation(args)

@@ -161,6 +161,9 @@ class DistillationObjective(nn.Module):
         loss = None
         for weight, value in terms.values():
             loss = weight * value if loss is None else loss + weight * value
+        if self.training and loss is not None and not terms.keys() & {"loss_ce", "loss_kd"}:
+            # DDP waits for a gradient of every parameter, also of a classifier that no term trains.
+            loss = loss + 0.0 * student.logits.float().sum()
         # Not detached here: inductor drops a weight of 1, and makes of the loss and a detached copy of it one tensor.
         losses = {name: value for name, (_, value) in terms.items()}
         return DistillationOutput(loss=loss, losses=losses, logits=student.logits)
@@ -198,7 +201,7 @@ class DistillationObjective(nn.Module):
             return terms
         # Before training begins nothing is known of the features, and the term's value means nothing.
         if self.feature is not None and (self.training or self.feature.is_standardised):
-            terms["loss_feature"] = (self.args.feature_weight, self.feature(features, teacher_features))
+            terms["loss_feature"] = (self.args.feature_weight or 0.0, self.feature(features, teacher_features))
         has_row = self.args.queue_length or self.crd is None or self._given(sample_index, "sample_index", "crd_weight")
         if self.crd is not None and has_row:
             value = self.crd(features, teacher_features, sample_index, labels=labels)

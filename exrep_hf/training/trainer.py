@@ -30,7 +30,8 @@ from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.teacher.feature_moments import stored_statistics
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.classes import match_classes, names_of_data
-from exrep_hf.training.default_settings import complete, preset_notes
+from exrep_hf.training.default_settings import Chosen, complete, preset_notes
+from exrep_hf.training.default_terms import complete_terms
 from exrep_hf.training.feature_statistics import collect_moments
 from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.given_data import check_given
@@ -122,6 +123,8 @@ class DistillationTrainer(TeacherHeadTrainer):
             self.teacher = answers_in_items(train_dataset, student.config)
         given_images = train_dataset
         self.teacher, self.probed = with_head(self.teacher, teacher_head, student.config, args, given_images)
+        terms = self._terms(student, args, train_dataset)
+        args = terms.args
         check_roles(student, self.teacher, args, optimizers[0])
         preprocessing = student_preprocessing(student, processing_class)
         if processing_class is None and preprocessing is not None:
@@ -152,11 +155,22 @@ class DistillationTrainer(TeacherHeadTrainer):
             processing_class=processing_class,
             data_collator=data_collator,
             compute_metrics=compute_metrics or classification_metrics,
-            callbacks=[*(callbacks or ()), *_epoch_callbacks(train_dataset), NoticeCallback([*notes, *chosen.told])],
+            callbacks=[
+                *(callbacks or ()),
+                *_epoch_callbacks(train_dataset),
+                NoticeCallback([*notes, *terms.told, *chosen.told]),
+            ],
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         check_backend(self.accelerator, self.args)
+
+    def _terms(self, student: ExRepForImageClassification, args: DistillationArguments, given: Any) -> Chosen:
+        """Fill in which terms there are, as they follow from the teacher and the images that were given."""
+        stored, gives_features = None, False
+        if self.teacher is not None:
+            stored, gives_features = self.teacher.views, self.teacher.feature_dim is not None
+        return complete_terms(args, gives_features, number_of(given), student.config.num_labels, stored)
 
     @property
     def _answers_are_stored(self) -> bool:

@@ -173,8 +173,9 @@ def test_stored_answers_are_refused() -> None:
 
 @pytest.mark.parametrize("name", ["mixup", "cutmix"])
 def test_bad_alpha(name: str) -> None:
+    alphas = {"mixup": 0.0, "cutmix": 0.0} | {name: -1.0}
     with pytest.raises(ValueError, match=f"`{name}` is -1.0; expected an α ≥ 0"):
-        Mixing(**{name: -1.0})
+        Mixing(alphas["mixup"], alphas["cutmix"])
 
 
 def test_two_rounds_mix_mixtures() -> None:

@@ -77,7 +77,7 @@ def test_the_same_classes_keep_their_head(images: Tensor, tmp_path: Path) -> Non
     model.save_pretrained(tmp_path)
     expected = model(images).logits
     same: list[Any] = [{}, {"num_labels": 3}, {"id2label": {0: "Cat", 1: "dog", 2: "calf"}}]
-    foreign = {"id2label": {0: "a", 1: "b", 2: "c"}}
+    foreign: dict[str, Any] = {"id2label": {0: "a", 1: "b", 2: "c"}}
     for given in [*same, {**foreign, "new_head": False}]:
         student = from_backbone(tmp_path, **given)
         assert torch.equal(student(images).logits, expected) and not student.has_new_head
@@ -132,6 +132,23 @@ def test_networks_of_timm_without_classes(name: str, tmp_path: Path) -> None:
     assert torch.equal(loaded(images).logits, logits)
     again = timm.create_model(f"local-dir:{tmp_path / 'plain'}", pretrained=True).eval()
     assert torch.equal(again(images), logits)
+
+
+@pytest.mark.parametrize("name", ["repvit_m0_9", "deit_tiny_distilled_patch16_224"])
+def test_heads_of_timm_with_two_parts(name: str, tmp_path: Path) -> None:
+    """RepViT's own `reset_classifier` leaves one of its two heads out, which loading then misses."""
+    images = torch.randn(2, 3, 224, 224)
+    load_classifier(f"timm/{name}", num_labels=3, pretrained=False).save_pretrained(tmp_path / "old")
+    old = load_classifier(tmp_path / "old").state_dict()
+    student = from_backbone(tmp_path / "old", num_labels=5).eval()
+    new = student.classifier.state_dict()
+    assert new.keys() == old.keys()
+    other = {key for key in old if not torch.equal(old[key], new[key])}
+    assert other and all(key.startswith(("timm_model.head.", "timm_model.head_dist.")) for key in other)
+    student.without_distiller().save_pretrained(tmp_path / "plain")
+    loaded = load_classifier(tmp_path / "plain")
+    with torch.no_grad():
+        assert torch.equal(loaded(images).logits, student(images).logits)
 
 
 @pytest.mark.parametrize("count", [2, 3])

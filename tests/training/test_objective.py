@@ -130,6 +130,17 @@ def test_missing_input(missing: str, weight: str, tmp_path: Path, batch: dict[st
     assert losses.keys() - {"loss_crd"} == expected - {"loss_crd"}
 
 
+def test_every_parameter_has_a_gradient(tmp_path: Path, batch: dict[str, Tensor]) -> None:
+    """DDP waits for all of them, also for a classifier that no term trains; that gets none that moves it."""
+    weights = {"ce_weight": 0.0, "kd_weight": 0.0, "crd_weight": 0.0, "adversarial_weight": 0.0}
+    objective = make_objective(tmp_path, **weights).train()
+    output = objective(**batch)
+    torch.testing.assert_close(output.loss, WEIGHTS["feature"] * output.losses["loss_feature"])
+    output.loss.backward()
+    assert all(parameter.grad is not None for parameter in objective.parameters())
+    assert not objective.student.classifier.classifier[-1].weight.grad.any()
+
+
 def test_nothing_to_compute(tmp_path: Path, batch: dict[str, Tensor]) -> None:
     """Images alone give logits, and no loss that looks like 0."""
     output = make_objective(tmp_path).eval()(batch["pixel_values"])
