@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import EvalPrediction
 
 from exrep_hf.arguments import DataArguments, DistillationArguments
-from exrep_hf.data import Augmentation, ClassMap, ViewPolicy, collate_distillation
+from exrep_hf.data import ClassMap, ViewPolicy, collate_distillation
 from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import generators_kept
 from exrep_hf.data.partition import DataPartition
@@ -48,20 +48,18 @@ def fit_head(
     """Fit a linear classifier on a teacher's features of labelled images; call it on all processes.
 
     Args:
-        source: whose features they are; of stored answers every view counts, of others those that are trained on,
-            without mixing.
+        source: whose features they are; of stored answers every view counts, of others the evaluation view.
         classes: whose classes and numbers the head gets.
         images: with a column of labels.
         args: batch, workers, precision and seed.
-        data_args: how images are varied, and classes matched.
+        data_args: how classes are matched.
 
     Raises:
         ValueError: if it can't be fitted on these images.
     """
     seed = args.seed if args.data_seed is None else args.data_seed
     teacher, rule, stored = FeaturesOnly(source), data_args.class_rule(), source.views
-    views = ViewPolicy(1, seed, Augmentation.from_arguments(data_args))
-    dataset = None if stored is not None else images_to_ask_about(teacher, images, views, rule)
+    dataset = None if stored is not None else images_to_ask_about(teacher, images, ViewPolicy(1, seed), rule)
 
     def numbers_of(names: Sequence[str] | None) -> tuple[int, ...] | None:
         return ClassMap(classes, None, rule, names).numbers_of_labels(names, "the data set")

@@ -4,6 +4,7 @@ Distilling the logits of one that was fitted on the frozen teacher is from Marri
 task-specific distillation of large pretrained visual models", TMLR 2024, https://arxiv.org/abs/2402.11305.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -60,9 +61,11 @@ def fit_linear_probe(features: Tensor, labels: Tensor, num_labels: int) -> Linea
     It minimises the sum over images of the mean cross-entropy of their views, plus `strength / 2` times the squared
     weights, on features that have mean 0 and standard deviation 1 in each dimension; biases are free. That is
     scikit-learn's `LogisticRegression(C=1 / strength)` with a weight of `1 / views` for each row. The strength is the
-    one with the least log-loss: of a teacher its probabilities count. Folds are of images, all views of one together,
-    and as even in classes as they go; the only image of a class is in none of them, but always fitted on. Of more than
-    20 000 rows so many are cross-validated, evenly over the classes. All of it is float64, and the same each time.
+    largest whose accuracy is within a standard error of the best (Breiman et al., "Classification and Regression
+    Trees", 1984): a simpler classifier says more about images of other kinds, as mixtures are. Folds are of images,
+    all views of one together, and as even in classes as they go; the only image of a class is in none of them, but
+    always fitted on. Of more than 20 000 rows so many are cross-validated, evenly over the classes. All of it is
+    float64, and the same each time.
 
     A class without images gets no weights, and as bias the lowest logit that any class has on these features: it is
     the least likely one at every temperature, and finite.
@@ -172,19 +175,19 @@ class _Search:
         folds, number = image_folds(targets)
         if number < 2:
             return _USUAL_STRENGTH, None, None, 0
+        tried: list[tuple[float, float, float]] = []
         searches = [self._held_out(features, targets, folds == fold) for fold in range(number)]
         count = int((folds >= 0).sum())
-        best, best_loss, best_accuracy, worse = _USUAL_STRENGTH, float("inf"), 0.0, 0
+        least, worse = float("inf"), 0
         for strength, *found in zip(_STRENGTHS, *searches, strict=True):
-            loss = sum(each_loss for each_loss, _ in found) / count
-            if loss < best_loss - _GAIN:
-                best, best_loss, worse = strength, loss, 0
-                best_accuracy = sum(right for _, right in found) / count
-            else:
-                worse += 1
+            loss, right = (sum(each[place] for each in found) / count for place in (0, 1))
+            tried.append((strength, right, loss))
+            least, worse = (loss, 0) if loss < least - _GAIN else (least, worse + 1)
             if worse == _PATIENCE:
                 break
-        return best, best_accuracy, best_loss, count
+        most = max(right for _, right, _ in tried)
+        error = math.sqrt(most * (1 - most) / count)
+        return *next(each for each in tried if each[1] >= most - error), count
 
     def _held_out(self, features: Tensor, targets: Tensor, held_out: Tensor) -> Iterator[tuple[float, float]]:
         """Yield for each strength log-loss and accuracy, summed over the images that are held out."""

@@ -1,5 +1,6 @@
 """The labelled training images that a teacher's head is fitted on, as they are before they are mixed."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +9,7 @@ import datasets
 import torch
 from torch import Tensor
 
-from exrep_hf.data import find_columns
+from exrep_hf.data import DistillationDataset, ViewTransform, find_columns
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.datasets import Place, SeededDataset, generators_kept
 from exrep_hf.data.labels import with_class_numbers
@@ -81,6 +82,19 @@ def check_two_classes(labels: Tensor | None) -> None:
             "expected at least two: a classifier tells classes apart. Label images of other classes, or pass "
             "`teacher_head='none'` with `kd_weight=0, feature_weight=1`."
         )
+
+
+def unvaried(dataset: SeededDataset) -> SeededDataset:
+    """Return the same images in their evaluation view, where the data set can make it.
+
+    A head that is fitted on small crops knows whole images and mixtures of them less well, and so do its students.
+    """
+    inner = dataset.dataset
+    if not isinstance(inner, DistillationDataset) or inner.transform.augmentation is None:
+        return dataset
+    plain = copy.copy(inner)
+    plain.transform = ViewTransform(inner.transform.student, inner.transform.teachers)
+    return SeededDataset(plain, dataset.seed, dataset.numbered)
 
 
 def number_of_views(images: int) -> int:

@@ -27,6 +27,7 @@ from exrep_hf.training.probe_images import (
     fitted_probe,
     labels_to_fit_on,
     may_have_labels,
+    unvaried,
 )
 from exrep_hf.training.probe_look import (
     COMPARED_IMAGES,
@@ -213,6 +214,8 @@ class TeacherHeadTrainer(ComponentTrainer):
             # Of stored answers no image is needed, if the labels are known without one.
             by_number = probed.views is not None and not probed.preprocessing and self._head_labels is not None
             most = None if probed.views is None else probed.views.views
+            if probed.views is None:
+                dataset = unvaried(dataset)
             images = ProbeImages.of(None if by_number else dataset, self._head_labels, most)
             asked = self._asked(None if by_number else dataset, images)
             features = functools.partial(self._features, probed)
