@@ -48,7 +48,7 @@ def test_a_probe_for_each_seed(backbone: str, tmp_path: Path, capsys: Any, monke
     folder = tmp_path / "digits"
     results = run_study(folder, teacher=backbone, private_fraction=0.0, **STUDY)
     told = capsys.readouterr().out
-    assert told.count("the teacher's head was fitted on 60 images of 10 classes, 8 views each") == 2
+    assert told.count("the teacher's head was fitted on 60 images of 10 classes: ") == 2
     heads = [run["teacher_head"] for run in results["arms"]["exrep"]["runs"]]
     assert [run["teacher_head"] for run in results["arms"]["ce"]["runs"]] == heads
     teacher = results["teacher"]
