@@ -195,7 +195,9 @@ def test_augmented_images_are_asked_about_whole(
     given: dict[str, Any] = {"train_dataset": make_images(12), "augmentation": Augmentation(scale=(0.3, 1.0))}
     trainer: Any = make_trainer(teacher=headless, **given, **ALONE)
     trainer.fit_head()
-    whole = make_trainer(teacher=headless, train_dataset=make_images(12), augmentation=None, **ALONE).train_dataset
+    whole: Any = make_trainer(
+        teacher=headless, train_dataset=make_images(12), augmentation=None, **ALONE
+    ).train_dataset
     features = headless(trainer.data_collator([whole[row] for row in range(12)])).features
     assert features is not None
     expected = fit_linear_probe(features[:, None], torch.arange(12) % 4, 4)
