@@ -13,8 +13,6 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
-from torch.utils.data import DataLoader
-from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.finite import NonFiniteError, largest, named, nonfinite
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
@@ -73,22 +71,18 @@ class FiniteTrainer(FoundBatchTrainer):
         if "loss" in logs or "train_loss" in logs:
             self.check_run()
 
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
+    def begin_evaluation(self) -> None:
         """Look before an evaluation within training, which might find a ruined student the best."""
+        super().begin_evaluation()
         if self.is_in_train:
             self.check_run()
-        output = super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
-        lost = [name for name, value in (output.metrics or {}).items() if not math.isfinite(value)]
+
+    def finish_evaluation(self, metrics: dict[str, float]) -> None:
+        """Say so where a figure is not finite."""
+        super().finish_evaluation(metrics)
+        lost = [name for name, value in metrics.items() if not math.isfinite(value)]
         if lost:
             logger.warning("Not finite: %s; by such a figure no student is the best.", named(lost))
-        return output
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         self.check_run()

@@ -124,12 +124,21 @@ class ResumableTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Evaluate as the Trainer does, on every backend, also before training; no generator moves."""
+        self.begin_evaluation()
         # Negatives are drawn in evaluation too: always the same ones, and training goes on as if it had not been.
         with torch.random.fork_rng(self.random_devices), self._whole_model_left_whole():
             torch.manual_seed(self.args.seed)
-            return super().evaluation_loop(
+            output = super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
+        self.finish_evaluation(output.metrics or {})
+        return output
+
+    def begin_evaluation(self) -> None:
+        """What each evaluation begins with, on all processes."""
+
+    def finish_evaluation(self, metrics: dict[str, float]) -> None:
+        """Look at the figures of an evaluation, on all processes."""
 
     @property
     def random_devices(self) -> list[torch.device]:

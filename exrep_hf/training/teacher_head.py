@@ -7,8 +7,6 @@ from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
-from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import ClassMap
@@ -180,18 +178,11 @@ class TeacherHeadTrainer(ComponentTrainer):
         if self.args.should_save and self.probed is not None and self.probed.head is not None:
             save_head(self.probed.head, Path(checkpoint) / HEAD_NAME)
 
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
+    def begin_evaluation(self) -> None:
         """Fit the head before the teacher is asked."""
         if self.teacher is not None and self.teacher.views is None:
             self.fit_head()
-        return super().evaluation_loop(dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix)
+        super().begin_evaluation()
 
     def run_facts(self) -> dict[str, Any]:
         """Add the head; what was fitted follows from the rest, and is in the checkpoint."""
