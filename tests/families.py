@@ -7,6 +7,7 @@ import timm
 import torch
 import transformers
 from torch import nn
+from torch.utils.data import Dataset
 
 SIZE = 32
 CLASSES = 4
@@ -134,3 +135,19 @@ TOKENS: dict[str, Callable[[], Any]] = {name: lambda name=name: of_transformers(
 CLASSIFIERS: dict[str, Callable[[], Any]] = {name: lambda name=name: of_transformers(name) for name in _CLASSIFIERS}  # type: ignore[misc]
 TIMM = tuple(_TIMM)
 TOWERS = ("CLIP", "Siglip", "AltCLIP", "Aimv2")
+
+
+class Rows(Dataset):
+    """Images as student and teacher want them."""
+
+    def __init__(self, teacher_size: int = SIZE) -> None:
+        generator = torch.Generator().manual_seed(7)
+        self.images = torch.randn(8, 3, SIZE, SIZE, generator=generator)
+        self.own = torch.randn(8, 3, teacher_size, teacher_size, generator=generator)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        pixels = {"pixel_values": self.images[row], "teacher_pixel_values": self.own[row]}
+        return {**pixels, "labels": row % CLASSES, "sample_index": row}

@@ -51,15 +51,14 @@ def fit_head(
         source: whose features they are; of stored answers every view counts, of others the evaluation view.
         classes: whose classes and numbers the head gets.
         images: with a column of labels.
-        args: batch, workers, precision and seed.
+        args: batch, workers and precision.
         data_args: how classes are matched.
 
     Raises:
         ValueError: if it can't be fitted on these images.
     """
-    seed = args.seed if args.data_seed is None else args.data_seed
     teacher, rule, stored = FeaturesOnly(source), data_args.class_rule(), source.views
-    dataset = None if stored is not None else images_to_ask_about(teacher, images, ViewPolicy(1, seed), rule)
+    dataset = None if stored is not None else images_to_ask_about(teacher, images, ViewPolicy(), rule)
 
     def numbers_of(names: Sequence[str] | None) -> tuple[int, ...] | None:
         return ClassMap(classes, None, rule, names).numbers_of_labels(names, "the data set")

@@ -94,10 +94,8 @@ class DataPreparation:
         Raises:
             ValueError: for data that don't fit the models, the settings or the teacher's stored answers.
         """
-        seed, mixing = (
-            args.seed if args.data_seed is None else args.data_seed,
-            Mixing(args.mixup, args.cutmix, args.mix_rounds or 1),
-        )
+        seed = args.seed if args.data_seed is None else args.data_seed
+        mixing = Mixing(args.mixup, args.cutmix, args.mix_rounds or 1)
         if isinstance(augmentation, str):
             augmentation = self._usual_augmentation(args)
         views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)

@@ -63,8 +63,9 @@ class DistillationObjective(nn.Module):
         self.crd: CRDLoss | None = None
         self.adversarial: AdversarialLoss | None = None
         if args.needs_features and teacher_dim is None:
+            named = ", ".join(f"`{name}`" for name in FEATURE_TERMS)
             raise ValueError(
-                f"One of {_named(FEATURE_TERMS)} is above 0 but no teacher was given: these terms compare features. "
+                f"One of {named} is above 0 but no teacher was given: these terms compare features. "
                 "Pass a teacher, or set these weights to 0."
             )
         student_dim = student.feature_dim
@@ -273,7 +274,3 @@ class DistillationObjective(nn.Module):
             for name, value in self.state_dict().items():
                 if not name.startswith(STUDENT_PREFIX):
                     value.copy_(state[name])
-
-
-def _named(names: Sequence[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)

@@ -44,6 +44,7 @@ TERMS: dict[str, dict[str, float]] = {
     "labels": {"ce_weight": 1.0, "kd_weight": 0.0},
     "none": {"ce_weight": 1.0, "kd_weight": 0.0, "feature_weight": 10.0},
 }
+LABELS_ALONE = {"ce_weight": 1.0, "kd_weight": 0.0, "feature_weight": 0.0, "mixup": 0.0, "cutmix": 0.0}
 FINE_TUNING = {"max_steps": 150, "learning_rate": 1e-3}
 STUDENT = {"max_steps": 300, "learning_rate": 4e-3, "weight_decay": 0.05}
 
@@ -67,9 +68,8 @@ def settings(args: argparse.Namespace, seed: int, **changes: Any) -> Distillatio
 
 def with_labels(model: PreTrainedModel, images: Dataset, args: argparse.Namespace, seed: int, how: Any) -> Any:
     """Train a classifier with labels alone, and return it."""
-    labels = {"ce_weight": 1.0, "kd_weight": 0.0, "feature_weight": 0.0, "mixup": 0.0, "cutmix": 0.0}
     trainer = DistillationTrainer(
-        model, args=settings(args, seed, **labels | how | {"freeze_batch_norm": False}), train_dataset=images
+        model, args=settings(args, seed, **LABELS_ALONE | how | {"freeze_batch_norm": False}), train_dataset=images
     )
     trainer.train()
     return trainer.student.classifier.eval()
@@ -112,8 +112,7 @@ def teacher_of(
 
 def accuracy(model: PreTrainedModel, images: Dataset, args: argparse.Namespace, seed: int) -> float:
     """Top-1 on test images."""
-    labels = {"ce_weight": 1.0, "kd_weight": 0.0, "feature_weight": 0.0, "mixup": 0.0, "cutmix": 0.0}
-    return DistillationTrainer(model, args=settings(args, seed, **labels), eval_dataset=images).evaluate()[
+    return DistillationTrainer(model, args=settings(args, seed, **LABELS_ALONE), eval_dataset=images).evaluate()[
         "eval_accuracy"
     ]
 

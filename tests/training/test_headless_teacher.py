@@ -8,32 +8,15 @@ import datasets
 import pytest
 import torch
 import transformers
-from torch.utils.data import Dataset
 
 from exrep_hf import CachedTeacher, DistillationTrainer, OnlineTeacher
 from exrep_hf.data import ViewPolicy
 from exrep_hf.teacher.cache import Storage
-from tests.families import CLASSES, SIZE, of_transformers
+from tests.families import SIZE, Rows, of_transformers
 
 MakeTrainer = Callable[..., DistillationTrainer]
 MakeImages = Callable[[int], datasets.Dataset]
 FEATURES: dict[str, Any] = {"kd_weight": 0.0, "crd_weight": 0.0, "feature_weight": 1.0, "max_steps": 2}
-
-
-class Rows(Dataset):
-    """Images as student and teacher want them."""
-
-    def __init__(self, teacher_size: int = SIZE) -> None:
-        generator = torch.Generator().manual_seed(7)
-        self.images = torch.randn(8, 3, SIZE, SIZE, generator=generator)
-        self.own = torch.randn(8, 3, teacher_size, teacher_size, generator=generator)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        pixels = {"pixel_values": self.images[row], "teacher_pixel_values": self.own[row]}
-        return {**pixels, "labels": row % CLASSES, "sample_index": row}
 
 
 def processor(size: int = SIZE) -> Any:

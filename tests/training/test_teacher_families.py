@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import transformers
-from torch.utils.data import Dataset
 from transformers import AutoModelForImageClassification
 
 from exrep_hf import DistillationTrainer, ExRepForImageClassification, OnlineTeacher
@@ -17,10 +16,10 @@ from tests.families import (
     CLASSES,
     CLASSIFIERS,
     POOLING,
-    SIZE,
     TIMM,
     TOKENS,
     TOWERS,
+    Rows,
     of_timm,
     of_transformers,
     size_of,
@@ -47,22 +46,6 @@ TEACHERS: dict[str, tuple[Callable[[], Any], str]] = {
 PAIRS = list(zip(TEACHERS, cycle(STUDENTS), strict=False))
 # One of each kind; the others take the same ways.
 QUICK = ("DINOv3ViTModel", "ConvNextModel", "CLIP", "timm test_vit, cls", "ViTForImageClassification, mean")
-
-
-class Rows(Dataset):
-    """Images as student and teacher want them."""
-
-    def __init__(self, teacher_size: int = SIZE) -> None:
-        generator = torch.Generator().manual_seed(7)
-        self.images = torch.randn(8, 3, SIZE, SIZE, generator=generator)
-        self.own = torch.randn(8, 3, teacher_size, teacher_size, generator=generator)
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        pixels = {"pixel_values": self.images[row], "teacher_pixel_values": self.own[row]}
-        return {**pixels, "labels": row % CLASSES, "sample_index": row}
 
 
 def processor(size: int) -> Any:
