@@ -9,14 +9,13 @@ from transformers import (
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
     MODEL_MAPPING,
     AutoModel,
-    AutoModelForImageClassification,
     PreTrainedConfig,
     PreTrainedModel,
     TimmWrapperConfig,
 )
 
-from .classifier_heads import count_labels, find_head, head_weights
-from .whole_weights import NETWORK, check_whole, load_reported, load_whole, read_config
+from .classifier_heads import count_labels, find_head
+from .whole_weights import NETWORK, check_whole, load_but_for_head, load_reported, load_whole, read_config
 
 _CLASSIFIER = "ForImageClassification"
 _TOWER, _POOLER = "vision_model.", "pooler."
@@ -109,17 +108,10 @@ def _names_classifier(config: PreTrainedConfig) -> bool:
 def _load_classifier(
     name: str, config: PreTrainedConfig, revision: str | None, dtype: torch.dtype | None
 ) -> PreTrainedModel:
-    model, report = load_reported(AutoModelForImageClassification, name, config, revision, dtype)
-    of_head = head_weights(model)
-    lacks_head = bool(of_head) and of_head <= set(report["missing_keys"])
-    if not lacks_head:
-        check_whole(model, report, name)
+    found = load_but_for_head(name, config, revision, dtype)
+    model = found.model
+    if not found.lacks_head:
         return model
-    try:
-        check_whole(model, report | {"missing_keys": set(report["missing_keys"]) - of_head}, name)
-    except ValueError:
-        # Something else is not right: the head may be there under another name.
-        check_whole(model, report, name)
     if isinstance(config, TimmWrapperConfig):
         model.timm_model.reset_classifier(0)  # type: ignore[union-attr,operator]
         config.num_labels = 0

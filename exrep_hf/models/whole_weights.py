@@ -103,9 +103,15 @@ def load_but_for_head(
     model, report = load_reported(AutoModelForImageClassification, name, config, revision, dtype)
     head = head_weights(model)
     lacks_head = bool(head) and head <= set(report["missing_keys"])
-    if lacks_head and may_lack_head:
-        report["missing_keys"] = set(report["missing_keys"]) - head
-    check_whole(model, report, name, _OF_CLASSIFIERS + _NEW_HEAD * lacks_head)
+    remedy = _OF_CLASSIFIERS + _NEW_HEAD * lacks_head
+    if not (lacks_head and may_lack_head):
+        check_whole(model, report, name, remedy)
+        return Loaded(model, lacks_head)
+    try:
+        check_whole(model, report | {"missing_keys": set(report["missing_keys"]) - head}, name)
+    except ValueError:
+        # Something else is not right: the head may be there under another name.
+        check_whole(model, report, name, remedy)
     return Loaded(model, lacks_head)
 
 
