@@ -138,9 +138,7 @@ class DistillationTrainer(TeacherHeadTrainer):
         chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
         args = chosen.args
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
-        # A head that is still to be fitted answers nothing.
-        asked = self.teacher if self.probed is None else self.probed.source
-        check_first_images(student, asked, train_dataset, eval_dataset, data_collator, args)
+        check_first_images(student, self._source, train_dataset, eval_dataset, data_collator, args)
         if args.needs_teacher and self.teacher is not None and (told_size := size_in_words(self.teacher)):
             notes.append(told_size)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
@@ -171,6 +169,11 @@ class DistillationTrainer(TeacherHeadTrainer):
         if self.teacher is not None:
             stored, gives_features = self.teacher.views, self.teacher.feature_dim is not None
         return complete_terms(args, gives_features, number_of(given), student.config.num_labels, stored)
+
+    @property
+    def _source(self) -> TeacherSource | None:
+        """The teacher without a head that is this trainer's to fit, which answers nothing until it is."""
+        return self.teacher if self.probed is None else self.probed.source
 
     @property
     def _answers_are_stored(self) -> bool:
@@ -354,16 +357,12 @@ class DistillationTrainer(TeacherHeadTrainer):
             "content_of_images": fingerprint(self.train_dataset),
             "classes": self._data.num_labels,
             "teacher_classes": self.classes.teacher_fingerprint,
-            "teacher": _fingerprint(self.teacher if self.probed is None else self.probed.source),
+            "teacher": None if self._source is None else self._source.fingerprint,
             "features_of_student": feature_definition(self.student.classifier),
             "features_of_teacher": None if self.teacher is None else features_of(self.teacher),
             "views": dataset.policy.as_dict() if isinstance(dataset, ReplayedDataset) else None,
             **transform_facts(dataset),
         }
-
-
-def _fingerprint(teacher: TeacherSource | None) -> str | None:
-    return None if teacher is None else teacher.fingerprint
 
 
 def _objective(
