@@ -25,14 +25,12 @@ from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import ProbedTeacher, TeacherSource, answers_in_items, as_teacher, size_in_words
+from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher, size_in_words
 from exrep_hf.teacher.feature_definition import features_of
-from exrep_hf.teacher.feature_moments import stored_statistics
-from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
+from exrep_hf.training.asking import AskingTrainer
 from exrep_hf.training.classes import match_classes, names_of_data
 from exrep_hf.training.default_settings import Chosen, complete, preset_notes
 from exrep_hf.training.default_terms import complete_terms
-from exrep_hf.training.feature_statistics import collect_moments
 from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.given_data import check_given
 from exrep_hf.training.inputs import (
@@ -48,12 +46,12 @@ from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.precision import train_in_float32
 from exrep_hf.training.roles import as_student, check_roles
-from exrep_hf.training.teacher_head import TeacherHead, TeacherHeadTrainer, with_head
+from exrep_hf.training.teacher_head import TeacherHead, with_head
 
 logger = logging.getLogger(__name__)
 
 
-class DistillationTrainer(TeacherHeadTrainer):
+class DistillationTrainer(AskingTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
 
     The trained module, `trainer.model`, is a `DistillationObjective`; the student alone is `trainer.student`, and
@@ -175,10 +173,6 @@ class DistillationTrainer(TeacherHeadTrainer):
         """The teacher without a head that is this trainer's to fit, which answers nothing until it is."""
         return self.teacher if self.probed is None else self.probed.source
 
-    @property
-    def _answers_are_stored(self) -> bool:
-        return self.teacher is not None and self.teacher.views is not None
-
     # Data
 
     def get_train_dataloader(self) -> DataLoader:
@@ -214,77 +208,9 @@ class DistillationTrainer(TeacherHeadTrainer):
     # One step
 
     def prepare_training(self) -> None:
-        """Say how many processes train, and how the teacher does."""
+        """Say how many processes train."""
         tell_processes(self.args)
         super().prepare_training()
-        self._look_at_teacher()
-
-    def begin(self) -> None:
-        """Learn how the teacher's features are distributed, unless a checkpoint knows."""
-        super().begin()
-        feature = self.distillation_objective.feature
-        if feature is None:
-            return
-        if self._checkpoint is None:
-            feature.set_statistics(*self._feature_statistics())
-        feature.is_standardised = True
-
-    def _feature_statistics(self) -> tuple[Tensor, Tensor]:
-        """Return mean and deviation of the teacher's features, the same on all processes."""
-        args, dim = self.args, self.teacher.feature_dim if self.teacher is not None else None
-        assert self.teacher is not None and dim is not None
-        stored = stored_statistics(self.teacher, number_of(self.train_dataset) or 1)
-        if stored is not None:
-            return stored
-        share = (args.train_batch_size, args.seed, args.process_index, args.world_size)
-        moments = collect_moments(self.train_dataset, dim, self._features_of_items, *share)
-        if args.world_size > 1:
-            moments.sums = self.accelerator.gather(moments.sums[None].to(args.device)).sum(0).cpu()
-        return moments.statistics()
-
-    def _features_of_items(self, items: list[Any]) -> Tensor:
-        """Return the teacher's features of training images, `(batch, feature_dim)`, mixed as in training."""
-        batch = {name: value.to(self.args.device) for name, value in self.data_collator(items).items()}
-        features = self.ask_teacher(self._mixed(batch), training=True).features
-        assert features is not None
-        return features
-
-    def _look_at_teacher(self) -> None:
-        """Say how the teacher does on some training images, as it will be asked about them, or refuse it."""
-        # The classes of a head that was fitted on them are what they are called.
-        is_fitted, labels = isinstance(self.teacher, ProbedTeacher), training_labels(self.train_dataset)
-        if not self.args.kd_weight or self.teacher is None or labels is None or is_fitted:
-            return
-        labels = self.classes.shared_numbers(labels)
-        rows = rows_to_look_at(labels)
-        look = look_at_answers(rows, labels, self._answers_of_rows, self.args.train_batch_size) if rows else None
-        message = told(look, self.classes.num_shared)
-        if self.is_world_process_zero():
-            print(message, flush=True)
-
-    def _answers_of_rows(self, rows: list[int]) -> tuple[Tensor, Tensor | None]:
-        """Return the teacher's logits about training images, and their labels, of the classes that both have."""
-        batch = self.data_collator([self.train_dataset[row] for row in rows])  # type: ignore[index]
-        batch = {name: value.to(self.args.device) for name, value in batch.items()}
-        logits = self.ask_teacher(batch, training=True).logits
-        assert logits is not None
-        labels = batch.get("labels")
-        # Only shares of mixed images are looked at, by class.
-        is_shares = labels is not None and labels.is_floating_point()
-        return logits, self.classes.shared_by_student(labels) if is_shares else labels  # type: ignore[arg-type]
-
-    def ask_teacher(self, batch: dict[str, Tensor], training: bool) -> TeacherOutput:
-        """Get the teacher's answer; an empty one where it is not needed or not available."""
-        wanted = self.args.needs_teacher if training else not self._answers_are_stored
-        if self.teacher is None or not wanted:
-            return TeacherOutput()
-        self._data.pixels.check_shared(batch, "the batch")
-        # The Trainer's autocast covers the trained module alone.
-        with torch.no_grad(), self.accelerator.autocast():
-            answer = self.teacher(batch, temperature=self.args.temperature)
-        if answer.logits is None or not self.classes.has_teacher:
-            return TeacherOutput(features=answer.features)
-        return TeacherOutput(logits=self.classes.in_students_order(answer.logits), features=answer.features)
 
     def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
         answer = self.ask_teacher(batch, training=model.training)
@@ -297,14 +223,6 @@ class DistillationTrainer(TeacherHeadTrainer):
         )
         return output, answer
 
-    def _mixed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return a training batch as student and teacher see it."""
-        if not self._mixing:
-            return batch
-        # Labels that nothing looks at need not be mixed, nor be classes at all.
-        looked_at = batch if self.args.ce_weight else {key: batch[key] for key in batch.keys() - {"labels"}}
-        return self._mixing(looked_at, self._data.num_labels)
-
     def compute_loss(
         self,
         model: nn.Module,
@@ -315,7 +233,7 @@ class DistillationTrainer(TeacherHeadTrainer):
         """Return the objective's total, and its output on request."""
         if model.training:
             self.note_images(inputs)
-            inputs = self._mixed(inputs)
+            inputs = self.mixed(inputs)
         output, answer = self._forward(model, inputs)
         # Of the components only the values are of use here, and outside.
         output.losses = {name: value.detach() for name, value in (output.losses or {}).items()}
