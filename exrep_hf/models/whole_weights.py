@@ -110,8 +110,10 @@ def load_but_for_head(
     try:
         check_whole(model, report | {"missing_keys": set(report["missing_keys"]) - head}, name)
     except ValueError:
-        # Something else is not right: the head may be there under another name.
-        check_whole(model, report, name, remedy)
+        if report["unexpected_keys"]:
+            # The head may be there under another name.
+            check_whole(model, report, name, remedy)
+        raise
     return Loaded(model, lacks_head)
 
 
