@@ -11,6 +11,7 @@ from .model_files import check_no_revision, check_processor_files
 from .modeling_exrep import ExRepForImageClassification, StudentOutput
 from .pooled_features import Features, PooledReader
 from .precision import to_float32
+from .text_tower import PLACE, TextWeights, TwoTowers
 from .timm_module import timm_names
 from .vision_backbone import has_classifier, load_teacher_network, vision_tower
 from .whole_parameters import whole_parameters
@@ -25,9 +26,12 @@ __all__ = [
     "FeatureReader",
     "Features",
     "LightDistiller",
+    "PLACE",
     "PaperDistiller",
     "PooledReader",
     "StudentOutput",
+    "TextWeights",
+    "TwoTowers",
     "check_no_revision",
     "check_processor_files",
     "feature_definition",

@@ -137,6 +137,8 @@ def make_trainer(
             "callbacks",
             "classes",
             "teacher_head",
+            "prompts",
+            "class_names",
         }
         given: dict[str, Any] = {
             "model": changes["model"] if "model" in changes else make_student(),
