@@ -19,8 +19,7 @@ from .image_check import blank_image
 from .vision_backbone import vision_tower
 from .whole_weights import NETWORK, check_whole, load_reported, read_config
 
-PLACE = "{}"
-"""Where the name of a class stands in a prompt."""
+_PLACE = "{}"
 _PROMPT, _PROMPT_OF_SIGLIP = "a photo of a {}.", "This is a photo of {}."
 _TEXTS_AT_ONCE = 256
 _REMEDY = "Have a classifier fitted on labelled images (`teacher_head='probe'`), or compare features alone ('none')."
@@ -94,7 +93,7 @@ class TwoTowers:
                 images and texts in a way of its own.
         """
         for prompt in prompts:
-            self._check_tokens(words, [prompt.replace(PLACE, word) for word in words])
+            self._check_tokens(words, [prompt.replace(_PLACE, word) for word in words])
         self._model.to(device)
         with torch.autocast(torch.device(device).type, enabled=False):
             self._check(words[:2], prompts[:1])
@@ -112,7 +111,7 @@ class TwoTowers:
 
     def _texts(self, words: Sequence[str], prompt: str) -> Tensor:
         """Return the text tower's answers to a prompt, `(classes, embedding_dim)`, on the CPU."""
-        texts = [prompt.replace(PLACE, word) for word in words]
+        texts = [prompt.replace(_PLACE, word) for word in words]
         parts = [texts[first : first + _TEXTS_AT_ONCE] for first in range(0, len(texts), _TEXTS_AT_ONCE)]
         return torch.cat([_pooled(self._model.get_text_features(**self._tokens(part))).cpu() for part in parts])
 
@@ -162,7 +161,7 @@ class TwoTowers:
         """Make sure that the model itself gives the same answers, about an image and some classes."""
         blank = blank_image(self.vision_tower)
         image = torch.linspace(-1, 1, blank.numel()).view(1, *blank.shape).to(self._model.device)
-        texts = [prompts[0].replace(PLACE, word) for word in words]
+        texts = [prompts[0].replace(_PLACE, word) for word in words]
         expected = self._model(**self._tokens(texts), pixel_values=image).logits_per_image.cpu()
         found = self._weights(words, prompts).logits(_pooled(self.vision_tower(pixel_values=image)).cpu())
         scale, _ = self._scale_and_bias()

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import nn
 
+from exrep_hf.arguments.prompts import check_prompts
 from exrep_hf.data.class_names import words_for
-from exrep_hf.models import PLACE, TextWeights, TwoTowers
+from exrep_hf.models import TextWeights, TwoTowers
 from exrep_hf.teacher.identity import joined_fingerprint, network_fingerprint
 from exrep_hf.teacher.source import TeacherSource
 
@@ -106,24 +107,6 @@ def make_text_head(
             f"its texts mean nothing to them. Pass the name or folder itself, with `teacher_features` 'own'. {INSTEAD}"
         )
     return TextHead(weights, tuple(classes.names or ()), words, prompts)
-
-
-def check_prompts(prompts: Sequence[str] | None) -> None:
-    """Make sure that each prompt has a place for a name.
-
-    Raises:
-        ValueError: if one has none or several, or there are no prompts.
-    """
-    if prompts is None:
-        return
-    if isinstance(prompts, str) or not prompts:
-        raise ValueError(f"`prompts` is {prompts!r}; expected a list of texts such as 'a photo of a {{}}.'.")
-    for prompt in prompts:
-        if not isinstance(prompt, str) or prompt.count(PLACE) != 1:
-            raise ValueError(
-                f"`prompts` holds {prompt!r}; expected a text with one `{{}}`, where the name of a class stands, such "
-                "as 'a photo of a {}.'. Put it there."
-            )
 
 
 def text_facts(head: TextHead) -> dict[str, Any]:

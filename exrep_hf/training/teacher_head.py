@@ -89,7 +89,7 @@ def with_head(
     if head == "own":
         return teacher, None
     if head == "text":
-        texted = text_teacher(teacher, texts_for(texts, classes, names_of_data(train_dataset)), device=args.device)
+        texted = text_teacher(teacher, texts_for(texts, classes, names_of_data(train_dataset)))
         return texted, texted
     check_can_be_fitted(teacher, train_dataset)
     probed = ProbedTeacher(source_of(teacher), classes)

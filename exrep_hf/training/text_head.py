@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
+from accelerate import PartialState
 
 from exrep_hf.data import class_names
 from exrep_hf.data.classes import HasClasses
@@ -46,7 +46,6 @@ def text_teacher(
     texts: TextClasses,
     kept: Path | None = None,
     revision: str | None = None,
-    device: torch.device | str = "cpu",
 ) -> TextTeacher:
     """Put a head from texts on a teacher's features; call it on all processes, of which one loads the text tower.
 
@@ -55,7 +54,6 @@ def text_teacher(
         texts: what it is made of.
         kept: a file of it; that is taken where there is one.
         revision: branch, tag or commit of the teacher.
-        device: where texts are read.
 
     Raises:
         ValueError: if it can't be made, or that file is of another one.
@@ -63,7 +61,7 @@ def text_teacher(
     source = source_of(teacher)
 
     def make() -> TextHead:
-        head = make_text_head(source, texts, revision, device)
+        head = make_text_head(source, texts, revision, PartialState().device)
         return load_text_head(kept, head) if kept is not None and kept.is_file() else head
 
     return TextTeacher(source, decided_by_main(make))
