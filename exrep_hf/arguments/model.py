@@ -17,9 +17,11 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "Teacher, frozen while it teaches: Hub name, `timm/...`, or local folder of a classifier, or of a "
-            "network without one, which gives features alone."
+            "network without one, which gives features alone. Of several, the mean of their logits teaches.",
+            "nargs": "+",
         },
     )
+    other_teachers: list[str] = field(init=False, default_factory=list)
     teacher_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the teacher."})
     teacher_dtype: Literal["float32", "bfloat16", "float16", "auto"] = field(
         default="float32", metadata={"help": "Type of the teacher's weights; `auto`: as they were saved."}
@@ -115,7 +117,24 @@ class ModelArguments:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.teacher, list | tuple):
+            self.teacher, *self.other_teachers = self.teacher or [None]
         self.check()
+
+    @property
+    def teachers(self) -> list[str]:
+        """All teachers in the order that they were given in."""
+        return [*([] if self.teacher is None else [self.teacher]), *self.other_teachers]
+
+    def _check_several(self) -> None:
+        settings = ("teacher_revision", "teacher_steps", "teacher_from_scratch", "teacher_cache")
+        given = [name for name in settings if getattr(self, name)]
+        if self.other_teachers and given:
+            raise ValueError(
+                f"`teacher` names {len(self.teachers)} teachers ({', '.join(self.teachers)}) and `{given[0]}` is "
+                f"{getattr(self, given[0])!r}; expected one teacher with it. Train or download them first, and give "
+                "their folders; stored answers are put together in Python: `TeacherEnsemble([CachedTeacher(…), …])`."
+            )
 
     def check(self) -> None:
         """Check ranges and combinations.
@@ -136,6 +155,7 @@ class ModelArguments:
         require(self.teacher_features in features, "teacher_features", self.teacher_features, f"one of {features}")
         heads = ("own", "probe", "text", "none")
         require(self.teacher_head in (None, *heads), "teacher_head", self.teacher_head, f"one of {heads}")
+        self._check_several()
         check_prompts(self.prompts)
         if self.prompts is not None and self.teacher_head != "text":
             raise ValueError(

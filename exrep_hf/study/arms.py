@@ -25,6 +25,7 @@ SHARED_SETTINGS = frozenset(
         "output_dir",
         "seed",
         "teacher",
+        "other_teachers",
         "teacher_cache",
         "teacher_head",
         "prompts",

@@ -106,6 +106,12 @@ def _check_teacher(model_args: ModelArguments) -> None:
             "`recipes/train.py` with these settings, and pass the `teacher` folder of its output: `--teacher "
             "OUT/teacher --teacher_steps 0 --teacher_from_scratch false`."
         )
+    if model_args.other_teachers:
+        raise ValueError(
+            f"`teacher` names {len(model_args.teachers)} teachers ({', '.join(model_args.teachers)}); expected one. "
+            "Store the answers of each in a folder of its own; in Python `TeacherEnsemble([CachedTeacher(…), …])` "
+            "teaches by all, and `CachedTeacher.write(TeacherEnsemble([…]), …)` stores their mean."
+        )
     if model_args.teacher_cache is not None:
         raise ValueError(f"`teacher_cache` is {model_args.teacher_cache!r}; expected a teacher to ask. Leave it out.")
 

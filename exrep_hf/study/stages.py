@@ -221,6 +221,17 @@ def load_teacher(model_args: ModelArguments, data: DataPartition, kept: Path | N
         return None
     if model_args.teacher_steps:
         return load_network(name, revision, model_args.teacher_from_scratch, True, data, model_args)
+    return _load_network_to_ask(name, revision, model_args, data)
+
+
+def load_other_teachers(model_args: ModelArguments, data: DataPartition) -> list[Classifier]:
+    """Load the teachers beside the first one."""
+    return [_load_network_to_ask(name, None, model_args, data) for name in model_args.other_teachers]
+
+
+def _load_network_to_ask(
+    name: str, revision: str | None, model_args: ModelArguments, data: DataPartition
+) -> Classifier:
     network: Any = load_teacher_network(name, revision, _dtype(model_args))
     # Which of its classes the student has is found out for each arm, where its logits are used.
     if has_classifier(network) and data.args.class_rule() == "position":

@@ -56,6 +56,7 @@ from exrep_hf.study.records import (
 from exrep_hf.study.run import add_gaps, distil, evaluate, with_folder
 from exrep_hf.study.stages import (
     Classifier,
+    load_other_teachers,
     load_student,
     load_teacher,
     save_network,
@@ -124,7 +125,7 @@ class Study:
     def _check_folder(self) -> None:
         settings = self.settings
         if PartialState().is_main_process:
-            models = (settings.model.teacher, settings.model.teacher_cache, settings.model.student)
+            models = (*settings.model.teachers, settings.model.teacher_cache, settings.model.student)
             inputs = (*models, settings.data.dataset)
             check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
         PartialState().wait_for_everyone()
@@ -185,7 +186,8 @@ class Study:
         needs_logits = any(arm.args.kd_weight for arm in asked_for)
         given = TextClasses(settings.data.class_names, settings.model.prompts)
         texts = texts_for(given, start.classifier.config, data.names)
-        teacher = Teaching(settings.model, network, cache, needs_logits, public, texts)
+        others, rule = load_other_teachers(settings.model, data), settings.data.class_rule()
+        teacher = Teaching(settings.model, network, cache, needs_logits, public, texts, others, rule)
         self._leave_out_controls(data, start, teacher)
         if PartialState().is_main_process:
             if not self.resuming:
@@ -197,7 +199,11 @@ class Study:
             else:
                 write_json(self._configuration() | {LEFT_OUT_NAME: self.left_out}, settings_file)
         PartialState().wait_for_everyone()
-        named = settings.model.teacher if cache is None else f"by its answers in {settings.model.teacher_cache}"
+        named = (
+            ", ".join(settings.model.teachers)
+            if cache is None
+            else f"by its answers in {settings.model.teacher_cache}"
+        )
         self._print(f"teacher {named}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if network is not None and settings.model.teacher_steps and not was_trained:
             train_with_labels(

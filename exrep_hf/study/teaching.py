@@ -10,6 +10,7 @@ from accelerate import PartialState
 from datasets import Dataset
 
 from exrep_hf.arguments import DataArguments, ModelArguments
+from exrep_hf.arguments.class_rule import ClassRule
 from exrep_hf.data.classes import HasClasses
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import has_classifier
@@ -17,6 +18,7 @@ from exrep_hf.study.arms import Arm
 from exrep_hf.study.probe import evaluate_head, fit_head
 from exrep_hf.study.records import Record, network_cost, summarise_teacher
 from exrep_hf.study.run import Metrics
+from exrep_hf.study.several import asked_together, cost_together, names_together, texts_together
 from exrep_hf.study.stages import Classifier, ask_online
 from exrep_hf.study.stored_teacher import stored_metrics, summarise_stored_teacher
 from exrep_hf.study.teacher_accuracy import described_classes, evaluate_teacher
@@ -25,6 +27,7 @@ from exrep_hf.teacher import (
     FeaturesOnly,
     LinearProbe,
     ProbedTeacher,
+    TeacherEnsemble,
     TeacherSource,
     TextClasses,
     TextTeacher,
@@ -47,6 +50,8 @@ class Teaching:
         needs_logits: whether an arm that has to be run compares logits.
         images: some that a head is fitted on, if one is.
         texts: what a head is made of, if it is one of texts.
+        others: teachers that are asked beside the first, as one.
+        rule: how the classes of several are matched.
 
     Attributes:
         network: as given.
@@ -65,17 +70,24 @@ class Teaching:
         needs_logits: bool,
         images: Dataset,
         texts: TextClasses,
+        others: Sequence[Classifier] = (),
+        rule: ClassRule = "names",
     ) -> None:
         self.network = network
+        self.others = others
         self.cache = cache
         self._model_args = model_args
         self._source: TeacherSource | None = cache if network is None else ask_online(network, model_args)
+        if network is not None and others:
+            self._source = asked_together([network, *others], model_args, rule, texts)
         self.head: str | None = None
         if self._source is not None:
-            self.head = wanted_head(self._source, model_args.teacher_head, needs_logits)
+            # Each of several has its head already.
+            is_made = bool(others) and model_args.teacher_head == "text"
+            self.head = "text" if is_made else wanted_head(self._source, model_args.teacher_head, needs_logits)
             if self.head == "probe":
                 check_can_be_fitted(self._source, images)
-            if self.head == "text":
+            if self.head == "text" and not is_made:
                 self._source = text_teacher(self._source, texts, revision=model_args.teacher_revision)
 
     def source(self, classes: HasClasses, head: LinearProbe | None = None) -> TeacherSource | None:
@@ -130,6 +142,9 @@ class Teaching:
             return None if source.views is not None else evaluate_head(source, images, arm.args, arm.data_args)
         if self.cache is not None:
             return stored_metrics(self.cache, arm.data_args.evaluate_on, len(images))
+        if self.others and source is not None:
+            answers = source.num_labels is not None
+            return evaluate_head(source, images, arm.args, arm.data_args) if answers else None
         # Without a classifier there is nothing to be right about.
         if self.network is None or self.head == "none" or not has_classifier(self.network.classifier):
             return None
@@ -137,6 +152,8 @@ class Teaching:
 
     def facts(self, source: TeacherSource | None) -> dict[str, Any] | None:
         """Return what a record holds of the teacher's head, of JSON types."""
+        if self.head == "text" and isinstance(source, TeacherEnsemble):
+            return texts_together([fitted_head(each) for each in source.teachers])
         return None if self.head is None else fitted_head(source) or {"kind": self.head}
 
     def warn(self, before: Metrics, reached: Metrics | None) -> None:
@@ -163,7 +180,11 @@ class Teaching:
         else:
             assert self.network is not None
             name, from_scratch = self._model_args.teacher, self._model_args.teacher_from_scratch
-            told = summarise_teacher(name, from_scratch, runs, network_cost(self.network))
+            if self.others:
+                name, cost = names_together(self._model_args), cost_together([self.network, *self.others])
+            else:
+                cost = network_cost(self.network)
+            told = summarise_teacher(name, from_scratch, runs, cost)
         return told | {"classes": classes, "head": _over_seeds([run.get("teacher_head") for run in runs])}
 
 

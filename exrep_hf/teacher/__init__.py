@@ -1,7 +1,7 @@
 """Teachers: where logits and features come from."""
 
 from exrep_hf.teacher.cached import CachedTeacher
-from exrep_hf.teacher.ensemble import TeacherEnsemble
+from exrep_hf.teacher.ensemble import TeacherEnsemble, as_one_teacher
 from exrep_hf.teacher.given import GivenAnswers, answers_in_items
 from exrep_hf.teacher.head import FeaturesOnly, ProbedTeacher
 from exrep_hf.teacher.linear_probe import LinearProbe, fit_linear_probe
@@ -27,6 +27,7 @@ __all__ = [
     "TextHead",
     "TextTeacher",
     "answers_in_items",
+    "as_one_teacher",
     "as_teacher",
     "check_answers",
     "check_apart",

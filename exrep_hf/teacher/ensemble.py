@@ -154,6 +154,17 @@ class TeacherEnsemble:
         return batches
 
 
+def as_one_teacher(teacher: Any) -> TeacherSource | None:
+    """Return what `as_teacher` does; of a list of teachers their `TeacherEnsemble`, of a list of one that one.
+
+    Raises:
+        ValueError: as `as_teacher` and `TeacherEnsemble` do.
+    """
+    if not isinstance(teacher, list | tuple):
+        return as_teacher(teacher)
+    return as_teacher(teacher[0]) if len(teacher) == 1 else TeacherEnsemble(teacher)
+
+
 def _normalised(weights: Sequence[float] | None, count: int) -> tuple[float, ...]:
     given = [1.0] * count if weights is None else [float(weight) for weight in weights]
     if len(given) != count:

@@ -25,7 +25,7 @@ from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import TeacherSource, TextClasses, answers_in_items, as_teacher, size_in_words
+from exrep_hf.teacher import TeacherSource, TextClasses, answers_in_items, as_one_teacher, size_in_words
 from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.training.asking import AskingTrainer
 from exrep_hf.training.classes import match_classes, names_of_data
@@ -50,6 +50,8 @@ from exrep_hf.training.teacher_head import TeacherHead, with_head
 
 logger = logging.getLogger(__name__)
 
+Teacher = PreTrainedModel | nn.Module | TeacherSource | str | os.PathLike[str]
+
 
 class DistillationTrainer(AskingTrainer):
     """Train a student under a teacher (ExRep, Jeon et al., ACCV 2020); otherwise the Trainer as it is known.
@@ -61,8 +63,8 @@ class DistillationTrainer(AskingTrainer):
     Args:
         model: the student, which is trained in float32. Any other classifier of transformers or timm, or the name or
             folder of one, is taken as a student without a distiller, with the classes that it has.
-        teacher: a network of transformers or timm, a `TeacherSource`, or a name or path. None where no active term
-            needs one.
+        teacher: a network of transformers or timm, a `TeacherSource`, or a name or path; of a list of them the mean of
+            the logits (`TeacherEnsemble`). None where no active term needs one.
         args: `TrainingArguments` with the weights of the loss. What they leave open is filled in, in a copy, and
             printed when training starts.
         train_dataset: an HF `Dataset` with an image column, or any data set whose items are dicts with
@@ -101,7 +103,7 @@ class DistillationTrainer(AskingTrainer):
     def __init__(
         self,
         model: nn.Module | str | os.PathLike[str],
-        teacher: PreTrainedModel | nn.Module | TeacherSource | str | os.PathLike[str] | None = None,
+        teacher: Teacher | Sequence[Teacher] | None = None,
         args: DistillationArguments | None = None,
         train_dataset: Dataset | datasets.Dataset | None = None,
         eval_dataset: Dataset | datasets.Dataset | dict[str, Any] | None = None,
@@ -121,7 +123,7 @@ class DistillationTrainer(AskingTrainer):
         check_processes(args)
         check_given(train_dataset, "train_dataset")
         converted = train_in_float32(model)
-        student, self.teacher = as_student(model), as_teacher(teacher)
+        student, self.teacher = as_student(model), as_one_teacher(teacher)
         if self.teacher is None and args.needs_teacher:
             self.teacher = answers_in_items(train_dataset, student.config)
         given_images = train_dataset

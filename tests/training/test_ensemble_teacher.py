@@ -125,3 +125,11 @@ def test_tensors_under_other_names(make_trainer: MakeTrainer, make_rows: Any, me
     with pytest.raises(ValueError, match=r"\['teacher_pixel_values'\], and the teacher wants 3 sets of pixels"):
         make_trainer(teacher=TeacherEnsemble(members), train_dataset=WithOneSet())
     make_trainer(teacher=members[0], train_dataset=WithOneSet())
+
+
+def test_a_list_of_teachers(make_trainer: MakeTrainer, make_images: Any, members: list[OnlineTeacher]) -> None:
+    trainer = make_trainer(teacher=members, train_dataset=make_images(8), **MIXED)
+    assert isinstance(trainer.teacher, TeacherEnsemble) and list(trainer.teacher.teachers) == members
+    assert make_trainer(teacher=members[:1], train_dataset=make_images(8), **MIXED).teacher is members[0]
+    with pytest.raises(ValueError, match="`teachers` holds 0 teachers of 0 entries"):
+        make_trainer(teacher=[], train_dataset=make_images(8), **MIXED)

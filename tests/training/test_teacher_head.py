@@ -100,7 +100,10 @@ def test_heads_that_can_not_be_had(
 ) -> None:
     images, without = make_images(12), "`teacher_head='none'` with `kd_weight=0, feature_weight=1`"
     for given, message in (
-        ({"teacher_head": "linear"}, r"`teacher_head` is 'linear'; expected one of \('own', 'probe', 'none'\)"),
+        (
+            {"teacher_head": "linear"},
+            r"is 'linear'; expected one of \('own', 'probe', 'text', 'none'\)",
+        ),
         (
             {"teacher_head": "own"},
             f"`teacher_head` is 'own', .* a Headless, has no classifier.*{without}",
