@@ -21,7 +21,9 @@ class ModelArguments:
             "nargs": "+",
         },
     )
-    other_teachers: list[str] = field(init=False, default_factory=list)
+    other_teachers: list[str] = field(
+        init=False, default_factory=list, metadata={"help": "Those of `teacher` behind the first one; read from it."}
+    )
     teacher_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the teacher."})
     teacher_dtype: Literal["float32", "bfloat16", "float16", "auto"] = field(
         default="float32", metadata={"help": "Type of the teacher's weights; `auto`: as they were saved."}
