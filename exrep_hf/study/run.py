@@ -21,6 +21,7 @@ from exrep_hf.study.arms import Arm
 from exrep_hf.study.folder import checkpoint_to_resume
 from exrep_hf.study.stages import Classifier, labels_only, with_distiller
 from exrep_hf.teacher import TeacherSource
+from exrep_hf.training.own_terms import make_terms
 from exrep_hf.training.trainer import DistillationTrainer
 
 Metrics = dict[str, float]
@@ -94,6 +95,7 @@ def make_trainer(
         classes=arm.data_args.class_rule(),
         # The study has chosen the head.
         teacher_head=None if teacher is None else "none" if teacher.num_labels is None else "own",
+        terms=make_terms(arm.args.own_terms, arm.args.seed, arm.allow_code),
     )
 
 

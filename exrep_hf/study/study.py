@@ -181,7 +181,7 @@ class Study:
         share_length(self.arms, len(public), settings.model.student_from_scratch)
         # Controls that nobody asked for are no reason to fit a head.
         asked_for = self.arms if settings.study.controls is not None else self.arms[-1:]
-        needs_logits = any(arm.args.kd_weight for arm in asked_for)
+        needs_logits = any(arm.args.needs_logits for arm in asked_for)
         teacher = Teaching(settings.model, network, cache, needs_logits, public)
         self._leave_out_controls(data, start, teacher)
         if PartialState().is_main_process:

@@ -49,16 +49,16 @@ def match_classes(
     try:
         found = _matched(student, asked, args, rule, names)
     except ValueError as error:
-        if args.kd_weight:
+        if args.needs_logits:
             raise
         return ClassMap(student.config, None, rule, names), [
             *notes,
             f"agreement with the teacher isn't known: {error}",
         ]
-    if asked is not None and found.teacher_columns is None and args.kd_weight and class_names(asked) is None:
+    if asked is not None and found.teacher_columns is None and args.needs_logits and class_names(asked) is None:
         notes.append("classes of student and teacher are matched by their numbers")
     if found.left_out:
-        learnt = ": these are learnt from labels alone, and compared are the others" if args.kd_weight else ""
+        learnt = ": these are learnt from labels alone, and compared are the others" if args.needs_logits else ""
         notes.append(
             f"the teacher knows {found.num_shared} of the student's {found.student.count} classes, and not "
             f"{found.left_out_with_nearest}{learnt}"
@@ -75,7 +75,7 @@ def _matched(
     rule: ClassRule,
     names: Sequence[str] | None,
 ) -> ClassMap:
-    learns_from_labels = bool(args.ce_weight) or not args.kd_weight
+    learns_from_labels = bool(args.ce_weight) or not args.needs_logits
     try:
         return ClassMap(student.config, teacher, rule, names, partial=learns_from_labels)
     except ValueError as error:

@@ -146,7 +146,7 @@ class DataPreparation:
     def _needed_keys(self, args: DistillationArguments) -> list[str]:
         """Keys that items have to hold, beside `pixel_values`."""
         stored = args.needs_teacher and self.teacher is not None and self.teacher.views is not None
-        return ["sample_index"] * bool(args.has_bank or stored) + ["labels"] * bool(args.ce_weight)
+        return ["sample_index"] * bool(args.has_bank or stored) + ["labels"] * args.needs_labels
 
     def for_evaluation(self, dataset: Any) -> Any:
         """Prepare a data set, or each of a dict of them, for evaluation.

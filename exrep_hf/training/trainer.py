@@ -7,7 +7,7 @@ batch as the Trainer's own does, and under DeepSpeed to cast it.
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import datasets
@@ -23,6 +23,7 @@ from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
 from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.fingerprint import fingerprint
+from exrep_hf.losses import Term
 from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher, size_in_words
@@ -44,6 +45,7 @@ from exrep_hf.training.launch import allow_another_accelerator, check_backend, c
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
+from exrep_hf.training.own_terms import take_terms
 from exrep_hf.training.precision import train_in_float32
 from exrep_hf.training.roles import as_student, check_roles
 from exrep_hf.training.teacher_head import TeacherHead, with_head
@@ -87,6 +89,7 @@ class DistillationTrainer(AskingTrainer):
         teacher_head: what gives the teacher's logits: its `own` classifier; a `probe`, a linear one for the student's
             classes that is fitted on the teacher's features of the labelled training images; or `none`, to compare
             features alone. Where not given: its own, or where it has none and a term compares logits, a probe.
+        terms: of the loss, beside those that have weights in `args`: `{"dist": Term(DISTLoss(), weight=1.0)}`.
 
     Raises:
         ValueError: before training, for data, labels, teacher and student that don't fit each other.
@@ -111,9 +114,11 @@ class DistillationTrainer(AskingTrainer):
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
         classes: ClassRule | str | os.PathLike[str] = "names",
         teacher_head: TeacherHead | None = None,
+        terms: Mapping[str, Term] | None = None,
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
+        args, own_terms = take_terms(args, terms)
         check_given(train_dataset, "train_dataset")
         converted = train_in_float32(model)
         student, self.teacher = as_student(model), as_teacher(teacher)
@@ -121,8 +126,8 @@ class DistillationTrainer(AskingTrainer):
             self.teacher = answers_in_items(train_dataset, student.config)
         given_images = train_dataset
         self.teacher, self.probed = with_head(self.teacher, teacher_head, student.config, args, given_images)
-        terms = self._terms(student, args, train_dataset)
-        args = terms.args
+        chosen_terms = self._terms(student, args, train_dataset)
+        args = chosen_terms.args
         check_roles(student, self.teacher, args, optimizers[0])
         preprocessing = student_preprocessing(student, processing_class)
         if processing_class is None and preprocessing is not None:
@@ -141,7 +146,7 @@ class DistillationTrainer(AskingTrainer):
             notes.append(told_size)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
-        objective = _objective(student, args, self.teacher, train_dataset, self.classes.student_columns)
+        objective = _objective(student, args, self.teacher, train_dataset, self.classes.student_columns, own_terms)
         allow_another_accelerator()
         super().__init__(
             model=objective,
@@ -154,7 +159,7 @@ class DistillationTrainer(AskingTrainer):
             callbacks=[
                 *(callbacks or ()),
                 *_epoch_callbacks(train_dataset),
-                NoticeCallback([*notes, *terms.told, *chosen.told]),
+                NoticeCallback([*notes, *chosen_terms.told, *chosen.told]),
             ],
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
@@ -289,10 +294,11 @@ def _objective(
     teacher: TeacherSource | None,
     dataset: Any,
     shared_classes: Sequence[int] | None,
+    own_terms: Mapping[str, Term],
 ) -> DistillationObjective:
     """Return the module to train, which knows the classes of the training images where they are known."""
     teacher_dim = None if teacher is None else teacher.feature_dim
-    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset), shared_classes)
+    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset), shared_classes, own_terms)
     labels = training_labels(dataset)
     if objective.crd is not None and labels is not None and args.queue_length is None:
         objective.crd.set_labels(labels)

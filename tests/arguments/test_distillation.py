@@ -48,7 +48,7 @@ def test_nothing_to_train(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is nothing to train"):
         DistillationArguments(
             output_dir=str(tmp_path), ce_weight=0, kd_weight=0, crd_weight=0, adversarial_weight=0, critic_weight=1
-        )
+        ).check_has_terms()
 
 
 def test_defaults_are_the_preset_that_pays(tmp_path: Path) -> None:

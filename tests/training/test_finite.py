@@ -152,7 +152,7 @@ class Overwrite(TrainerCallback):
     ("named", "told"),
     [
         ("student.classifier.classifier.1.weight", "the weights are not finite"),
-        ("adversarial.critic.layers.0.bias", "the weights are not finite"),
+        ("terms.adversarial.loss.critic.layers.0.bias", "the weights are not finite"),
         ("student.classifier.resnet.embedder.embedder.normalization.running_var", "the weights are not finite"),
         ("crd_bank.bank.teacher", "beside the student is not finite"),
     ],
