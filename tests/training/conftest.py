@@ -137,6 +137,7 @@ def make_trainer(
             "callbacks",
             "classes",
             "teacher_head",
+            "terms",
         }
         given: dict[str, Any] = {
             "model": changes["model"] if "model" in changes else make_student(),
@@ -146,7 +147,9 @@ def make_trainer(
             "augmentation": None,
         }
         given |= {name: value for name, value in changes.items() if name in own}
-        arguments = make_args(**{name: value for name, value in changes.items() if name not in own})
+        settings = {name: value for name, value in changes.items() if name not in own}
+        # One name for the trainer's keyword and for a setting.
+        arguments = make_args(**{name.removesuffix("_of_settings"): value for name, value in settings.items()})
         return DistillationTrainer(args=arguments, **given)
 
     return make

@@ -98,7 +98,7 @@ def spoil(trainer: Any, loss: str, place: int | None) -> None:
             return output + math.inf
         return tuple(value + math.inf if number == place else value for number, value in enumerate(output))
 
-    getattr(trainer.distillation_objective, loss).register_forward_hook(hook)
+    trainer.distillation_objective.terms[loss].register_forward_hook(hook)
 
 
 @pytest.mark.parametrize(
