@@ -50,11 +50,9 @@ def match_classes(
         found = _matched(student, asked, args, rule, names)
     except ValueError as error:
         if args.needs_logits:
-            raise
-        return ClassMap(student.config, None, rule, names), [
-            *notes,
-            f"agreement with the teacher isn't known: {error}",
-        ]
+            raise _with_probe(error, student, asked, rule, names) from error
+        without = ClassMap(student.config, None, rule, names)
+        return without, [*notes, f"agreement with the teacher isn't known: {error}"]
     if asked is not None and found.teacher_columns is None and args.needs_logits and class_names(asked) is None:
         notes.append("classes of student and teacher are matched by their numbers")
     if found.left_out:
@@ -66,6 +64,26 @@ def match_classes(
     elif found.teacher_columns is not None and asked is not None:
         notes.append(f"of the teacher's {asked.num_labels} classes the student's are taken, by name")
     return found, notes
+
+
+def _with_probe(
+    error: ValueError,
+    student: ExRepForImageClassification,
+    teacher: TeacherSource | None,
+    rule: ClassRule,
+    names: Sequence[str] | None,
+) -> ValueError:
+    """Name the way out where it is the teacher's classes that don't fit, and its features are to be had."""
+    if teacher is None or teacher.feature_dim is None:
+        return error
+    try:
+        ClassMap(student.config, None, rule, names)
+    except ValueError:
+        return error
+    return ValueError(
+        f"{error} Or have a linear classifier for these classes fitted on the teacher's features of labelled images: "
+        "`teacher_head='probe'`."
+    )
 
 
 def _matched(
