@@ -33,7 +33,7 @@ def take_terms(
     own = check_terms(given or {})
     missing = {name: term for name, term in args.own_terms.items() if name not in own}
     args = copy.copy(args)
-    described = {name: term.described() for name, term in own.items()}
+    described = {name: _described(term, args.own_terms.get(name, {})) for name, term in own.items()}
     args.terms = term_settings(missing) | described or None
     args.check_has_terms()
     return args, make_terms(missing, args.seed) | own
@@ -74,10 +74,12 @@ def term_settings(settings: Mapping[str, Any] | None, allow_code: bool = False) 
         ValueError: as `make_terms`.
     """
     made = make_terms(settings, 0, allow_code)
-    return {
-        name: term.described() | {key: value for key, value in (settings or {})[name].items() if key == "arguments"}
-        for name, term in made.items()
-    }
+    return {name: _described(term, (settings or {})[name]) for name, term in made.items()}
+
+
+def _described(term: Term, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a term as settings have it, with the arguments that its class was given by them."""
+    return term.described() | {key: value for key, value in settings.items() if key == "arguments"}
 
 
 def _find_class(name: str, path: str, allow_code: bool) -> type[nn.Module]:

@@ -25,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "recipes" / "accelerate"
 SCRIPT = Path(__file__).with_name("two_processes.py")
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
-LOSSES = ("loss", "loss_ce", "loss_kd", "loss_feature", "loss_crd", "loss_adversarial", "loss_critic")
+LOSSES = ("loss", "loss_ce", "loss_kd", "loss_feature", "loss_crd", "loss_adversarial", "loss_critic", "loss_own")
 needs_deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed"
 )

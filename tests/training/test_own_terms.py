@@ -162,6 +162,9 @@ def test_terms_of_settings(make_args: Callable[..., DistillationArguments], make
     assert trainer.distillation_objective.terms["dist"].beta == 2.0
     described = {"class": "exrep_hf.losses.dist:DISTLoss", "weight": 1.0, "needs": ["teacher_logits"]}
     assert trainer.args.terms == {"dist": described | {"arguments": {"beta": 2.0}}}
+    # A study makes the term itself, of the same settings.
+    again = make_trainer(terms_of_settings=trainer.args.terms, terms={"dist": Term(DISTLoss(beta=2.0))})
+    assert again.args.terms == trainer.args.terms
     settings = {"own": {"class": f"{OWN}:Regression", "weight": 1.0, "arguments": {"teacher_dim": 3}}}
     before = torch.get_rng_state()
     made: list[Any] = [make_terms(settings, seed, allow_code=True)["own"].loss for seed in (1, 1, 2)]
