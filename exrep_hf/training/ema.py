@@ -38,6 +38,7 @@ class AveragingTrainer(PublishingTrainer):
     _average: ModelEmaV3 | None = None
     # Steps that the average has seen: those that a scaler of float16 left out are none.
     _averaged_steps = 0
+    _scale = 0.0
     _shows_average = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -52,6 +53,7 @@ class AveragingTrainer(PublishingTrainer):
         if (decay := self.args.ema_decay) is None:
             return
         self._average, self._averaged_steps = ModelEmaV3(self.student, decay, use_warmup=True), 0
+        self._scale = self._loss_scale()
         if self._checkpoint is not None:
             self._average.module.load_state_dict(load_tensors(self._checkpoint, SAFE_WEIGHTS_NAME))
             self._averaged_steps = _read_steps(Path(self._checkpoint))
@@ -65,9 +67,18 @@ class AveragingTrainer(PublishingTrainer):
 
     def update_average(self) -> None:
         """Let the average follow an optimizer step, if one was made."""
-        if self._average is not None and not self.accelerator.optimizer_step_was_skipped:
+        if self._average is not None and self._step_was_made():
             self._averaged_steps += 1
             self._average.update(self.student, self._averaged_steps)
+
+    def _step_was_made(self) -> bool:
+        # A fused optimizer leaves a step out by itself, of which accelerate knows nothing; the scale falls each time.
+        last, self._scale = self._scale, self._loss_scale()
+        return self._scale >= last and not self.accelerator.optimizer_step_was_skipped
+
+    def _loss_scale(self) -> float:
+        scaler = self.accelerator.scaler
+        return 1.0 if scaler is None else scaler.get_scale()
 
     def end_average(self) -> None:
         """Make the student the average for good: training is over."""
