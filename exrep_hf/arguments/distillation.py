@@ -112,6 +112,16 @@ class DistillationArguments(TrainingArguments):
         },
     )
 
+    ema_decay: float | None = field(
+        default=None,
+        metadata={
+            "help": "Evaluate, choose and save an exponential moving average of the student's weights and BatchNorm "
+            "statistics, of at most this decay, in (0, 1); training goes on from the weights themselves. The decay "
+            "rises as with timm's `--model-ema-warmup`: 0.954 at step 100, 0.99 at 1 000, 0.998 at 10 000, 0.999 at "
+            "32 000. Not given: no average."
+        },
+    )
+
     learning_rate: float | None = field(  # type: ignore[assignment]
         default=None,
         metadata={
@@ -200,6 +210,8 @@ class DistillationArguments(TrainingArguments):
         require_number("queue_length", self.queue_length, 2, whole=True, optional=True)
         require_number("views", self.views, 1, whole=True, optional=True)
         require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")
+        require_number("ema_decay", self.ema_decay, 0, above=True, optional=True)
+        require((self.ema_decay or 0) < 1, "ema_decay", self.ema_decay, "a number in (0, 1), such as 0.999")
         smoothing = self.label_smoothing_factor
         require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")

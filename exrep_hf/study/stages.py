@@ -59,7 +59,7 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
     for name in FEATURE_TERMS:
         setattr(changed, name, 0.0)
     changed.mixup = changed.cutmix = 0.0
-    changed.views = changed.terms = None
+    changed.views = changed.terms = changed.ema_decay = None
     return changed
 
 

@@ -23,7 +23,7 @@ from .conftest import PREPROCESSING, image_rows, network
 from .own_loss import Regression
 
 AUGMENTATION = Augmentation(scale=(0.3, 1.0), auto_augment="rand-m5-n1")
-MIXED = {"mixup": 1.0, "cutmix": 1.0, "mix_rounds": 2, "crd_weight": 0.0, "feature_weight": 0.5}
+MIXED = {"mixup": 1.0, "cutmix": 1.0, "mix_rounds": 2, "crd_weight": 0.0, "feature_weight": 0.5, "ema_decay": 0.8}
 CASES: dict[str, tuple[bool, Augmentation | None, dict[str, Any]]] = {
     f"{kind}, {'augmented' if augmentation else 'as they are'}": (stored, augmentation, changes)
     for kind, stored, changes in (("views", False, {}), ("cache", True, {}), ("views and mixing", False, MIXED))
