@@ -10,6 +10,7 @@ from exrep_hf.arguments.distillation import DistillationArguments
 SETTINGS_OF_CACHING = frozenset(
     {field.name for field in fields(DataArguments)}
     | {"teacher", "teacher_revision", "teacher_dtype", "teacher_batch_size", "teacher_features", "teacher_head"}
+    | {"prompts"}
     | {"image_size", "channels_last", "views", "mixup", "cutmix", "mix_rounds", "seed", "data_seed"}
     | {"dtype", "top_k", "rows_per_shard", "rebuild", "expect_top1", "teacher_license", "dataset_license"}
     | {"output_dir", "push_to_hub", "hub_token", "hub_private_repo"}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
+from exrep_hf.arguments.prompts import read_class_names
 from exrep_hf.arguments.ranges import require, require_number
 
 # How images are varied where nothing else is said: here, and in `Augmentation`.
@@ -50,6 +51,13 @@ class DataArguments:
         metadata={
             "help": "How classes of data, teacher and student are matched: by `names`, by `position` where names "
             "don't tell, or by a mapping from a model's names to the data's: in a config, or as a JSON file."
+        },
+    )
+    class_names: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Names of the classes, or a file with one a line: for `--teacher_head text`, and, in the order of "
+            "their numbers, for images that name none."
         },
     )
     max_train_samples: int | None = field(default=None, metadata={"help": "Use only this many training images."})
@@ -128,6 +136,8 @@ class DataArguments:
         rule = self.class_rule()
         # A file is here today: what is kept of the settings has to say what was in it.
         self.classes = rule if isinstance(rule, str) else json.dumps(dict(rule))
+        if self.class_names is not None:
+            self.class_names = read_class_names(self.class_names)
         for name in ("train_val_split", "validation_fraction"):
             require(0 < getattr(self, name) < 1, name, getattr(self, name), "a share between 0 and 1")
         require(0 <= self.private_fraction < 1, "private_fraction", self.private_fraction, "a share in [0, 1)")

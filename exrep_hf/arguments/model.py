@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
+from exrep_hf.arguments.prompts import check_prompts
 from exrep_hf.arguments.ranges import require, require_number
 
 
@@ -34,11 +35,19 @@ class ModelArguments:
             "the mean of the patches' tokens."
         },
     )
-    teacher_head: Literal["own", "probe", "none"] | None = field(
+    teacher_head: Literal["own", "probe", "text", "none"] | None = field(
         default=None,
         metadata={
             "help": "What gives the teacher's logits: its `own` classifier; a `probe`, a linear one fitted on its "
-            "features of the public images; `none`: features alone. Not given: its own, else a probe where needed."
+            "features of the public images; `text`, the names of the classes, for CLIP, SigLIP and their like; "
+            "`none`: features alone. Not given: its own, else a probe where needed."
+        },
+    )
+    prompts: list[str] | None = field(
+        default=None,
+        metadata={
+            "help": "Texts for `--teacher_head text`, each with `{}` where the name of a class stands; the model's "
+            "usual one where not given."
         },
     )
     teacher_from_scratch: bool = field(
@@ -125,8 +134,20 @@ class ModelArguments:
         dtypes, features = ("float32", "bfloat16", "float16", "auto"), ("own", "cls", "mean")
         require(self.teacher_dtype in dtypes, "teacher_dtype", self.teacher_dtype, f"one of {dtypes}")
         require(self.teacher_features in features, "teacher_features", self.teacher_features, f"one of {features}")
-        heads = ("own", "probe", "none")
+        heads = ("own", "probe", "text", "none")
         require(self.teacher_head in (None, *heads), "teacher_head", self.teacher_head, f"one of {heads}")
+        check_prompts(self.prompts)
+        if self.prompts is not None and self.teacher_head != "text":
+            raise ValueError(
+                f"`prompts` is {self.prompts!r:.200} and `teacher_head` is {self.teacher_head!r}, which takes none. "
+                "Set `--teacher_head text`, or leave `prompts` out."
+            )
+        if self.teacher_head == "text" and (self.teacher_steps or self.teacher_features != "own"):
+            raise ValueError(
+                f"`teacher_head` is 'text' with `teacher_steps` {self.teacher_steps} and `teacher_features` "
+                f"{self.teacher_features!r}; expected 0 and 'own': the text tower knows what the vision tower pools "
+                "as it is. Leave them out, or take `--teacher_head probe`."
+            )
         require_number("teacher_batch_size", self.teacher_batch_size, 1, whole=True, optional=True)
         require(self.verify in ("sample", "full"), "verify", self.verify, "`sample` or `full`")
         if self.student_new_head and self.student_from_scratch:

@@ -3,7 +3,7 @@
 import functools
 import re
 import unicodedata
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from timm.data import ImageNetInfo
@@ -46,6 +46,36 @@ def numbers_by_name(names: Sequence[str], others: Sequence[str]) -> list[list[in
 def unambiguous_names(names: Sequence[str]) -> list[str]:
     """Return WordNet ids in place of all of ImageNet's names, some of which stand for two classes; else the names."""
     return list(_wordnet_ids(tuple(names)) or names)
+
+
+def words_for(names: Sequence[str]) -> list[str]:
+    """Return what each of some classes is called in a sentence.
+
+    WordNet ids become ImageNet's words, underscores spaces, and of several synonyms (`tench, Tinca tinca`) the first
+    is taken; where that would be the same for two classes all are, and for two of ImageNet what they mean besides.
+    """
+    ids: Sequence[str | None]
+    ids = _wordnet_ids(tuple(names)) or [name if _WORDNET.fullmatch(name) else None for name in names]
+    described = [name if own is None else _description(own) or name for name, own in zip(names, ids, strict=True)]
+    words = [" ".join(name.replace("_", " ").split()) for name in described]
+    words = _told_apart([each.split(",")[0].strip() or each for each in words], words)
+    return _told_apart(words, [_description(own, True) or word for own, word in zip(ids, words, strict=True)])
+
+
+def _told_apart(words: list[str], longer: list[str]) -> list[str]:
+    """Return longer words for those that several classes have."""
+    count = Counter(word.casefold() for word in words)
+    return [more if count[word.casefold()] > 1 else word for word, more in zip(words, longer, strict=True)]
+
+
+def _description(wordnet_id: str | None, detailed: bool = False) -> str | None:
+    """Return ImageNet's words for a WordNet id; None where it is not ImageNet's."""
+    if wordnet_id is None:
+        return None
+    try:
+        return _imagenet(_SUBSETS[0]).label_name_to_description(wordnet_id, detailed).replace(": ", ", ", 1)
+    except KeyError:
+        return None
 
 
 def _found(tiers: Keys, index: list[dict[str, set[int]]], identified: set[int]) -> list[int]:
@@ -95,13 +125,8 @@ def _wordnet_ids(names: tuple[str, ...]) -> list[str] | None:
 
 def _lemmas(wordnet_id: str | None) -> set[str]:
     """Return the words of a WordNet id; none where it is not ImageNet's."""
-    if wordnet_id is None:
-        return set()
-    try:
-        words = _imagenet(_SUBSETS[0]).label_name_to_description(wordnet_id)
-    except KeyError:
-        return set()
-    return {_spelt(part) for part in words.split(",")}
+    words = _description(wordnet_id)
+    return set() if words is None else {_spelt(part) for part in words.split(",")}
 
 
 @functools.cache

@@ -148,9 +148,19 @@ def load_partition(args: DataArguments, num_proc: int | None = None, may_be_path
     if args.evaluate_on == "validation":
         copies.within(train, digests[0])
     whole = test_split if test_split is not None and args.max_eval_samples is None and not skipped else None
-    names = label_names(train, "label")
+    names = label_names(train, "label") or _given_names(train, args)
     check_two_classes(names, train, repr(args.dataset))
     return DataPartition(args, train, test, names, skipped, whole, test_split or args.train_split)
+
+
+def _given_names(train: Dataset, args: DataArguments) -> list[str] | None:
+    names = args.class_names
+    if names is not None and (largest := max(train["label"][:], default=0)) >= len(names):
+        raise ValueError(
+            f"`class_names` has {len(names)} names, and {args.dataset!r} has labels up to {largest}; expected a name "
+            "for each, in the order of the labels. Add those that lack."
+        )
+    return names
 
 
 def _train_and_test(

@@ -11,6 +11,7 @@ from .model_files import check_no_revision, check_processor_files
 from .modeling_exrep import ExRepForImageClassification, StudentOutput
 from .pooled_features import Features, PooledReader
 from .precision import to_float32
+from .text_tower import TextWeights, TwoTowers
 from .timm_module import timm_names
 from .vision_backbone import has_classifier, load_teacher_network, vision_tower
 from .whole_parameters import whole_parameters
@@ -28,6 +29,8 @@ __all__ = [
     "PaperDistiller",
     "PooledReader",
     "StudentOutput",
+    "TextWeights",
+    "TwoTowers",
     "check_no_revision",
     "check_processor_files",
     "feature_definition",

@@ -28,6 +28,7 @@ SHARED_SETTINGS = frozenset(
         "teacher",
         "teacher_cache",
         "teacher_head",
+        "prompts",
         "student",
         "teacher_steps",
         "student_steps",

@@ -22,14 +22,16 @@ from exrep_hf.study.probe import HALF_PRECISION, NamedClasses, evaluate_head, fi
 from exrep_hf.study.records import network_cost
 from exrep_hf.study.stages import Classifier, ask_online, load_teacher
 from exrep_hf.study.teacher_accuracy import evaluate_teacher
-from exrep_hf.teacher import CachedTeacher, FeaturesOnly, ProbedTeacher, TeacherSource, size_in_words
+from exrep_hf.teacher import CachedTeacher, FeaturesOnly, ProbedTeacher, TeacherSource, TextClasses, size_in_words
 from exrep_hf.teacher.cache import Provenance, Storage
 from exrep_hf.teacher.cache.shard_writer import warn_of_top1
+from exrep_hf.teacher.head import HeadTeacher
 from exrep_hf.teacher.head_file import HEAD_NAME, load_head
 from exrep_hf.training.default_terms import rounds_for
 from exrep_hf.training.launch import check_processes
 from exrep_hf.training.probe_look import told_of_head
 from exrep_hf.training.teacher_head import wanted_head
+from exrep_hf.training.text_head import text_teacher, texts_for
 
 
 @dataclass
@@ -111,13 +113,16 @@ def _check_teacher(model_args: ModelArguments) -> None:
 def _with_head(
     source: TeacherSource, data: DataPartition, images: Dataset, settings: CachingSettings, folder: Path
 ) -> TeacherSource:
-    """Return a teacher with the head that is asked for; one that was fitted before lies in the folder."""
+    """Return a teacher with the head that is asked for; one that was made before lies in the folder."""
     head = wanted_head(source, settings.model.teacher_head, needs_logits=False)
     if head == "own" or (source.num_labels is None and head == "none"):
         return source
     if head == "none":
         return FeaturesOnly(source)
     classes, kept = NamedClasses.of(data), folder / HEAD_NAME
+    if head == "text":
+        texts = texts_for(TextClasses(settings.data.class_names, settings.model.prompts), None, data.names)
+        return text_teacher(source, texts, kept, settings.model.teacher_revision)
     probed = ProbedTeacher(source, classes)
     if decided_by_main(kept.is_file):
         probed.head = decided_by_main(lambda: load_head(kept, classes.num_labels, probed.feature_dim))
@@ -169,7 +174,7 @@ def _measure(
     # It would cast the very network that is asked afterwards.
     args.bf16_full_eval = args.fp16_full_eval = False
     evaluated: dict[str, float] | None
-    if isinstance(source, ProbedTeacher):
+    if isinstance(source, HeadTeacher):
         evaluated = evaluate_head(source, images, args, settings.data)
     else:
         evaluated = evaluate_teacher(teacher, images, args, settings.data)

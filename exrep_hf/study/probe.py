@@ -14,8 +14,9 @@ from exrep_hf.data import ClassMap, ViewPolicy, collate_distillation
 from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import generators_kept
 from exrep_hf.data.partition import DataPartition
-from exrep_hf.teacher import FeaturesOnly, LinearProbe, ProbedTeacher, TeacherSource
+from exrep_hf.teacher import FeaturesOnly, LinearProbe, TeacherSource
 from exrep_hf.teacher.cache.asked_images import images_to_ask_about
+from exrep_hf.teacher.head import HeadTeacher
 from exrep_hf.training.asked_views import AskedViews
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.probe_images import ProbeImages, fitted_probe, labels_to_fit_on
@@ -78,9 +79,9 @@ def fit_head(
 
 
 def evaluate_head(
-    teacher: ProbedTeacher, images: Dataset, args: DistillationArguments, data_args: DataArguments
+    teacher: HeadTeacher, images: Dataset, args: DistillationArguments, data_args: DataArguments
 ) -> dict[str, float]:
-    """Return a probed teacher's top-1 and top-5 accuracy on labelled images; call it on all processes."""
+    """Return top-1 and top-5 accuracy of a teacher with another head on labelled images; call it on all processes."""
     dataset = images_to_ask_about(teacher, images, ViewPolicy(), data_args.class_rule())
     places = [(row, 0) for row in range(len(images))]
     pace = (args.eval_batch_size, args.dataloader_num_workers, args.device)

@@ -63,9 +63,10 @@ from exrep_hf.study.stages import (
 )
 from exrep_hf.study.stored_teacher import open_cache
 from exrep_hf.study.teaching import Teaching
-from exrep_hf.teacher import TeacherSource
+from exrep_hf.teacher import TeacherSource, TextClasses
 from exrep_hf.training.notices import in_words
 from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME, only_run_in
+from exrep_hf.training.text_head import texts_for
 
 
 @dataclass
@@ -182,7 +183,9 @@ class Study:
         # Controls that nobody asked for are no reason to fit a head.
         asked_for = self.arms if settings.study.controls is not None else self.arms[-1:]
         needs_logits = any(arm.args.needs_logits for arm in asked_for)
-        teacher = Teaching(settings.model, network, cache, needs_logits, public)
+        given = TextClasses(settings.data.class_names, settings.model.prompts)
+        texts = texts_for(given, start.classifier.config, data.names)
+        teacher = Teaching(settings.model, network, cache, needs_logits, public, texts)
         self._leave_out_controls(data, start, teacher)
         if PartialState().is_main_process:
             if not self.resuming:
@@ -201,7 +204,7 @@ class Study:
                 network, data.teacher_images, data, settings.training, settings.model, settings.model.teacher_steps
             )
             save_network(network, kept)
-            teacher = Teaching(settings.model, network, cache, needs_logits, public)
+            teacher = Teaching(settings.model, network, cache, needs_logits, public, texts)
         return teacher
 
     def _leave_out_controls(self, data: DataPartition, start: Classifier, teacher: Teaching) -> None:

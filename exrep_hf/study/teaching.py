@@ -20,10 +20,21 @@ from exrep_hf.study.run import Metrics
 from exrep_hf.study.stages import Classifier, ask_online
 from exrep_hf.study.stored_teacher import stored_metrics, summarise_stored_teacher
 from exrep_hf.study.teacher_accuracy import described_classes, evaluate_teacher
-from exrep_hf.teacher import CachedTeacher, FeaturesOnly, LinearProbe, ProbedTeacher, TeacherSource, fitted_head
-from exrep_hf.teacher.head_file import load_head, save_head
+from exrep_hf.teacher import (
+    CachedTeacher,
+    FeaturesOnly,
+    LinearProbe,
+    ProbedTeacher,
+    TeacherSource,
+    TextClasses,
+    TextTeacher,
+    fitted_head,
+)
+from exrep_hf.teacher.head import HeadTeacher
+from exrep_hf.teacher.head_file import load_head, load_text_head, save_head
 from exrep_hf.training.probe_look import Comparison, told_of_head, warn_of_comparison
 from exrep_hf.training.teacher_head import check_can_be_fitted, wanted_head
+from exrep_hf.training.text_head import text_teacher
 
 
 class Teaching:
@@ -35,11 +46,12 @@ class Teaching:
         cache: its stored answers, if these are.
         needs_logits: whether an arm that has to be run compares logits.
         images: some that a head is fitted on, if one is.
+        texts: what a head is made of, if it is one of texts.
 
     Attributes:
         network: as given.
         cache: as given.
-        head: `own`, `probe`, `none`; None: there is no teacher.
+        head: `own`, `probe`, `text`, `none`; None: there is no teacher.
 
     Raises:
         ValueError: if the teacher can't have the head that the settings ask for.
@@ -52,16 +64,19 @@ class Teaching:
         cache: CachedTeacher | None,
         needs_logits: bool,
         images: Dataset,
+        texts: TextClasses,
     ) -> None:
         self.network = network
         self.cache = cache
         self._model_args = model_args
-        self._source = cache if network is None else ask_online(network, model_args)
+        self._source: TeacherSource | None = cache if network is None else ask_online(network, model_args)
         self.head: str | None = None
         if self._source is not None:
             self.head = wanted_head(self._source, model_args.teacher_head, needs_logits)
             if self.head == "probe":
                 check_can_be_fitted(self._source, images)
+            if self.head == "text":
+                self._source = text_teacher(self._source, texts, revision=model_args.teacher_revision)
 
     def source(self, classes: HasClasses, head: LinearProbe | None = None) -> TeacherSource | None:
         """Return who is asked; with a head that knows nothing where one is still to be fitted.
@@ -71,7 +86,7 @@ class Teaching:
             head: that was fitted.
         """
         source = self._source
-        if source is None or self.head == "own":
+        if source is None or self.head in ("own", "text"):
             return source
         if self.head == "none":
             return FeaturesOnly(source)
@@ -80,7 +95,7 @@ class Teaching:
     def of_seed(
         self, start: Classifier, images: Dataset, arm: Arm, kept: Path, resuming: bool
     ) -> TeacherSource | None:
-        """Return who is asked under a seed; a head is fitted on its public images, or is the one that was kept.
+        """Return who is asked under a seed; a probe is fitted on its public images, or is the one that was kept.
 
         Args:
             start: the starting student, whose classes the head gets.
@@ -89,6 +104,12 @@ class Teaching:
             kept: where the head lies.
             resuming: whether one that lies there is taken.
         """
+        if isinstance(self._source, TextTeacher):
+            made = self._source.head
+            if decided_by_main(lambda: resuming and kept.is_file()):
+                self._source.head = decided_by_main(lambda: load_text_head(kept, made))
+            elif PartialState().is_main_process:
+                self._source.save_head(kept)
         if self.head != "probe":
             return self.source(start.classifier.config)
         assert self._source is not None
@@ -105,7 +126,7 @@ class Teaching:
 
     def evaluate(self, source: TeacherSource | None, images: Dataset, arm: Arm) -> Metrics | None:
         """Return what the teacher reaches on images; None where that can't be known, or it has no logits."""
-        if isinstance(source, ProbedTeacher):
+        if isinstance(source, HeadTeacher):
             return None if source.views is not None else evaluate_head(source, images, arm.args, arm.data_args)
         if self.cache is not None:
             return stored_metrics(self.cache, arm.data_args.evaluate_on, len(images))
@@ -136,7 +157,7 @@ class Teaching:
         """
         if self.head is None:
             return None
-        classes = described_classes(student, self._source, data_args, names) if self.head == "own" else None
+        classes = described_classes(student, self._source, data_args, names) if self.head in ("own", "text") else None
         if self.cache is not None:
             told = summarise_stored_teacher(self.cache, runs)
         else:

@@ -11,6 +11,8 @@ from exrep_hf.teacher.requirements import check_answers, check_apart, check_view
 from exrep_hf.teacher.resolve import as_teacher
 from exrep_hf.teacher.size import size_in_words
 from exrep_hf.teacher.source import TeacherSource
+from exrep_hf.teacher.text_head import TextClasses, TextHead, make_text_head
+from exrep_hf.teacher.text_teacher import TextTeacher
 
 __all__ = [
     "CachedTeacher",
@@ -21,6 +23,9 @@ __all__ = [
     "ProbedTeacher",
     "TeacherEnsemble",
     "TeacherSource",
+    "TextClasses",
+    "TextHead",
+    "TextTeacher",
     "answers_in_items",
     "as_teacher",
     "check_answers",
@@ -29,6 +34,7 @@ __all__ = [
     "fit_linear_probe",
     "fitted_head",
     "known_preprocessing",
+    "make_text_head",
     "size_in_words",
     "teacher_names",
 ]

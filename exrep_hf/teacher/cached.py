@@ -21,8 +21,8 @@ from exrep_hf.teacher.cache.answer_files import AnswerFiles
 from exrep_hf.teacher.cache.asked_images import images_to_ask_about
 from exrep_hf.teacher.cache.top_k import check_temperature, rebuild_logits
 from exrep_hf.teacher.feature_definition import check_stored_features, stored_definition
-from exrep_hf.teacher.head import ProbedTeacher, probe_facts
-from exrep_hf.teacher.head_file import HEAD_NAME, save_head
+from exrep_hf.teacher.head import HeadTeacher
+from exrep_hf.teacher.head_file import HEAD_NAME
 from exrep_hf.teacher.identity import teacher_sha256
 from exrep_hf.teacher.source import TeacherSource
 
@@ -206,7 +206,8 @@ class CachedTeacher:
         _check_storable(teacher, storage)
         replayed = images_to_ask_about(teacher, dataset, views, read_class_rule(classes))
         check_repeatable(replayed)
-        head = teacher.head if isinstance(teacher, ProbedTeacher) else None
+        headed = teacher if isinstance(teacher, HeadTeacher) else None
+        head = None if headed is None else headed.facts()
         place = Path(folder) / HEAD_NAME
         plan = Plan(
             teacher={
@@ -218,7 +219,7 @@ class CachedTeacher:
                 "feature_dim": teacher.feature_dim,
                 "id2label": teacher.id2label and {str(key): name for key, name in teacher.id2label.items()},
                 **stored_definition(teacher, provenance.teacher, teacher.num_labels or 0),
-                **({} if head is None else {"head": probe_facts(head)}),
+                **({} if head is None else {"head": head}),
             },
             preprocessing=_written_preprocessing(teacher.preprocessing),
             dataset={
@@ -241,7 +242,7 @@ class CachedTeacher:
             num_workers,
             expected_top1,
             measure,
-            None if head is None else lambda: save_head(head, place),
+            None if headed is None else lambda: headed.save_head(place),
         )
         return cls(folder)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 from exrep_hf.data import Preprocessing, ViewPolicy
 from exrep_hf.data.classes import HasClasses
 from exrep_hf.outputs import TeacherOutput
+from exrep_hf.teacher.head_file import save_head as save_probe
 from exrep_hf.teacher.identity import joined_fingerprint
 from exrep_hf.teacher.linear_probe import LinearProbe
 from exrep_hf.teacher.source import TeacherSource
+from exrep_hf.teacher.text_head import text_in_words
 
 
 class _OtherHead(TeacherSource):
@@ -81,7 +84,67 @@ class FeaturesOnly(_OtherHead):
         return TeacherOutput(features=self.features(batch))
 
 
-class ProbedTeacher(_OtherHead):
+class HeadTeacher(_OtherHead):
+    """Any source with another head on its features in place of its own; made of by `ProbedTeacher`, `TextTeacher`."""
+
+    def __init__(self, source: TeacherSource) -> None:
+        super().__init__(source)
+        self._placed: dict[torch.device, tuple[Tensor, ...]] = {}
+
+    def _tensors(self) -> tuple[Tensor, ...]:
+        """Return the head's weights, on the CPU; none where it has none yet."""
+        raise NotImplementedError
+
+    def _classify(self, features: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+        """Return logits of features `(batch, feature_dim)`, float32, by weights that lie beside them."""
+        raise NotImplementedError
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return what is told of the head, of JSON types: `kind` and more; None where there is none yet."""
+        raise NotImplementedError
+
+    def save_head(self, path: Path) -> None:
+        """Write the head, where there is one, whole or not at all."""
+        raise NotImplementedError
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Hash of the source's fingerprint and of the head's weights, where there are both; else the source's."""
+        own, weights = self.source.fingerprint, self._tensors()
+        return own if own is None or not weights else joined_fingerprint([own, tensors_sha256(weights)])
+
+    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
+        """Ask the source for features, and classify them in float32.
+
+        Returns:
+            Logits `(batch, num_labels)` and the source's features `(batch, feature_dim)`, float32; neither where the
+            source has none for this batch.
+
+        Raises:
+            ValueError: if there is no head yet.
+        """
+        if not self._tensors():
+            raise ValueError(
+                "The teacher's head is not fitted yet. Let `DistillationTrainer` fit it (`teacher_head='probe'`), or "
+                "set `head`."
+            )
+        features = self.features(batch)
+        if features is None:
+            return TeacherOutput()
+        weights = self._on(features.device)
+        # The head is of full precision; autocast would round its logits.
+        with torch.autocast(features.device.type, enabled=False):
+            logits = self._classify(features.float(), weights)
+        return TeacherOutput(logits=logits, features=features)
+
+    def _on(self, device: torch.device) -> tuple[Tensor, ...]:
+        if device not in self._placed:
+            # Kept there: it would be copied, and waited for, at each step.
+            self._placed[device] = tuple(weight.to(device) for weight in self._tensors())
+        return self._placed[device]
+
+
+class ProbedTeacher(HeadTeacher):
     """Any source with a linear head on its features in place of its own; its classes are those the head was fitted on.
 
     Args:
@@ -101,7 +164,6 @@ class ProbedTeacher(_OtherHead):
     def __init__(self, source: TeacherSource, classes: HasClasses, head: LinearProbe | None = None) -> None:
         super().__init__(source)
         self._classes = classes
-        self._placed: dict[torch.device, tuple[Tensor, Tensor]] = {}
         self._head: LinearProbe | None = None
         self.head = head
 
@@ -131,50 +193,26 @@ class ProbedTeacher(_OtherHead):
         """Names of the head's classes."""
         return self._classes.id2label
 
-    @property
-    def fingerprint(self) -> str | None:
-        """Hash of the source's fingerprint and of the head's weights, where there are both; else the source's."""
-        own = self.source.fingerprint
-        if own is None or self._head is None:
-            return own
-        return joined_fingerprint([own, head_sha256(self._head)])
+    def facts(self) -> dict[str, Any] | None:
+        """Return what `probe_facts` tells of the head; None until it is set."""
+        return None if self._head is None else probe_facts(self._head)
 
-    def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
-        """Ask the source for features, and classify them in float32.
+    def save_head(self, path: Path) -> None:
+        """Write the head, where there is one, whole or not at all."""
+        if self._head is not None:
+            save_probe(self._head, path)
 
-        Returns:
-            Logits `(batch, num_labels)` and the source's features `(batch, feature_dim)`, float32; neither where the
-            source has none for this batch.
+    def _tensors(self) -> tuple[Tensor, ...]:
+        return () if self._head is None else (self._head.weight, self._head.bias)
 
-        Raises:
-            ValueError: if there is no head yet.
-        """
-        if self._head is None:
-            raise ValueError(
-                "The teacher's head is not fitted yet. Let `DistillationTrainer` fit it (`teacher_head='probe'`), or "
-                "set `head`."
-            )
-        features = self.features(batch)
-        if features is None:
-            return TeacherOutput()
-        weight, bias = self._on(features.device)
-        # The head was fitted in full precision; autocast would round its logits.
-        with torch.autocast(features.device.type, enabled=False):
-            logits = F.linear(features.float(), weight, bias)
-        return TeacherOutput(logits=logits, features=features)
-
-    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        assert self._head is not None
-        if device not in self._placed:
-            # Kept there: it would be copied, and waited for, at each step.
-            self._placed[device] = (self._head.weight.to(device), self._head.bias.to(device))
-        return self._placed[device]
+    def _classify(self, features: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
+        return F.linear(features, *weights)
 
 
-def head_sha256(head: LinearProbe) -> str:
+def tensors_sha256(weights: Iterable[Tensor]) -> str:
     """Return the SHA-256 of a head's weights."""
     digest = hashlib.sha256()
-    for value in (head.weight, head.bias):
+    for value in weights:
         digest.update(value.detach().float().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
 
@@ -187,9 +225,11 @@ def source_of(teacher: TeacherSource) -> TeacherSource:
 
 
 def head_in_words(facts: Mapping[str, Any] | None) -> str | None:
-    """Return what a card says of a fitted head, from the facts about it; None where none was fitted."""
-    if facts is None or facts["kind"] != "probe":
+    """Return what a card says of a head that is not the teacher's own, from the facts about it; None for any other."""
+    if facts is None or facts["kind"] not in ("probe", "text"):
         return None
+    if facts["kind"] == "text":
+        return text_in_words(facts)
     told = f"a linear classifier on its features, fitted on {facts['images']} labelled images"
     accuracy = facts["accuracy"]
     return told if accuracy is None else f"{told} (cross-validated top-1 {100 * accuracy:.1f} %)"
@@ -204,5 +244,5 @@ def probe_facts(head: LinearProbe) -> dict[str, Any]:
         "images": head.images,
         "views": head.views,
         "strength": head.strength,
-        "sha256": head_sha256(head),
+        "sha256": tensors_sha256((head.weight, head.bias)),
     }

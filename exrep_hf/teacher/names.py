@@ -4,7 +4,7 @@ from typing import Any
 
 from exrep_hf.teacher.cached import CachedTeacher
 from exrep_hf.teacher.ensemble import TeacherEnsemble
-from exrep_hf.teacher.head import ProbedTeacher, probe_facts, source_of
+from exrep_hf.teacher.head import HeadTeacher, source_of
 from exrep_hf.teacher.source import TeacherSource
 
 
@@ -19,7 +19,10 @@ def teacher_names(teacher: TeacherSource) -> list[str]:
 
 
 def fitted_head(teacher: TeacherSource | None) -> dict[str, Any] | None:
-    """Return what is told of a teacher's head, as `probe_facts` does, where it was fitted; None for any other."""
-    if isinstance(teacher, ProbedTeacher):
-        return None if teacher.head is None else probe_facts(teacher.head)
+    """Return what is told of a teacher's head that is not its own, with its `kind`: probe or text; None for any other.
+
+    Of one that is still to be fitted nothing is told.
+    """
+    if isinstance(teacher, HeadTeacher):
+        return teacher.facts()
     return teacher.manifest.plan.teacher.get("head") if isinstance(teacher, CachedTeacher) else None

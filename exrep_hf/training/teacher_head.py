@@ -14,10 +14,19 @@ from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.datasets import SeededDataset, generators_kept
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import ExRepForImageClassification
-from exrep_hf.teacher import FeaturesOnly, ProbedTeacher, TeacherSource, fitted_head
-from exrep_hf.teacher.head import source_of
-from exrep_hf.teacher.head_file import HEAD_NAME, load_head, save_head
+from exrep_hf.teacher import (
+    FeaturesOnly,
+    ProbedTeacher,
+    TeacherSource,
+    TextClasses,
+    TextTeacher,
+    fitted_head,
+)
+from exrep_hf.teacher.head import HeadTeacher, source_of
+from exrep_hf.teacher.head_file import HEAD_NAME, load_head, load_text_head
+from exrep_hf.teacher.text_head import text_fingerprint
 from exrep_hf.training.asked_views import AskedViews
+from exrep_hf.training.classes import names_of_data
 from exrep_hf.training.components import ComponentTrainer
 from exrep_hf.training.probe_images import (
     ProbeImages,
@@ -35,8 +44,9 @@ from exrep_hf.training.probe_look import (
     told_of_head,
     warn_of_comparison,
 )
+from exrep_hf.training.text_head import check_texts_are_used, text_teacher, texts_for
 
-TeacherHead = Literal["own", "probe", "none"]
+TeacherHead = Literal["own", "probe", "text", "none"]
 _WITHOUT = "`teacher_head='none'` with `kd_weight=0, feature_weight=1`"
 
 
@@ -46,8 +56,9 @@ def with_head(
     classes: HasClasses,
     args: DistillationArguments,
     train_dataset: Any,
-) -> tuple[TeacherSource | None, ProbedTeacher | None]:
-    """Return a teacher with the head that is wanted; and once more, if that is still to be fitted.
+    texts: TextClasses | None = None,
+) -> tuple[TeacherSource | None, HeadTeacher | None]:
+    """Return a teacher with the head that is wanted; and once more, if that head is the trainer's to fit or to keep.
 
     Args:
         teacher: if there is one.
@@ -55,15 +66,19 @@ def with_head(
         classes: the student's.
         args: which terms are active.
         train_dataset: as the user passes it.
+        texts: prompts, and names of classes that the user gave.
 
     Raises:
         ValueError: if the teacher can't have such a head, naming what it can.
     """
+    texts = texts or TextClasses(None)
     if teacher is None:
         if wanted is not None:
             raise ValueError(f"`teacher_head` is {wanted!r}, and there is no teacher. Pass one, or leave it out.")
+        check_texts_are_used(texts, wanted)
         return None, None
     head = wanted_head(teacher, wanted, args.needs_logits)
+    check_texts_are_used(texts, head)
     if head == "none":
         if args.needs_logits:
             what = f"`kd_weight` is {args.kd_weight}" if args.kd_weight else "one of `terms` compares logits"
@@ -73,6 +88,9 @@ def with_head(
         return teacher if teacher.num_labels is None else FeaturesOnly(teacher), None
     if head == "own":
         return teacher, None
+    if head == "text":
+        texted = text_teacher(teacher, texts_for(texts, classes, names_of_data(train_dataset)))
+        return texted, texted
     check_can_be_fitted(teacher, train_dataset)
     probed = ProbedTeacher(source_of(teacher), classes)
     return probed, probed
@@ -83,7 +101,8 @@ def wanted_head(teacher: TeacherSource, wanted: str | None, needs_logits: bool) 
 
     Args:
         teacher: whom it is for.
-        wanted: `own`, `probe`, `none`, or None: its own where it has one, else a probe where logits are needed.
+        wanted: `own`, `probe`, `text`, `none`, or None: its own where it has one, else a probe where logits are
+            needed.
         needs_logits: whether a term compares them.
 
     Raises:
@@ -99,8 +118,10 @@ def wanted_head(teacher: TeacherSource, wanted: str | None, needs_logits: bool) 
         )
     if wanted == "none" or wanted == "own":
         return "none" if wanted == "none" else "own"
-    if wanted == "probe":
-        return "probe" if fitted_head(teacher) is None else "own"
+    if wanted == "probe" or wanted == "text":
+        # One that was stored with answers, or passed with its head, has that one.
+        same = (fitted_head(teacher) or {}).get("kind") == wanted
+        return "own" if same else "probe" if wanted == "probe" else "text"
     if has_logits:
         return "own"
     return "probe" if needs_logits else "none"
@@ -135,9 +156,14 @@ class TeacherHeadTrainer(ComponentTrainer):
     """Fits the teacher's head on labelled training images, once a run, and keeps it in checkpoints."""
 
     teacher: TeacherSource | None
-    # The teacher, if its head is this trainer's to fit.
-    probed: ProbedTeacher | None
+    # The teacher, if its head is this trainer's to fit, or to keep.
+    headed: HeadTeacher | None
     _head_labels: Tensor | None = None
+
+    @property
+    def probed(self) -> ProbedTeacher | None:
+        """The teacher, if its head is this trainer's to fit."""
+        return self.headed if isinstance(self.headed, ProbedTeacher) else None
 
     def take_labels(self, given: Any, prepared: Any, classes: ClassMap) -> None:
         """Look at the labels that a head is to be fitted on, if one is.
@@ -161,22 +187,26 @@ class TeacherHeadTrainer(ComponentTrainer):
     def prepare_teacher(self, checkpoint: str | None) -> None:
         """Take the head from a checkpoint, or fit it, and write it into the run's folder; called on all processes."""
         super().prepare_teacher(checkpoint)
-        probed = self.probed
-        if probed is None:
+        headed = self.headed
+        if headed is None:
             return
         if checkpoint is not None:
-            path, width = Path(checkpoint) / HEAD_NAME, (probed.num_labels, probed.feature_dim)
-            probed.head = decided_by_main(lambda: load_head(path, *width))
+            path = Path(checkpoint) / HEAD_NAME
+            if isinstance(headed, TextTeacher):
+                made = headed.head
+                headed.head = decided_by_main(lambda: load_text_head(path, made))
+            elif isinstance(headed, ProbedTeacher):
+                shape = (headed.num_labels, headed.feature_dim)
+                headed.head = decided_by_main(lambda: load_head(path, *shape))
         self.fit_head()
-        head = probed.head
-        if self.args.should_save and head is not None:
-            save_head(head, Path(str(self.args.output_dir)) / HEAD_NAME)
+        if self.args.should_save:
+            headed.save_head(Path(str(self.args.output_dir)) / HEAD_NAME)
 
     def write_additions(self, checkpoint: str) -> None:
-        """Write the fitted head, too."""
+        """Write the head, too."""
         super().write_additions(checkpoint)
-        if self.args.should_save and self.probed is not None and self.probed.head is not None:
-            save_head(self.probed.head, Path(checkpoint) / HEAD_NAME)
+        if self.args.should_save and self.headed is not None:
+            self.headed.save_head(Path(checkpoint) / HEAD_NAME)
 
     def begin_evaluation(self) -> None:
         """Fit the head before the teacher is asked."""
@@ -185,8 +215,11 @@ class TeacherHeadTrainer(ComponentTrainer):
         super().begin_evaluation()
 
     def run_facts(self) -> dict[str, Any]:
-        """Add the head; what was fitted follows from the rest, and is in the checkpoint."""
-        return super().run_facts() | {"teacher_head": None if self.probed is None else "probe"}
+        """Add the head; its weights follow from the rest, and are in the checkpoint."""
+        head = None if self.headed is None else "probe"
+        if isinstance(self.headed, TextTeacher):
+            head = text_fingerprint(self.headed.head)
+        return super().run_facts() | {"teacher_head": head}
 
     # How
 

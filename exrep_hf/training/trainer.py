@@ -26,7 +26,7 @@ from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.losses import Term
 from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
-from exrep_hf.teacher import TeacherSource, answers_in_items, as_teacher, size_in_words
+from exrep_hf.teacher import TeacherSource, TextClasses, answers_in_items, as_teacher, size_in_words
 from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.training.asking import AskingTrainer
 from exrep_hf.training.classes import match_classes, names_of_data
@@ -87,8 +87,11 @@ class DistillationTrainer(AskingTrainer):
         classes: how classes of data, teacher and student are matched: by `names`, by `position` where names don't
             tell, or by a mapping from the teacher's names to those of the data (or the path of a JSON file of one).
         teacher_head: what gives the teacher's logits: its `own` classifier; a `probe`, a linear one for the student's
-            classes that is fitted on the teacher's features of the labelled training images; or `none`, to compare
-            features alone. Where not given: its own, or where it has none and a term compares logits, a probe.
+            classes that is fitted on the teacher's features of the labelled training images; `text`, what the classes
+            are called, for CLIP, SigLIP and their like; or `none`, to compare features alone. Where not given: its
+            own, or where it has none and a term compares logits, a probe.
+        prompts: for `text`, each with `{}` where the name of a class stands; the model's usual one where not given.
+        class_names: for `text`, what its classes are called; as those of images or student where not given.
         terms: of the loss, beside those that have weights in `args`: `{"dist": Term(DISTLoss(), weight=1.0)}`.
 
     Raises:
@@ -114,6 +117,8 @@ class DistillationTrainer(AskingTrainer):
         preprocess_logits_for_metrics: Callable[[Tensor, Tensor], Tensor] | None = None,
         classes: ClassRule | str | os.PathLike[str] = "names",
         teacher_head: TeacherHead | None = None,
+        prompts: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
         terms: Mapping[str, Term] | None = None,
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
@@ -125,7 +130,8 @@ class DistillationTrainer(AskingTrainer):
         if self.teacher is None and args.needs_teacher:
             self.teacher = answers_in_items(train_dataset, student.config)
         given_images = train_dataset
-        self.teacher, self.probed = with_head(self.teacher, teacher_head, student.config, args, given_images)
+        texts = TextClasses(class_names, prompts)
+        self.teacher, self.headed = with_head(self.teacher, teacher_head, student.config, args, given_images, texts)
         chosen_terms = self._terms(student, args, train_dataset)
         args = chosen_terms.args
         check_roles(student, self.teacher, args, optimizers[0])
@@ -175,8 +181,8 @@ class DistillationTrainer(AskingTrainer):
 
     @property
     def _source(self) -> TeacherSource | None:
-        """The teacher without a head that is this trainer's to fit, which answers nothing until it is."""
-        return self.teacher if self.probed is None else self.probed.source
+        """The teacher without a head that is this trainer's to fit, or to take from a checkpoint."""
+        return self.teacher if self.headed is None else self.headed.source
 
     # Data
 

@@ -33,7 +33,7 @@ from exrep_hf.teacher import (
 from exrep_hf.teacher.cache import Provenance, Storage
 from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.teacher.feature_moments import stored_statistics
-from exrep_hf.teacher.head import head_sha256, source_of
+from exrep_hf.teacher.head import source_of, tensors_sha256
 from exrep_hf.teacher.head_file import HEAD_NAME, load_head, save_head
 
 WIDTH = 6
@@ -146,7 +146,11 @@ def test_answers_with_a_head_are_stored(source: OnlineTeacher, tmp_path: Path) -
     teacher = ProbedTeacher(source, Classes(2, {0: "x", 1: "y"}), head)
     cached = CachedTeacher.write(teacher, rows, tmp_path, provenance=Provenance("me/teacher"))
     told = fitted_head(cached)
-    assert told is not None and told == fitted_head(teacher) and told["sha256"] == head_sha256(head)
+    assert (
+        told is not None
+        and told == fitted_head(teacher)
+        and told["sha256"] == tensors_sha256((head.weight, head.bias))
+    )
     assert (told["kind"], told["accuracy"], told["images"]) == ("probe", 0.75, 40)
     assert cached.id2label == {0: "x", 1: "y"} and teacher_names(cached) == ["me/teacher"]
     kept = load_head(tmp_path / HEAD_NAME, 2, WIDTH)

@@ -138,6 +138,8 @@ def make_trainer(
             "classes",
             "teacher_head",
             "terms",
+            "prompts",
+            "class_names",
         }
         given: dict[str, Any] = {
             "model": changes["model"] if "model" in changes else make_student(),

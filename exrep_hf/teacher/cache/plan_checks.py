@@ -87,13 +87,19 @@ def _check_head(head: Any, where: str) -> None:
     if head is None:
         return
     facts = head if isinstance(head, Mapping) else {}
+    if facts.get("kind") == "text" and all(_is_texts(facts.get(name)) for name in ("prompts", "words")):
+        return
     accuracy, images = facts.get("accuracy"), facts.get("images")
     is_share = accuracy is None or (type(accuracy) in (int, float) and 0 <= accuracy <= 1)
     if not (facts.get("kind") == "probe" and is_share and type(images) is int and images > 0):
         raise ValueError(
             f"{where}: `teacher.head` is {head!r:.100}; expected `kind` 'probe', a number of `images`, and "
-            "`accuracy` in [0, 1] or nothing."
+            "`accuracy` in [0, 1] or nothing; or `kind` 'text', and lists of `prompts` and `words`."
         )
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and bool(value) and all(isinstance(text, str) for text in value)
 
 
 def _is_class(number: Any, name: Any) -> bool:
