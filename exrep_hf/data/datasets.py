@@ -14,6 +14,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from exrep_hf.data.augmentation import ViewTransform
+from exrep_hf.data.labels import MISSING, is_missing
 from exrep_hf.data.mixing import mix_pairs
 from exrep_hf.data.pixels import pixel_names
 from exrep_hf.data.rows import is_number, parts_of
@@ -70,21 +71,22 @@ class DistillationDataset(torch.utils.data.Dataset):
 
     @property
     def labels(self) -> list[int] | None:
-        """Class of every row as the model numbers it, where there is a label column."""
+        """Class of every row as the model numbers it, -1 where it is missing, where there is a label column."""
         stored = self.stored_labels
         return None if stored is None else [self._renumbered(label) for label in stored]
 
     def _renumbered(self, label: Any) -> Any:
-        # One that is missing, None or below 0, stays so.
-        return self.numbers[label] if self.numbers is not None and isinstance(label, int) and label >= 0 else label
+        if is_missing(label):
+            return MISSING
+        return self.numbers[label] if self.numbers is not None and isinstance(label, int) else label
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one item.
 
         Returns:
             the tensors of `transform`: `pixel_values` `(channels, height, width)`, and the teacher's own pixels;
-            `labels` (int) where there is a label column, a teacher's answers as float32 where there are columns of
-            them, and `sample_index` (int): the position in this data set.
+            `labels` (int; -1: missing) where there is a label column, a teacher's answers as float32 where there are
+            columns of them, and `sample_index` (int): the position in this data set.
 
         Raises:
             ValueError: if the image cannot be decoded; names the row and the file.

@@ -30,7 +30,7 @@ from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.collator import collate_numbered
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept
 from exrep_hf.data.item_pixels import PixelRules
-from exrep_hf.data.labels import usable_labels
+from exrep_hf.data.labels import MISSING, usable_labels
 from exrep_hf.data.loading import holds_tensors
 from exrep_hf.data.rows import parts_of
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
@@ -102,7 +102,7 @@ class DataPreparation:
         needed = self._needed_keys(args)
         of_images = (views.augmentation, views.reference)
         dataset = self._with_transform(
-            dataset, "train_dataset", *of_images, args.needs_teacher, labels_needed="labels" in needed
+            dataset, "train_dataset", *of_images, args.needs_teacher, "some" if "labels" in needed else "none"
         )
         if is_map_style(dataset):
             dataset = SeededDataset(dataset, views.seed, numbered="sample_index" in needed)
@@ -158,7 +158,7 @@ class DataPreparation:
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
         check_given(dataset, "eval_dataset")
         dataset = self._with_transform(dataset, "eval_dataset", None, None, answers=True)
-        check_items(dataset, (), self.num_labels, name="eval_dataset")
+        check_items(dataset, (), self.num_labels, "eval_dataset", may_lack_labels=False)
         self._check_first(dataset, "eval_dataset", self.teacher is not None and self.teacher.views is None)
         return dataset
 
@@ -191,7 +191,7 @@ class DataPreparation:
         augmentation: Augmentation | None,
         reference: Preprocessing | None,
         answers: bool,
-        labels_needed: bool = True,
+        labels_needed: Literal["all", "some", "none"] = "all",
     ) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         names = names_of_data(dataset)
@@ -205,7 +205,8 @@ class DataPreparation:
         image_column, label_column = find_columns(dataset)
         dataset, label_column = usable_labels(dataset, label_column, f"`{what}`", labels_needed, _LABELS_ARE_FOR[what])
         if label_column is not None:
-            check_labels(dataset, label_column, self.num_labels if names is None else len(names))
+            known = self.num_labels if names is None else len(names)
+            check_labels(dataset, label_column, known, may_be_missing=labels_needed != "all")
         if self.preprocessing is None:
             raise ValueError(
                 "How the student wants its images is not known. Pass its image processor as `processing_class`."
@@ -272,9 +273,11 @@ def number_of(dataset: Any) -> int | None:
 
 
 def training_labels(dataset: Any) -> Tensor | None:
-    """Return the class of every training image, where the data set says so."""
+    """Return the class of every training image, -1 where it has none, where the data set says so."""
     labels = getattr(dataset.dataset, "labels", None) if isinstance(dataset, SeededDataset) else None
-    return None if labels is None else torch.as_tensor(labels)
+    if labels is None or isinstance(labels, Tensor):
+        return labels
+    return torch.as_tensor([MISSING if label is None else label for label in labels])
 
 
 def transform_facts(dataset: Any) -> dict[str, Any]:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from typing import TypeGuard
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -12,6 +11,7 @@ from exrep_hf.arguments import DistillationArguments
 from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.data.checks import check_label_batch
 from exrep_hf.losses import AdversarialLoss, CRDLoss, FeatureLoss, KDLoss
+from exrep_hf.losses.cross_entropy import labelled_cross_entropy
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification
 from exrep_hf.outputs import DistillationOutput
 
@@ -139,8 +139,8 @@ class DistillationObjective(nn.Module):
 
         Args:
             pixel_values: `(batch, channels, height, width)`, normalised for the student.
-            labels: `(batch,)` class indices, or of mixed images the shares of classes `(batch, num_labels)`; without
-                them the label term applies only in evaluation.
+            labels: `(batch,)` class indices, -1 where there is none, or of mixed images the shares of classes
+                `(batch, num_labels)`; without them the label term applies only in evaluation.
             sample_index: `(batch,)` positions in the training data set; needed by CRD in training.
             teacher_logits: the teacher's answer for the same images, `(batch, num_labels)`, or of `shared_classes`
                 alone.
@@ -184,7 +184,7 @@ class DistillationObjective(nn.Module):
             assert labels is not None
             if not labels.is_floating_point():
                 check_label_batch(labels, logits.shape[-1])
-            value = F.cross_entropy(logits.float(), labels, label_smoothing=self.args.label_smoothing_factor)
+            value = labelled_cross_entropy(logits, labels, self.args.label_smoothing_factor, self.training)
             terms["loss_ce"] = (self.args.ce_weight, value)
         if self.kd is not None and self._given(teacher_logits, "teacher_logits", "kd_weight"):
             # A softmax over some classes is renormalised by itself.

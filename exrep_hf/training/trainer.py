@@ -294,7 +294,7 @@ def _objective(
     teacher_dim = None if teacher is None else teacher.feature_dim
     objective = DistillationObjective(student, args, teacher_dim, number_of(dataset), shared_classes)
     labels = training_labels(dataset)
-    if objective.crd is not None and labels is not None and args.queue_length is None:
+    if objective.crd is not None and labels is not None and bool((labels >= 0).any()) and args.queue_length is None:
         objective.crd.set_labels(labels)
     return objective
 

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from datasets import ClassLabel, Dataset, Features, Image, List, Value
 from PIL import Image as PILImage
 
 from exrep_hf.arguments import DataArguments
-from exrep_hf.data.labels import usable_labels, with_class_numbers
+from exrep_hf.data.labels import class_of_most, usable_labels, with_class_numbers
 from exrep_hf.data.partition import load_partition
 
 
@@ -81,14 +82,27 @@ def test_labels_that_are_no_classes(labels: list[Any], kind: Any, message: str, 
         partition(labels, kind, tmp_path)
 
 
-def test_missing_labels_where_none_are_needed(caplog: pytest.LogCaptureFixture) -> None:
-    """All labels are left aside then: a batch can't hold some."""
-    given = rows([1, None, -1, 0], Value("int64"))
-    with caplog.at_level(logging.WARNING, "exrep_hf"):
-        assert usable_labels(given, "label", "`train_dataset`", needed=False) == (given, None)
-    assert "2 of 4 rows of `train_dataset` have no label" in caplog.text
-    with pytest.raises(ValueError, match="2 of 4 labels .* of `x` are missing .*: they are needed. Leave"):
-        usable_labels(given, "label", "`x`", needed=True, why="they are needed.")
+def test_the_class_of_a_mixture() -> None:
+    """A third of an ant among what has no label is no ant; of a whole label the largest part counts."""
+    shares = torch.tensor([[0.2, 0.8], [0.5, 0.0], [0.3, 0.0], [0.3, 0.45], [0.0, 0.0]])
+    assert class_of_most(shares).tolist() == [1, 0, -1, 1, -1]
+    assert class_of_most(torch.tensor([2, -1])).tolist() == [2, -1]
+
+
+def test_missing_labels_where_not_all_are_needed(caplog: pytest.LogCaptureFixture) -> None:
+    """Those that are there are used; where there are none, there is no column of labels."""
+    given, none = rows([1, None, -1, 0], Value("int64")), rows([None, -1], Value("int64"))
+    needs: tuple[Any, ...] = ("some", "none")
+    for needed in needs:
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, "exrep_hf"):
+            assert usable_labels(given, "label", "`train_dataset`", needed) == (given, "label")
+        assert "2 of 4 rows of `train_dataset` have no label" in caplog.text
+    assert usable_labels(none, "label", "x", "none") == (none, None)
+    cases: tuple[Any, ...] = ((given, "all", "2 of 4"), (none, "all", "2 of 2"), (none, "some", "2 of 2"))
+    for each, needed, told in cases:
+        with pytest.raises(ValueError, match=f"{told} labels .* of `x` are missing .*: they are needed. Leave"):
+            usable_labels(each, "label", "`x`", needed, why="they are needed.")
     whole = rows([1, 0], ClassLabel(names=["a", "b"]))
-    assert usable_labels(whole, "label", "x", needed=False) == (whole, "label")
+    assert usable_labels(whole, "label", "x", "none") == (whole, "label")
     assert with_class_numbers(whole, "label", "x") is whole
