@@ -45,6 +45,8 @@ def inspect_images(dataset: Dataset, image_column: str, num_proc: int | None = N
         image_column: its name.
         num_proc: number of processes; `None`: this one.
     """
+    if not len(dataset):
+        return ImageReport([], [])
     stored = dataset.with_format(None).select_columns([image_column]).cast_column(image_column, Image(decode=False))
     # Never from datasets' cache: files behind stored paths may have changed since.
     checked = stored.map(

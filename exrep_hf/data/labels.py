@@ -28,6 +28,9 @@ def with_class_numbers(dataset: Dataset, label_column: str, name: str) -> Datase
     """
     feature = dataset.features[label_column]
     kind = feature.dtype if isinstance(feature, Value) else ""
+    if kind == "null":
+        # No row has a label.
+        return dataset.cast_column(label_column, Value("int64"))
     if isinstance(feature, ClassLabel) or "int" in kind or kind in _TEXTS:
         return dataset
     if not (kind == "bool" or kind.startswith(("float", "decimal"))):

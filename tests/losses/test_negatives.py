@@ -43,7 +43,7 @@ def test_each_image_of_a_batch_skips_its_own_class() -> None:
 
 
 def test_images_of_unknown_class() -> None:
-    """To each other they are negatives as any others: taken for one class, unlabelled images would not be contrasted."""
+    """To each other they are negatives as any others: taken for one class, they would not be contrasted."""
     torch.manual_seed(0)
     partly = torch.where(LABELS == 5, -1, LABELS)
     partly[4] = -1
