@@ -10,6 +10,7 @@ from exrep_hf.arguments import DataArguments
 from exrep_hf.data.checks import inspect_images, whole_rows
 from exrep_hf.data.classes import encode_labels, label_names
 from exrep_hf.data.duplicates import ImageCopies
+from exrep_hf.data.extra_images import WithExtraImages
 from exrep_hf.data.label_column import NEEDS_LABELS, with_label_column
 from exrep_hf.data.labels import check_labelled, check_two_classes, is_missing, unlabelled_rows, with_class_numbers
 from exrep_hf.data.loading import check_split, find_columns, load_images
@@ -28,6 +29,7 @@ class DataPartition:
         skipped: images left out because they can't be decoded.
         test_split: name of the split that `test` is all of; None where it is a part of one.
         test_from: name of the split that `test` is taken from.
+        extra: images of none of the classes, in the column `image`, if there are any.
     """
 
     args: DataArguments
@@ -37,6 +39,7 @@ class DataPartition:
     skipped: int
     test_split: str | None = None
     test_from: str = "test"
+    extra: Dataset | None = None
 
     @cached_property
     def _seen_and_validation(self) -> tuple[Dataset, Dataset]:
@@ -112,6 +115,13 @@ class DataPartition:
             return public
         return concatenate_datasets([public, self._public_and_private(seed)[1]])
 
+    def training_set(self, seed: int, data_args: DataArguments, follows_teacher: bool) -> Dataset | WithExtraImages:
+        """Return the training images of an arm, with the extra ones where there are some, and it follows a teacher."""
+        images = self.training_images(seed, data_args)
+        if self.extra is None or not follows_teacher:
+            return images
+        return WithExtraImages(images, self.extra, data_args.extra_share)
+
 
 def load_partition(
     args: DataArguments, num_proc: int | None = None, may_be_path: bool = True, is_evaluated: bool = True
@@ -152,6 +162,13 @@ def load_partition(
     train, test = checked
     copies = ImageCopies(args.check_images == "all", repr(args.dataset))
     copies.between(train, digests[0], test, digests[1])
+    extra = None
+    if args.extra_images is not None and args.extra_share:
+        extra, extra_digests, left_out = _extra_images(args, num_proc)
+        ImageCopies(args.check_images == "all", repr(args.extra_images)).between(
+            extra, extra_digests, test, digests[1]
+        )
+        skipped += left_out
     if args.evaluate_on == "validation":
         copies.within(train, digests[0])
     whole = (
@@ -159,7 +176,21 @@ def load_partition(
     )
     names = label_names(train, "label")
     check_two_classes(names, train, repr(args.dataset))
-    return DataPartition(args, train, test, names, skipped, whole, test_split or args.train_split)
+    return DataPartition(args, train, test, names, skipped, whole, test_split or args.train_split, extra)
+
+
+def _extra_images(args: DataArguments, num_proc: int | None) -> tuple[Dataset, list[bytes], int]:
+    """Return all images of the data set that `extra_images` names, their digests, and how many were left out."""
+    assert args.extra_images is not None
+    splits = load_images(args.extra_images)
+    parts = []
+    for rows in splits.values():
+        column, _ = find_columns(rows)
+        parts.append(rows.select_columns([column]).rename_columns({column: "image"} if column != "image" else {}))
+    images = concatenate_datasets(parts)
+    report = inspect_images(images, "image", num_proc)
+    rows = whole_rows(report, args.skip_broken_images)
+    return images.select(rows), [report.digests[row] for row in rows], len(report.broken)
 
 
 def _test_split(splits: DatasetDict, args: DataArguments) -> str | None:

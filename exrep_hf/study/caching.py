@@ -55,6 +55,11 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     check_processes(args)
     views = _views(data_args, args)
     _check_teacher(model_args)
+    if data_args.extra_images is not None and data_args.extra_share:
+        raise ValueError(
+            f"`extra_images` is {data_args.extra_images!r}; answers are stored for the training images alone. Leave "
+            "it out, and train with the teacher itself, or put these images among the training images, without labels."
+        )
     folder, repo_id = Path(str(args.output_dir)), args.push_to_hub
     if repo_id is not None:
         name = repo_id

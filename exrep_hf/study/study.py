@@ -125,7 +125,7 @@ class Study:
         settings = self.settings
         if PartialState().is_main_process:
             models = (settings.model.teacher, settings.model.teacher_cache, settings.model.student)
-            inputs = (*models, settings.data.dataset)
+            inputs = (*models, settings.data.dataset, settings.data.extra_images)
             check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
         PartialState().wait_for_everyone()
 

@@ -29,6 +29,7 @@ from exrep_hf.data.answers import ANSWERS, check_answered_images, check_one_teac
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.collator import collate_numbered
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept
+from exrep_hf.data.extra_images import Extra, check_walk
 from exrep_hf.data.item_pixels import PixelRules
 from exrep_hf.data.labels import MISSING, usable_labels
 from exrep_hf.data.loading import holds_tensors
@@ -77,7 +78,11 @@ class DataPreparation:
         self.pixels = PixelRules(preprocessing, () if teacher is None else teacher.preprocessing)
 
     def for_training(
-        self, dataset: Any, args: DistillationArguments, augmentation: Augmentation | Literal["preset"] | None
+        self,
+        dataset: Any,
+        args: DistillationArguments,
+        augmentation: Augmentation | Literal["preset"] | None,
+        extra: Extra | None = None,
     ) -> tuple[Any, Mixing]:
         """Return the finished training data set, and how its batches are still to be mixed.
 
@@ -90,6 +95,7 @@ class DataPreparation:
             args: which terms are active, views, mixtures and seeds.
             augmentation: how single images are varied; `preset`: as the preset of `args` does, or as stored answers
                 are for.
+            extra: which of the images are of none of the classes, if any.
 
         Raises:
             ValueError: for data that don't fit the models, the settings or the teacher's stored answers.
@@ -105,7 +111,8 @@ class DataPreparation:
             dataset, "train_dataset", *of_images, args.needs_teacher, "some" if "labels" in needed else "none"
         )
         if is_map_style(dataset):
-            dataset = SeededDataset(dataset, views.seed, numbered="sample_index" in needed)
+            dataset = SeededDataset(dataset, views.seed, "sample_index" in needed, extra)
+            self._check_extra(dataset, args)
         check_items(dataset, needed, self.num_labels)
         if replayed and dataset is not None:
             dataset = _replayed(dataset, views, self.num_labels if "labels" in needed else None)
@@ -142,6 +149,23 @@ class DataPreparation:
         # As they would be made for the teacher alone, whose answers may be stored later, or are.
         reference = wanted.seen_by(self.teacher.preprocessing).reference if stored is None else stored.reference
         return dataclasses.replace(wanted, reference=reference), True
+
+    def _check_extra(self, dataset: SeededDataset, args: DistillationArguments) -> None:
+        """Make sure that extra images are of use: somebody answers for them, and for the mixtures that they are in."""
+        extra = dataset.extra
+        if extra is None:
+            return
+        check_walk(len(dataset.dataset) - extra.count, extra, args.has_bank)
+        if not args.needs_teacher:
+            raise ValueError(
+                f"There are {extra.count} extra images, and no term follows a teacher: they have no label to learn. "
+                "Leave them out (`extra_share` 0), or give `kd_weight` or `feature_weight`."
+            )
+        if self.teacher is not None and self.teacher.views is not None:
+            raise ValueError(
+                f"There are {extra.count} extra images, and the teacher's answers are stored, for other images and "
+                "mixtures. Pass the teacher itself, or leave the extra images out (`extra_share` 0)."
+            )
 
     def _needed_keys(self, args: DistillationArguments) -> list[str]:
         """Keys that items have to hold, beside `pixel_values`."""
@@ -245,7 +269,7 @@ def _replayed(dataset: Any, views: ViewPolicy, num_labels: int | None) -> Replay
             "made again only of rows that can be asked for. Pass a map-style data set, or leave out `views` and "
             "stored answers."
         )
-    return ReplayedDataset(dataset.dataset, views, num_labels, dataset.numbered)
+    return ReplayedDataset(dataset.dataset, views, num_labels, dataset.numbered, dataset.extra)
 
 
 def _check_batches(args: DistillationArguments, dataset: Any) -> None:
@@ -272,6 +296,11 @@ def number_of(dataset: Any) -> int | None:
     return len(dataset) if isinstance(dataset, Sized) else None
 
 
+def images_in_a_walk(dataset: Any) -> int | None:
+    """Return how many images come in one walk through a data set; None where that is not known."""
+    return dataset.walk if isinstance(dataset, SeededDataset) else number_of(dataset)
+
+
 def training_labels(dataset: Any) -> Tensor | None:
     """Return the class of every training image, -1 where it has none, where the data set says so."""
     labels = getattr(dataset.dataset, "labels", None) if isinstance(dataset, SeededDataset) else None
@@ -285,10 +314,12 @@ def transform_facts(dataset: Any) -> dict[str, Any]:
     inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
     if not isinstance(inner, DistillationDataset):
         return {}
+    extra = dataset.extra if isinstance(dataset, SeededDataset) else None
     augmentation, student = inner.transform.augmentation, inner.transform.student
     return {
         "augmentation": None if augmentation is None else dataclasses.asdict(augmentation),
         "student_pixels": dataclasses.asdict(student),
+        "extra_images": None if extra is None else dataclasses.asdict(extra),
     }
 
 

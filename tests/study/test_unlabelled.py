@@ -77,3 +77,27 @@ def test_answers_about_images_that_nothing_is_known_of(folder: Path, teacher: st
     results = run_study(tmp_path / "out", teacher_cache=str(tmp_path / "answers"), **settings)
     assert results["teacher"]["accuracy"] is None
     assert results["arms"]["exrep"]["runs"][0]["gap_recovered"] is None
+
+
+def test_extra_images(folder: Path, teacher: str, tmp_path: Path, capsys: Any) -> None:
+    """The method trains on them and a control does not; they are counted, and no path of them is published."""
+    settings: dict[str, Any] = {"private_fraction": 0.97, "num_seeds": 1, "student_steps": 1, "max_steps": 2}
+    settings |= {"teacher": teacher, "teacher_steps": 0, "teacher_from_scratch": False, "crd_weight": 0.0}
+    settings |= {"controls": {"without": {"extra_share": 0.0}}, "extra_images": str(folder / "train")}
+    with pytest.raises(ValueError, match="`extra_share` is 1.0; expected a share"):
+        run_study(tmp_path / "all", **settings | {"extra_share": 1.0})
+    with pytest.raises(ValueError, match="No data set found at '/nowhere'"):
+        run_study(tmp_path / "none", **settings | {"extra_images": "/nowhere"})
+    capsys.readouterr()
+    results = run_study(tmp_path / "out", **settings, per_device_train_batch_size=8)
+    assert results["dataset"]["num_extra"] == 24 and results["dataset"]["num_public"] == 40
+    assert "private training images, 24 images of none of the classes, 1 seed" in capsys.readouterr().out
+    assert list(results["arms"]) == ["without", "exrep"]
+    losses = [results["arms"][name]["runs"][0]["history"][0]["loss_kd"] for name in results["arms"]]
+    assert losses[0] != losses[1]
+    written = (tmp_path / "out" / "results.json").read_text() + (tmp_path / "out" / "README.md").read_text()
+    assert str(folder.parent) not in written
+    flags = [*COMMON, "--teacher", teacher, "--teacher_steps", "0", "--teacher_from_scratch", "false"]
+    flags += ["--extra_images", str(folder / "train"), "--output_dir", str(tmp_path / "answers")]
+    with pytest.raises(ValueError, match="`extra_images` is .*; answers are stored for the training images alone"):
+        cache_teacher(parse_caching_settings(flags))

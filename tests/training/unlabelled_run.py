@@ -7,9 +7,10 @@ import torch
 from accelerate import PartialState
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher
+from exrep_hf.data import WithExtraImages
 from tests.settings import EVERY_TERM
 
-from .conftest import CLASSES, PREPROCESSING, TensorRows, network
+from .conftest import CLASSES, PREPROCESSING, TensorRows, image_rows, network
 
 ROWS = 24
 # Those of one process and of the other: a batch of either may have none.
@@ -23,7 +24,12 @@ class PartlyLabelled(TensorRows):
         return super().__getitem__(index) | {"labels": None if LABELS[index] < 0 else LABELS[index]}
 
 
-def trainer_of(folder: Path, batch_size: int, **changes: Any) -> DistillationTrainer:
+EXTRA = WithExtraImages(image_rows(9), image_rows(14), 0.25)
+
+
+def trainer_of(
+    folder: Path, batch_size: int, images: Any = None, augmentation: Any = "preset", **changes: Any
+) -> DistillationTrainer:
     settings: dict[str, Any] = EVERY_TERM | {
         "crd_weight": 0.0,
         "optim": "sgd",
@@ -41,9 +47,10 @@ def trainer_of(folder: Path, batch_size: int, **changes: Any) -> DistillationTra
     torch.manual_seed(2)
     return DistillationTrainer(
         ExRepForImageClassification.from_backbone(network(seed=3)),
-        OnlineTeacher(network(seed=1, width=12)),
+        OnlineTeacher(network(seed=1, width=12), PREPROCESSING.to_image_processor()),
         args,
-        PartlyLabelled(ROWS),
+        images or PartlyLabelled(ROWS),
+        augmentation=augmentation,
         processing_class=PREPROCESSING.to_image_processor(),
     )
 
@@ -61,4 +68,7 @@ def run(rank: int, folder: str) -> None:
     resumed = trainer_of(Path(folder) / "out", 4)
     resumed.train(resume_from_checkpoint=str(Path(folder) / "out" / "checkpoint-2"))
     torch.save([outcome(whole), outcome(resumed)], Path(folder) / f"found-{rank}.pt")
+    extra = trainer_of(Path(folder) / "extra", 3, images=EXTRA, augmentation=None)
+    extra.train()
+    torch.save(outcome(extra), Path(folder) / f"extra-{rank}.pt")
     PartialState().destroy_process_group()
