@@ -47,7 +47,7 @@ class DKDLoss(nn.Module):
             student: its output, or its logits `(batch, num_labels)`.
             teacher: the same; no gradient goes back to it.
             batch: with `labels`, or these themselves: `(batch,)` classes, below 0 where they are not known; of mixed
-                images their shares `(batch, num_labels)`, of which the largest is the target.
+                images their shares `(batch, num_labels)`, of which the largest is the target, all 0 where none is known.
 
         Returns:
             Scalar ≥ 0, averaged over the batch, computed in float32.
@@ -62,7 +62,7 @@ class DKDLoss(nn.Module):
                 f"DKD labels have the shape {tuple(labels.shape)}, and logits {tuple(own.shape)}; expected a class "
                 "an image, or its shares of these classes."
             )
-        target = labels.long() if labels.ndim == 1 else labels.argmax(-1)
+        target = labels.long() if labels.ndim == 1 else labels.argmax(-1).where(labels.sum(-1) > 0, -1)
         # An image without a label has the teacher's own answer as its target.
         target = torch.where(target < 0, other.argmax(-1), target)
         (own_pair, own_others), (other_pair, other_others) = (

@@ -44,7 +44,7 @@ SHARED_SETTINGS = frozenset(
 )
 
 # ArgumentsT of the images that an arm may have of its own: what it is trained on, and how that is varied.
-IMAGE_SETTINGS = frozenset({"train_on", "no_aug", "scale", "ratio", "hflip", "auto_augment"})
+IMAGE_SETTINGS = frozenset({"train_on", "extra_share", "no_aug", "scale", "ratio", "hflip", "auto_augment"})
 
 ArgumentsT = TypeVar("ArgumentsT", ModelArguments, DataArguments, DistillationArguments)
 

@@ -88,7 +88,7 @@ def make_trainer(
         with_distiller(start, arm.model_args),
         teacher=teacher,
         args=arm.args,
-        train_dataset=data.training_images(seed, arm.data_args),
+        train_dataset=data.training_set(seed, arm.data_args, arm.args.needs_teacher),
         eval_dataset=images,
         augmentation=Augmentation.from_arguments(arm.data_args),
         processing_class=start.processor,

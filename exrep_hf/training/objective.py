@@ -129,8 +129,8 @@ class DistillationObjective(nn.Module):
 
         Args:
             pixel_values: `(batch, channels, height, width)`, normalised for the student.
-            labels: `(batch,)` class indices, or of mixed images the shares of classes `(batch, num_labels)`; without
-                them the label term applies only in evaluation.
+            labels: `(batch,)` class indices, -1 where there is none, or of mixed images the shares of classes
+                `(batch, num_labels)`; without them the label term applies only in evaluation.
             sample_index: `(batch,)` positions in the training data set; needed by CRD in training.
             teacher_logits: the teacher's answer for the same images, `(batch, num_labels)`, or of `shared_classes`
                 alone.

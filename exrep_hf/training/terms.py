@@ -1,12 +1,12 @@
 """The terms of the loss that have settings of their own: each a `Term`, as the user's are."""
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.data.checks import check_label_batch
 from exrep_hf.losses import AdversarialLoss, CRDLoss, FeatureLoss, KDLoss, Term
+from exrep_hf.losses.cross_entropy import labelled_cross_entropy
 from exrep_hf.models import StudentOutput
 from exrep_hf.outputs import TeacherOutput
 
@@ -72,7 +72,7 @@ class LabelTerm(nn.Module):
         assert logits is not None
         if not labels.is_floating_point():
             check_label_batch(labels, logits.shape[-1])
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.label_smoothing)
+        return labelled_cross_entropy(logits, labels, self.label_smoothing, self.training)
 
 
 class LogitTerm(nn.Module):

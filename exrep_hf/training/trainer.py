@@ -22,6 +22,7 @@ from exrep_hf.arguments import DistillationArguments
 from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
 from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
+from exrep_hf.data.extra_images import Extra, WithExtraImages, as_one_dataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.losses import Term
 from exrep_hf.models import ExRepForImageClassification, feature_definition
@@ -36,6 +37,7 @@ from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.given_data import check_given
 from exrep_hf.training.inputs import (
     DataPreparation,
+    images_in_a_walk,
     number_of,
     student_preprocessing,
     training_labels,
@@ -72,7 +74,8 @@ class DistillationTrainer(AskingTrainer):
             and only what yields its items one by one has to number them). If it has an attribute `labels`, that is
             the class of every row, and lets CRD draw negatives of other classes from the first step on. Items of a
             row and epoch are the same in every run of a seed. Items or columns `teacher_logits` and
-            `teacher_features` are the teacher's answers where no teacher is given.
+            `teacher_features` are the teacher's answers where no teacher is given. A label of -1 or None is none.
+            `WithExtraImages` adds images of none of the classes.
         eval_dataset: the same; labels may be missing. A dict of data sets is evaluated one by one.
         augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student: as the preset
             of `args` does where not given, or as the teacher's stored answers are for; None trains on the evaluation
@@ -106,7 +109,7 @@ class DistillationTrainer(AskingTrainer):
         model: nn.Module | str | os.PathLike[str],
         teacher: PreTrainedModel | nn.Module | TeacherSource | str | os.PathLike[str] | None = None,
         args: DistillationArguments | None = None,
-        train_dataset: Dataset | datasets.Dataset | None = None,
+        train_dataset: Dataset | datasets.Dataset | WithExtraImages | None = None,
         eval_dataset: Dataset | datasets.Dataset | dict[str, Any] | None = None,
         augmentation: Augmentation | Literal["preset"] | None = "preset",
         processing_class: BaseImageProcessor | None = None,
@@ -124,6 +127,7 @@ class DistillationTrainer(AskingTrainer):
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
         args, own_terms = take_terms(args, terms)
+        train_dataset, extra = as_one_dataset(train_dataset)
         check_given(train_dataset, "train_dataset")
         converted = train_in_float32(model)
         student, self.teacher = as_student(model), as_teacher(teacher)
@@ -132,7 +136,7 @@ class DistillationTrainer(AskingTrainer):
         given_images = train_dataset
         texts = TextClasses(class_names, prompts)
         self.teacher, self.headed = with_head(self.teacher, teacher_head, student.config, args, given_images, texts)
-        chosen_terms = self._terms(student, args, train_dataset)
+        chosen_terms = self._terms(student, args, train_dataset, extra)
         args = chosen_terms.args
         check_roles(student, self.teacher, args, optimizers[0])
         preprocessing = student_preprocessing(student, processing_class)
@@ -142,9 +146,10 @@ class DistillationTrainer(AskingTrainer):
         self.classes, told = match_classes(student, self.teacher, args, rule, names)
         self._data = DataPreparation(preprocessing, self.teacher, student, self.classes, data_collator is None)
         notes = [*converted, *preset_notes(student, augmentation, args), *told]
-        train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation)
+        train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation, extra)
         self.take_labels(given_images, train_dataset, self.classes)
-        chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
+        images = images_in_a_walk(train_dataset)
+        chosen = complete(args, student.starts_from_nothing, images, optimizers[0] is not None)
         args = chosen.args
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
         check_first_images(student, self._source, train_dataset, eval_dataset, data_collator, args)
@@ -172,12 +177,15 @@ class DistillationTrainer(AskingTrainer):
         )
         check_backend(self.accelerator, self.args)
 
-    def _terms(self, student: ExRepForImageClassification, args: DistillationArguments, given: Any) -> Chosen:
+    def _terms(
+        self, student: ExRepForImageClassification, args: DistillationArguments, given: Any, extra: Extra | None
+    ) -> Chosen:
         """Fill in which terms there are, as they follow from the teacher and the images that were given."""
         stored, gives_features = None, False
         if self.teacher is not None:
             stored, gives_features = self.teacher.views, self.teacher.feature_dim is not None
-        return complete_terms(args, gives_features, number_of(given), student.config.num_labels, stored)
+        images = number_of(given) if extra is None else len(given) - extra.count
+        return complete_terms(args, gives_features, images, student.config.num_labels, stored)
 
     @property
     def _source(self) -> TeacherSource | None:
@@ -306,7 +314,7 @@ def _objective(
     teacher_dim = None if teacher is None else teacher.feature_dim
     objective = DistillationObjective(student, args, teacher_dim, number_of(dataset), shared_classes, own_terms)
     labels = training_labels(dataset)
-    if objective.crd is not None and labels is not None and args.queue_length is None:
+    if objective.crd is not None and labels is not None and bool((labels >= 0).any()) and args.queue_length is None:
         objective.crd.set_labels(labels)
     return objective
 

@@ -58,6 +58,8 @@ def test_labels_of_mixed_images_and_missing_ones() -> None:
     unknown = torch.tensor([3, -1, 1])
     told = torch.stack([labels[0], teacher[1].argmax(), labels[2]])
     assert torch.equal(loss(student, teacher, unknown), loss(student, teacher, told))
+    shares[1] = 0
+    assert torch.equal(loss(student, teacher, shares), loss(student, teacher, told))
 
 
 def test_gradient_and_precision() -> None:
