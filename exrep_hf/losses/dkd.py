@@ -47,7 +47,7 @@ class DKDLoss(nn.Module):
             student: its output, or its logits `(batch, num_labels)`.
             teacher: the same; no gradient goes back to it.
             batch: with `labels`, or these themselves: `(batch,)` classes, below 0 where they are not known; of mixed
-                images their shares `(batch, num_labels)`, of which the largest is the target, all 0 where none is known.
+                images their shares `(batch, num_labels)`, of which the largest is the target; none where all are 0.
 
         Returns:
             Scalar ≥ 0, averaged over the batch, computed in float32.
