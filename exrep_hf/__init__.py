@@ -1,6 +1,7 @@
 """ExRep for the Hugging Face Trainer: bring a student up to a teacher that saw data the student can't have."""
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.losses import Term
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification, StudentOutput
 from exrep_hf.teacher import CachedTeacher, OnlineTeacher, TeacherEnsemble
 from exrep_hf.training.distiller_augment import DistillerAugment
@@ -18,4 +19,5 @@ __all__ = [
     "OnlineTeacher",
     "StudentOutput",
     "TeacherEnsemble",
+    "Term",
 ]

@@ -99,6 +99,7 @@ def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
     """
     parser = SettingsParser(ARGUMENT_CLASSES, usage="train.py [--config PRESET | FILE.yaml] [--SETTING VALUE ...]")
     model_args, data_args, args, study_args = _parse(parser, argv, default_config)
+    args.check_has_terms()
     unneeded = {"teacher"} if model_args.teacher_cache is not None or not args.needs_teacher else set()
     _require_given(model_args, data_args, {"dataset", "teacher", "student"} - unneeded)
     return Settings(model_args, data_args, study_args, args, public_command("recipes/train.py", argv))
@@ -162,6 +163,8 @@ def _parse(
     if config is None and not (given.dataset or given.teacher or given.student):
         config = default_config
     read = {} if config is None else _read_config(str(config), known)
+    if "allow_code" in read:
+        raise ValueError(f"`{config}` holds `allow_code`; expected it as a flag alone: settings must not run code.")
     settings = {name: value for name, value in read.items() if name not in left_out}
     _check_lists(parser, settings)
     *parsed, _, unused = parser.parse_args_into_dataclasses(

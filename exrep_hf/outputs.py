@@ -28,8 +28,10 @@ class DistillationOutput(ModelOutput):
         losses: each active component before weighting, by its log name (`loss_ce`, `loss_kd`, `loss_crd`,
             `loss_adversarial`, `loss_critic`), scalars.
         logits: the student's, `(batch, num_labels)`.
+        features: the student's pooled features, `(batch, feature_dim)`, where a term may look at them.
     """
 
     loss: Tensor | None = None
     losses: dict[str, Tensor] | None = None
     logits: Tensor | None = None
+    features: Tensor | None = None

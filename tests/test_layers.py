@@ -12,6 +12,7 @@ LAYERS = [
     {"finite", "untrusted"},
     {"outputs", "files", "main_process", "command_line", "arguments"},
     {"models", "losses", "data"},
+    {"training.terms"},
     {"teacher", "training.objective"},
     {"training"},
     {"evaluation", "report"},

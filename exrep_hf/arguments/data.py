@@ -88,6 +88,17 @@ class DataArguments:
     validation_fraction: float = field(
         default=0.3, metadata={"help": "Share of the public images held out with `--evaluate_on validation`."}
     )
+    extra_images: str | None = field(
+        default=None,
+        metadata={
+            "help": "Images of none of the classes, beside the training images: as `dataset`, labels aside. The "
+            "student follows the teacher on them."
+        },
+    )
+    extra_share: float = field(
+        default=0.25,
+        metadata={"help": "Share of `extra_images` among the images that are trained on, in [0, 1); 0: none."},
+    )
     no_aug: bool = field(
         default=False, metadata={"help": "Train on the evaluation transform, without augmentation (the paper's way)."}
     )
@@ -114,7 +125,7 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
-        for name in ("dataset", "data_dir"):
+        for name in ("dataset", "data_dir", "extra_images"):
             if isinstance(path := getattr(self, name), os.PathLike):
                 setattr(self, name, os.fspath(path))
         self.check()
@@ -141,6 +152,7 @@ class DataArguments:
         for name in ("train_val_split", "validation_fraction"):
             require(0 < getattr(self, name) < 1, name, getattr(self, name), "a share between 0 and 1")
         require(0 <= self.private_fraction < 1, "private_fraction", self.private_fraction, "a share in [0, 1)")
+        check_extra_share(self.extra_share)
         require(0 <= self.hflip <= 1, "hflip", self.hflip, "a probability in [0, 1]")
         for name, bounds in (("scale", self.scale), ("ratio", self.ratio)):
             in_order = len(bounds) == 2 and 0 < bounds[0] <= bounds[1] < math.inf
@@ -157,3 +169,12 @@ class DataArguments:
         require(self.train_on in ("public", "all"), "train_on", self.train_on, "`public` or `all`")
         require(self.evaluate_on in ("test", "validation"), "evaluate_on", self.evaluate_on, "`test` or `validation`")
         require(self.check_images in ("decode", "all"), "check_images", self.check_images, "`decode` or `all`")
+
+
+def check_extra_share(share: float) -> None:
+    """Make sure that a share of extra images leaves room for others.
+
+    Raises:
+        ValueError: if it doesn't.
+    """
+    require(0 <= share < 1, "extra_share", share, "a share in [0, 1)")

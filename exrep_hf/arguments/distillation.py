@@ -7,6 +7,7 @@ from transformers import SchedulerType, TrainingArguments
 
 from exrep_hf.arguments.preset import DEFAULT_PRESET, read_preset
 from exrep_hf.arguments.ranges import require, require_number
+from exrep_hf.arguments.terms import USUAL_NEEDS, read_terms
 from exrep_hf.arguments.trainer_ranges import check_trainer_settings
 
 FEATURE_TERMS = ("feature_weight", "crd_weight", "adversarial_weight")
@@ -51,6 +52,13 @@ class DistillationArguments(TrainingArguments):
         default=0.0, metadata={"help": "Weight of the student's term against the critic; 0 trains no critic."}
     )
     critic_weight: float = field(default=0.1, metadata={"help": "Weight of the critic's own loss."})
+    terms: dict | str | None = field(
+        default=None,
+        metadata={
+            "help": "Terms of your own: a mapping (YAML) from name to `class` (`module:Class`, which needs "
+            "--allow_code, or one of exrep_hf.losses), `weight`, and any `arguments` of the class."
+        },
+    )
     temperature: float = field(default=4.0, metadata={"help": "Softmax temperature τ of the KL divergence."})
     embedding_dim: int = field(default=128, metadata={"help": "Width of the contrastive embeddings."})
     num_negatives: int = field(default=4096, metadata={"help": "Negatives an image, drawn from the memory bank."})
@@ -101,6 +109,16 @@ class DistillationArguments(TrainingArguments):
         metadata={
             "help": "Keep the student's BatchNorm statistics as they were. Not given: they are free where images are "
             "mixed or the student starts from nothing, else frozen."
+        },
+    )
+
+    ema_decay: float | None = field(
+        default=None,
+        metadata={
+            "help": "Evaluate, choose and save an exponential moving average of the student's weights and BatchNorm "
+            "statistics, of at most this decay, in (0, 1); training goes on from the weights themselves. The decay "
+            "rises as with timm's `--model-ema-warmup`: 0.954 at step 100, 0.99 at 1 000, 0.998 at 10 000, 0.999 at "
+            "32 000. Not given: no average."
         },
     )
 
@@ -179,6 +197,7 @@ class DistillationArguments(TrainingArguments):
             ValueError: naming the setting, what it is, and what was expected.
         """
         check_trainer_settings(self)
+        self.terms = read_terms(self.terms)
         # 0 turns a term, or a kind of mixing, off.
         for name in (*_TERMS, "critic_weight", "mixup", "cutmix"):
             require_number(name, getattr(self, name), 0, optional=name == "feature_weight")
@@ -191,6 +210,8 @@ class DistillationArguments(TrainingArguments):
         require_number("queue_length", self.queue_length, 2, whole=True, optional=True)
         require_number("views", self.views, 1, whole=True, optional=True)
         require(0 < self.distiller_share <= 1, "distiller_share", self.distiller_share, "a share in (0, 1]")
+        require_number("ema_decay", self.ema_decay, 0, above=True, optional=True)
+        require((self.ema_decay or 0) < 1, "ema_decay", self.ema_decay, "a number in (0, 1), such as 0.999")
         smoothing = self.label_smoothing_factor
         require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
@@ -200,11 +221,6 @@ class DistillationArguments(TrainingArguments):
                 f"`crd_weight` is {self.crd_weight} with `mixup` {self.mixup}, `cutmix` {self.cutmix}; expected one "
                 "or the other: the memory bank has a row an image, and a mixture of images has none. Set `crd_weight` "
                 "to 0, or both α to 0."
-            )
-        if not any(getattr(self, name) for name in _TERMS):
-            raise ValueError(
-                f"All of {', '.join(f'`{name}`' for name in _TERMS)} are 0: there is nothing to train. Give at least "
-                "one of them a weight > 0."
             )
         if self.remove_unused_columns:
             raise ValueError(
@@ -217,10 +233,41 @@ class DistillationArguments(TrainingArguments):
                 "that are not finite, which end a run. Leave the setting out."
             )
 
+    def check_has_terms(self) -> None:
+        """Make sure that there is something to train: looked at when terms of the user's own are known too.
+
+        Raises:
+            ValueError: if every weight is 0.
+        """
+        if not any(getattr(self, name) for name in _TERMS) and not self.own_terms:
+            raise ValueError(
+                f"All of {', '.join(f'`{name}`' for name in _TERMS)} are 0, and there are no `terms`: there is "
+                "nothing to train. Give at least one of them a weight > 0."
+            )
+
+    @property
+    def own_terms(self) -> dict[str, dict[str, Any]]:
+        """Settings of the user's own terms, by name."""
+        assert not isinstance(self.terms, str)  # read in `check`
+        return self.terms or {}
+
+    def _is_needed(self, name: str) -> bool:
+        return any(name in term.get("needs", USUAL_NEEDS) for term in self.own_terms.values())
+
     @property
     def needs_teacher(self) -> bool:
         """Whether any term of the loss asks the teacher."""
-        return bool(self.kd_weight or self.needs_features)
+        return self.needs_logits or self.needs_features
+
+    @property
+    def needs_logits(self) -> bool:
+        """Whether any term of the loss compares the teacher's logits."""
+        return bool(self.kd_weight) or self._is_needed("teacher_logits")
+
+    @property
+    def needs_labels(self) -> bool:
+        """Whether any term of the loss needs the labels of the training images."""
+        return bool(self.ce_weight) or self._is_needed("labels")
 
     @property
     def has_bank(self) -> bool:
@@ -229,5 +276,5 @@ class DistillationArguments(TrainingArguments):
 
     @property
     def needs_features(self) -> bool:
-        """Whether any term of the loss compares pooled features."""
-        return any(getattr(self, name) for name in FEATURE_TERMS)
+        """Whether any term of the loss compares the teacher's pooled features."""
+        return any(getattr(self, name) for name in FEATURE_TERMS) or self._is_needed("teacher_features")

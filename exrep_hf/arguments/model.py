@@ -82,7 +82,7 @@ class ModelArguments:
     student_revision: str | None = field(default=None, metadata={"help": "Branch, tag or commit of the student."})
     student_from_scratch: bool = field(
         default=False,
-        metadata={"help": "Take only the student's architecture; needs `student_steps`."},
+        metadata={"help": "Take only the student's architecture; needs `student_steps` where images have labels."},
     )
     student_steps: int = field(
         default=0,
@@ -177,9 +177,8 @@ class ModelArguments:
                 "`student_new_head` and `student_from_scratch` are both set; expected one of them: all of an "
                 "untrained student is new. Leave `student_new_head` out."
             )
-        for who in ("teacher", "student"):
-            if getattr(self, f"{who}_from_scratch") and not getattr(self, f"{who}_steps"):
-                raise ValueError(
-                    f"`{who}_from_scratch` is set but `{who}_steps` is 0: an untrained {who} teaches and learns "
-                    f"nothing. Give `--{who}_steps`, or a {who} with weights."
-                )
+        if self.teacher_from_scratch and not self.teacher_steps:
+            raise ValueError(
+                "`teacher_from_scratch` is set but `teacher_steps` is 0: an untrained teacher teaches nothing. Give "
+                "`--teacher_steps`, or a teacher with weights."
+            )

@@ -19,7 +19,7 @@ PACKAGES = ("exrep_hf", "torch", "transformers", "accelerate", "datasets", "timm
 # Places and secrets of the machine: not part of what a run was.
 _UNPUBLISHED = frozenset(
     {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "hub_token", "run_name", "deepspeed"}
-    | {"disable_tqdm", "report_to", "license"}
+    | {"disable_tqdm", "report_to", "license", "allow_code"}
 )
 # What the Trainer's arguments make of settings that are left out, where it is not the default that they declare.
 _LEFT_OUT: dict[str, Any] = {"activation_checkpointing": False, "gradient_checkpointing": False, "debug": []}

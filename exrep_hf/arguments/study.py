@@ -50,6 +50,12 @@ class StudyArguments:
             "help": "Publish the code of a student with a distiller too, for `trust_remote_code` without exrep_hf."
         },
     )
+    allow_code: bool = field(
+        default=False,
+        metadata={
+            "help": "Import classes of `terms` that are not of exrep_hf, which runs their code; a flag alone sets it."
+        },
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Replace the run that `output_dir` holds; without it that is an error."}
     )

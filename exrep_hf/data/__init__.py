@@ -6,6 +6,7 @@ from exrep_hf.data.class_map import ClassMap
 from exrep_hf.data.classes import class_names, encode_labels, label_names, names_or_numbers
 from exrep_hf.data.collator import collate_distillation
 from exrep_hf.data.datasets import DistillationDataset
+from exrep_hf.data.extra_images import WithExtraImages
 from exrep_hf.data.loading import find_columns, load_digits, load_images
 from exrep_hf.data.mixing import Mixing
 from exrep_hf.data.preprocessing import Preprocessing
@@ -20,6 +21,7 @@ __all__ = [
     "Preprocessing",
     "ViewPolicy",
     "ViewTransform",
+    "WithExtraImages",
     "check_images",
     "check_items",
     "check_labels",

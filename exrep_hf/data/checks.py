@@ -14,7 +14,9 @@ from datasets import Dataset, Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from exrep_hf.data.labels import MISSING, is_missing
 from exrep_hf.data.preprocessing import has_wide_pixels
+from exrep_hf.data.rows import is_number
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,8 @@ def inspect_images(dataset: Dataset, image_column: str, num_proc: int | None = N
         image_column: its name.
         num_proc: number of processes; `None`: this one.
     """
+    if not len(dataset):
+        return ImageReport([], [])
     stored = dataset.with_format(None).select_columns([image_column]).cast_column(image_column, Image(decode=False))
     # Never from datasets' cache: files behind stored paths may have changed since.
     checked = stored.map(
@@ -135,7 +139,13 @@ def _reason(content: bytes) -> str:
     return ""
 
 
-def check_items(dataset: Any, needed: Sequence[str], num_labels: int, name: str = "train_dataset") -> None:
+def check_items(
+    dataset: Any,
+    needed: Sequence[str],
+    num_labels: int,
+    name: str = "train_dataset",
+    may_lack_labels: bool = True,
+) -> None:
     """Make sure that the first and last item of a data set hold what the loss needs.
 
     A look at two items finds a wrong format at once; it can't find a single bad row of a data set that only yields
@@ -146,6 +156,7 @@ def check_items(dataset: Any, needed: Sequence[str], num_labels: int, name: str 
         needed: keys that items have to hold, beside `pixel_values`.
         num_labels: the model's number of classes.
         name: what messages call the data set.
+        may_lack_labels: whether a label may be None or -1, for none.
 
     Raises:
         ValueError: if the data set is empty, an item is no dict or lacks a key, a label is outside the classes, or a
@@ -172,7 +183,8 @@ def check_items(dataset: Any, needed: Sequence[str], num_labels: int, name: str 
             )
         if "labels" in keys:
             label = item["labels"] if "labels" in item else item["label"]
-            _check_number(label, f"The label of row {row} of `{name}`", num_labels, "the student's classes")
+            if not (may_lack_labels and (label is None or is_number(label, MISSING))):
+                _check_number(label, f"The label of row {row} of `{name}`", num_labels, "the student's classes")
         if "sample_index" in needed:
             what = f"The `sample_index` of row {row} of `{name}`"
             _check_number(item["sample_index"], what, length, f"positions in {length} images (`num_samples`)")
@@ -194,13 +206,21 @@ def _check_number(value: Any, what: str, count: int, meaning: str) -> None:
         raise ValueError(f"{what} is {number}; {expected}")
 
 
-def check_labels(dataset: Dataset, label_column: str, num_labels: int) -> None:
+def check_labels(dataset: Dataset, label_column: str, num_labels: int, may_be_missing: bool = False) -> None:
     """Make sure that every label is a class of the model.
+
+    Args:
+        dataset: a data set.
+        label_column: its column with labels.
+        num_labels: the model's number of classes.
+        may_be_missing: whether labels that are None or below 0 are let pass.
 
     Raises:
         ValueError: naming the first row whose label is missing, not an integer, or outside 0 ... num_labels - 1.
     """
     for row, label in enumerate(dataset.with_format(None)[label_column][:]):
+        if may_be_missing and is_missing(label):
+            continue
         if not isinstance(label, int) or not 0 <= label < num_labels:
             names = f"Number them with dataset.class_encode_column({label_column!r})"
             remedy = names if isinstance(label, str) else "Correct the data set"
@@ -212,16 +232,18 @@ def check_labels(dataset: Dataset, label_column: str, num_labels: int) -> None:
 
 
 def check_label_batch(labels: Tensor, num_labels: int) -> None:
-    """Make sure that the labels `(batch,)` of a batch are classes; only on the CPU: other devices would have to wait.
+    """Make sure that the labels `(batch,)` of a batch are classes, or -1 where there is none.
+
+    Only on the CPU: other devices would have to wait.
 
     Raises:
-        ValueError: if one is outside 0 ... num_labels - 1.
+        ValueError: if one is outside -1 ... num_labels - 1.
     """
     if labels.device.type != "cpu":
         return
     low, high = int(labels.min()), int(labels.max())
-    if not 0 <= low <= high < num_labels:
+    if not MISSING <= low <= high < num_labels:
         raise ValueError(
-            f"Labels of a batch range from {low} to {high}; expected 0 to {num_labels - 1}, the student's classes. "
-            "Correct the data set."
+            f"Labels of a batch range from {low} to {high}; expected 0 to {num_labels - 1}, the student's classes, or "
+            f"{MISSING} for images without one. Correct the data set."
         )

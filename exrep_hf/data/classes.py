@@ -42,21 +42,12 @@ def encode_labels(splits: DatasetDict, label_column: str) -> DatasetDict:
     """Turn text labels into class numbers, in alphabetical order of all splits' labels together.
 
     `DatasetDict.class_encode_column` numbers each split on its own, so that a class missing from one split would shift
-    the numbers there. Labels that are numbers already are returned as they are.
-
-    Raises:
-        ValueError: if a label is missing.
+    the numbers there. Labels that are numbers already, or missing (None), are returned as they are.
     """
     feature = next(iter(splits.values())).features[label_column]
     if feature not in (Value("string"), Value("large_string")):
         return splits
     names: set[str] = set()
-    for split, rows in splits.items():
-        labels = rows.unique(label_column)
-        if None in labels:
-            raise ValueError(
-                f"A label in the column {label_column!r} of the split {split!r} is missing: remove the rows "
-                "without label."
-            )
-        names.update(labels)
+    for rows in splits.values():
+        names.update(label for label in rows.unique(label_column) if label is not None)
     return splits.cast_column(label_column, ClassLabel(names=sorted(names)))

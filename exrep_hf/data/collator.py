@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from exrep_hf.data.answers import ANSWERS
+from exrep_hf.data.labels import MISSING
 from exrep_hf.data.pixels import pixel_names
 from exrep_hf.data.rows import check_index_batch
 
@@ -22,12 +23,14 @@ def collate_distillation(items: Sequence[Mapping[str, Any]]) -> dict[str, Tensor
             `label`), `sample_index`, `view`, `teacher_logits`, `teacher_features`; other keys are left out.
 
     Returns:
-        a tensor `(batch, ...)` for each key; labels and indices are int64, shares of classes float32.
+        a tensor `(batch, ...)` for each key; labels and indices are int64, shares of classes float32. A label that is
+        None becomes -1.
 
     Raises:
         ValueError: if an item has no `pixel_values`, or items disagree in keys or shapes.
     """
     renamed = [{"labels" if key == "label" else key: value for key, value in item.items()} for item in items]
+    renamed = [item | {"labels": MISSING} if item.get("labels", 0) is None else item for item in renamed]
     present = _known(renamed[0])
     for position, item in enumerate(renamed):
         if "pixel_values" not in item:

@@ -14,6 +14,8 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from exrep_hf.data.augmentation import ViewTransform
+from exrep_hf.data.extra_images import Extra, place_in_walks
+from exrep_hf.data.labels import MISSING, is_missing
 from exrep_hf.data.mixing import mix_pairs
 from exrep_hf.data.pixels import pixel_names
 from exrep_hf.data.rows import is_number, parts_of
@@ -70,21 +72,22 @@ class DistillationDataset(torch.utils.data.Dataset):
 
     @property
     def labels(self) -> list[int] | None:
-        """Class of every row as the model numbers it, where there is a label column."""
+        """Class of every row as the model numbers it, -1 where it is missing, where there is a label column."""
         stored = self.stored_labels
         return None if stored is None else [self._renumbered(label) for label in stored]
 
     def _renumbered(self, label: Any) -> Any:
-        # One that is missing, None or below 0, stays so.
-        return self.numbers[label] if self.numbers is not None and isinstance(label, int) and label >= 0 else label
+        if is_missing(label):
+            return MISSING
+        return self.numbers[label] if self.numbers is not None and isinstance(label, int) else label
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return one item.
 
         Returns:
             the tensors of `transform`: `pixel_values` `(channels, height, width)`, and the teacher's own pixels;
-            `labels` (int) where there is a label column, a teacher's answers as float32 where there are columns of
-            them, and `sample_index` (int): the position in this data set.
+            `labels` (int; -1: missing) where there is a label column, a teacher's answers as float32 where there are
+            columns of them, and `sample_index` (int): the position in this data set.
 
         Raises:
             ValueError: if the image cannot be decoded; names the row and the file.
@@ -154,21 +157,27 @@ class SeededDataset(torch.utils.data.Dataset):
         seed: of the run, ≥ 0.
         numbered: whether `sample_index` has to be the row: items without one get it. Those of a `DistillationDataset`
             get it in any case: below torch's `Subset` and `ConcatDataset` it has other numbers.
+        extra: how the last rows come beside the others; None: all come once in each walk.
 
     Attributes:
         dataset: the data set itself.
-        length: items of an epoch: as many as there are rows, or more, where the rows come again and again, each time
-            made anew as in an epoch of their own.
+        walk: items of one walk through the rows: as many as there are, but for extra ones.
+        length: items of an epoch: those of a walk, or more, where the rows come again and again, each time made anew
+            as in an epoch of their own.
 
     Raises:
         ValueError: when an item is asked for that numbers itself otherwise.
     """
 
-    def __init__(self, dataset: Any, seed: int, numbered: bool = False) -> None:
+    def __init__(self, dataset: Any, seed: int, numbered: bool = False, extra: Extra | None = None) -> None:
         self.dataset = dataset
         self.seed = seed
         self.numbered = numbered
-        self.length = len(dataset)
+        self.extra = extra
+        # Rows that come once in each walk.
+        self._regular = len(dataset) - (0 if extra is None else extra.count)
+        self.walk = self._regular + (0 if extra is None else extra.per_walk(self._regular))
+        self.length = self.walk
         self._is_ours = all(isinstance(part, DistillationDataset) for part in parts_of(dataset))
         # In shared memory, because workers that outlive an epoch hold a copy of this object.
         self._epoch = torch.zeros((), dtype=torch.int64).share_memory_()
@@ -197,11 +206,8 @@ class SeededDataset(torch.utils.data.Dataset):
         """Return the rows of some items of the current epoch, each with the number of the walk through all rows."""
         # Once: another process may set the next epoch meanwhile.
         before = self.epoch * self.length
-        count = len(self.dataset)
-        return [
-            ((before + index) % count, (before + index) // count)
-            for index in map(range(self.length).__getitem__, indices)
-        ]
+        positions = (before + index for index in map(range(self.length).__getitem__, indices))
+        return [place_in_walks(position, self._regular, self.extra) for position in positions]
 
     def items_of(self, places: Sequence[Place]) -> list[Any]:
         """Return several items, each made under the seed of its row and number (of an epoch or a view)."""
@@ -279,12 +285,18 @@ class ReplayedDataset(SeededDataset):
         policy: the views.
         num_labels: number of classes, for the labels of mixed images; None leaves these out.
         numbered: as in `SeededDataset`.
+        extra: as in `SeededDataset`; partners in mixtures are extra images as often.
     """
 
     def __init__(
-        self, dataset: Any, policy: ViewPolicy, num_labels: int | None = None, numbered: bool = False
+        self,
+        dataset: Any,
+        policy: ViewPolicy,
+        num_labels: int | None = None,
+        numbered: bool = False,
+        extra: Extra | None = None,
     ) -> None:
-        super().__init__(dataset, policy.seed, numbered)
+        super().__init__(dataset, policy.seed, numbered, extra)
         self.policy = policy
         self.num_labels = num_labels
 
@@ -317,7 +329,9 @@ class ReplayedDataset(SeededDataset):
         with generators_kept():
             # The first round's draws are those of views that are mixed once.
             seed_generators([self.seed, view, row, _MIXTURE, *[rounds] * (rounds > 1)])
-            partner = int(torch.randint(len(self.dataset), ()))
+            partner = int(torch.randint(self.walk, ()))
+            if partner >= self._regular and self.extra is not None:
+                partner = self._regular + int(torch.randint(self.extra.count, ()))
             share, box = self.policy.mixing.draw(1)
         own, other = self._recipe(place, rounds - 1), self._recipe((partner, view), rounds - 1)
         return _Recipe(place, (own, other, share, box))

@@ -28,7 +28,8 @@ def described(dataset: Any) -> Described:
     """Describe a data set as people pass it, or as the Trainer walks through it."""
     inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
     inner = inner.rows if isinstance(inner, DistillationDataset) else inner
-    count = len(dataset) if isinstance(dataset, Sized) else None
+    # An epoch may be longer than there are images.
+    count = len(inner) if isinstance(inner, Sized) else None
     if not isinstance(inner, datasets.Dataset | datasets.IterableDataset):
         return Described(None, None, count)
     info, split = inner.info, inner.split

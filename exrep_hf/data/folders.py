@@ -21,7 +21,8 @@ def load_image_folder(content: FolderContent) -> DatasetDict:
 
     Top-level folders are splits if all that hold images have the names of splits; nothing else in names of files and
     folders has a meaning. Classes are numbered in the order of their names, all splits' together. Images that lie in
-    the folder itself have no labels; folders with `datasets`' metadata files have the columns of those.
+    the folder itself have no labels, nor those of a split without class folders, beside one that has them: the label
+    is None. Folders with `datasets`' metadata files have the columns of those.
 
     Args:
         content: the folder and all below it.
@@ -38,7 +39,8 @@ def load_image_folder(content: FolderContent) -> DatasetDict:
     if set(splits) == {"train"} and not any(folder.num_images for folder in splits["train"].folders):
         return DatasetDict(train=_rows(splits["train"], None))
     for folder in splits.values():
-        _check_class_folders(folder, content)
+        if not _is_flat(folder):
+            _check_class_folders(folder, content)
     classes = _class_names(splits, content)
     return DatasetDict({split: _rows(folder, classes) for split, folder in splits.items()})
 
@@ -60,7 +62,7 @@ def _splits(content: FolderContent, described: bool) -> dict[str, FolderContent]
                 f"{str(content.path)!r} has the splits {names} and metadata files that are not in each of them, or "
                 "beside them. Put one into the folder of each split."
             )
-    elif flat := [folder.name for folder in holding if folder.images]:
+    elif all(folder.images for folder in holding) and (flat := [folder.name for folder in holding]):
         raise ValueError(
             f"{flat} in {str(content.path)!r} may be splits or classes: their names are those of splits, and images "
             "lie in them directly. If they are splits, move the images into class folders (`train/ant/0.png`); if "
@@ -86,6 +88,11 @@ def _check_filled_splits(content: FolderContent, names: list[str]) -> None:
         )
 
 
+def _is_flat(folder: FolderContent) -> bool:
+    """Return whether all images of a split lie in its folder itself."""
+    return folder.num_images == len(folder.images)
+
+
 def _check_class_folders(folder: FolderContent, root: FolderContent) -> None:
     """Make sure that images lie in class folders and nowhere else."""
     if folder.images:
@@ -105,6 +112,7 @@ def _check_class_folders(folder: FolderContent, root: FolderContent) -> None:
 
 def _class_names(splits: dict[str, FolderContent], root: FolderContent) -> list[str]:
     """Return the classes of all splits in the order of their names; each has images somewhere."""
+    splits = {split: folder for split, folder in splits.items() if not _is_flat(folder)}
     filled = {split: {each.name for each in folder.folders if each.num_images} for split, folder in splits.items()}
     classes = sorted(set().union(*filled.values()))
     empty = [each for folder in splits.values() for each in folder.folders if each.name not in classes]
@@ -138,5 +146,6 @@ def _rows(folder: FolderContent, classes: list[str] | None) -> Dataset:
     if classes is None:
         return rows
     numbers = {name: number for number, name in enumerate(classes)}
-    labels = [numbers[os.path.basename(os.path.dirname(path))] for path in paths]
+    flat = _is_flat(folder)
+    labels = [None if flat else numbers[os.path.basename(os.path.dirname(path))] for path in paths]
     return rows.add_column("label", labels, feature=ClassLabel(names=classes))

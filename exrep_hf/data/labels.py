@@ -1,14 +1,18 @@
 """The column of labels: class numbers, whatever they are stored as, and rows without one."""
 
 import logging
+from typing import Any, Literal
 
-import numpy as np
+import torch
 from datasets import ClassLabel, Dataset, Value
 from datasets.features.features import FeatureType
+from torch import Tensor
 
 logger = logging.getLogger(__name__)
 
 _TEXTS = ("string", "large_string")
+MISSING = -1
+"""What items hold in place of a label that is missing."""
 
 
 def with_class_numbers(dataset: Dataset, label_column: str, name: str) -> Dataset:
@@ -24,6 +28,9 @@ def with_class_numbers(dataset: Dataset, label_column: str, name: str) -> Datase
     """
     feature = dataset.features[label_column]
     kind = feature.dtype if isinstance(feature, Value) else ""
+    if kind == "null":
+        # No row has a label.
+        return dataset.cast_column(label_column, Value("int64"))
     if isinstance(feature, ClassLabel) or "int" in kind or kind in _TEXTS:
         return dataset
     if not (kind == "bool" or kind.startswith(("float", "decimal"))):
@@ -40,10 +47,30 @@ def with_class_numbers(dataset: Dataset, label_column: str, name: str) -> Datase
     return dataset.cast_column(label_column, Value("int64"))
 
 
+def is_missing(label: Any) -> bool:
+    """Return whether a label is missing: None, or below 0: -1 in the Hub's test splits, -100 for the loss."""
+    return label is None or (isinstance(label, int) and label < 0)
+
+
 def unlabelled_rows(dataset: Dataset, label_column: str) -> list[int]:
-    """Return the rows whose label is missing: None, or below 0: -1 in the Hub's test splits, -100 for the loss."""
+    """Return the rows whose label is missing."""
     labels = dataset.with_format(None)[label_column][:]
-    return [row for row, label in enumerate(labels) if label is None or (not isinstance(label, str) and label < 0)]
+    return [row for row, label in enumerate(labels) if is_missing(label)]
+
+
+def class_of_most(labels: Tensor) -> Tensor:
+    """Return the class of each image of a batch `(batch,)`: of a mixture the one that there is most of.
+
+    Args:
+        labels: `(batch,)` class numbers, or of mixed images shares of classes `(batch, num_labels)`.
+
+    Returns:
+        -1 where there is no label, or more without one than of any class.
+    """
+    if not labels.is_floating_point():
+        return labels
+    shares, classes = labels.max(-1)
+    return torch.where(shares >= 1 - labels.sum(-1), classes, MISSING)
 
 
 def check_labelled(dataset: Dataset, label_column: str, name: str, why: str) -> None:
@@ -66,15 +93,17 @@ def check_labelled(dataset: Dataset, label_column: str, name: str, why: str) -> 
 
 
 def usable_labels(
-    dataset: Dataset, label_column: str | None, name: str, needed: bool, why: str = ""
+    dataset: Dataset, label_column: str | None, name: str, needed: Literal["all", "some", "none"], why: str = ""
 ) -> tuple[Dataset, str | None]:
-    """Return a data set with class numbers, and its label column; None where labels are missing and not needed.
+    """Return a data set with class numbers, and its label column; None where no row has a label.
+
+    Rows without one, if others have, are told of.
 
     Args:
         dataset: a data set.
         label_column: its column with labels, if there is one.
         name: what messages call the data set.
-        needed: whether missing labels are an error; if not, labels are left aside altogether, which is logged.
+        needed: which rows need a label: `all`, `some`, or `none`.
         why: as in `check_labelled`.
 
     Raises:
@@ -83,11 +112,14 @@ def usable_labels(
     if label_column is None:
         return dataset, None
     dataset = with_class_numbers(dataset, label_column, name)
-    if needed:
+    if not (rows := unlabelled_rows(dataset, label_column)):
+        return dataset, label_column
+    if needed == "all" or (needed == "some" and len(rows) == len(dataset)):
         check_labelled(dataset, label_column, name, why)
-    elif rows := unlabelled_rows(dataset, label_column):
-        logger.warning("%d of %d rows of %s have no label: labels are not used.", len(rows), len(dataset), name)
+    if len(rows) == len(dataset):
         return dataset, None
+    told = "%d of %d rows of %s have no label: what needs labels is computed on the others."
+    logger.warning(told, len(rows), len(dataset), name)
     return dataset, label_column
 
 
@@ -97,7 +129,7 @@ def check_two_classes(names: list[str] | None, labels: Dataset, name: str) -> No
     Raises:
         ValueError: if all images are of one class.
     """
-    found = names if names is not None else np.unique(labels["label"][:]).tolist()
+    found = names if names is not None else sorted({each for each in labels["label"][:] if not is_missing(each)})
     if len(found) == 1:
         raise ValueError(f"{name} has one class only, {found[0]!r}; expected two or more. Add the others.")
 

@@ -65,7 +65,8 @@ class Mixing:
             num_labels: number of classes.
 
         Returns:
-            A new batch; `labels` become shares `(batch, num_labels)`, as timm's Mixup has them.
+            A new batch; `labels` become shares `(batch, num_labels)`, as timm's Mixup has them; of an image without a
+            label (-1) there is no share.
 
         Raises:
             ValueError: if the batch holds stored answers of a teacher: they are for the images before they were mixed;
@@ -135,7 +136,7 @@ def _one_hot(labels: Tensor, num_labels: int) -> Tensor:
     if labels.is_floating_point():
         return labels
     check_label_batch(labels, num_labels)
-    return F.one_hot(labels.long(), num_labels).float()
+    return F.one_hot(labels.long().clamp(min=0), num_labels).float() * (labels >= 0)[:, None]
 
 
 def _mix(images: Tensor, others: Tensor, own_share: Tensor, box: Tensor) -> Tensor:

@@ -10,7 +10,9 @@ from exrep_hf.arguments import DataArguments
 from exrep_hf.data.checks import inspect_images, whole_rows
 from exrep_hf.data.classes import encode_labels, label_names
 from exrep_hf.data.duplicates import ImageCopies
-from exrep_hf.data.labels import check_labelled, check_two_classes, with_class_numbers
+from exrep_hf.data.extra_images import WithExtraImages
+from exrep_hf.data.label_column import NEEDS_LABELS, with_label_column
+from exrep_hf.data.labels import check_labelled, check_two_classes, is_missing, unlabelled_rows, with_class_numbers
 from exrep_hf.data.loading import check_split, find_columns, load_images
 from exrep_hf.data.splits import split_public_private, train_val_split
 
@@ -21,12 +23,13 @@ class DataPartition:
 
     Attributes:
         args: the settings it was loaded by.
-        train: all training images: public, private, and those that `evaluate_on` holds out.
-        test: what nobody is trained on.
+        train: all training images: public, private, and those that `evaluate_on` holds out. Labels may be missing.
+        test: what nobody is trained on; empty where there is nothing to evaluate on, and nothing is to be evaluated.
         names: names of the classes, if known.
         skipped: images left out because they can't be decoded.
         test_split: name of the split that `test` is all of; None where it is a part of one.
         test_from: name of the split that `test` is taken from.
+        extra: images of none of the classes, in the column `image`, if there are any.
     """
 
     args: DataArguments
@@ -36,6 +39,7 @@ class DataPartition:
     skipped: int
     test_split: str | None = None
     test_from: str = "test"
+    extra: Dataset | None = None
 
     @cached_property
     def _seen_and_validation(self) -> tuple[Dataset, Dataset]:
@@ -73,8 +77,16 @@ class DataPartition:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes: of names where there are any, else up to the largest label."""
-        return len(self.names) if self.names else max(self.train["label"][:]) + 1
+        """Number of classes: of names where there are any, else up to the largest label; 0 without any label."""
+        labels = [*self.train["label"], *self.test["label"]]
+        highest = max((label for label in labels if not is_missing(label)), default=-1)
+        return len(self.names) if self.names else highest + 1
+
+    def in_words(self) -> str:
+        """Return how many images there are."""
+        without = len(unlabelled_rows(self.train, "label"))
+        told = f" ({without} without a label)" if without else ""
+        return f"{self.args.dataset}: {len(self.train)} training images{told}, {len(self.test)} test images"
 
     def num_private(self, seed: int) -> int:
         """Return how many training images only the teacher sees."""
@@ -103,31 +115,36 @@ class DataPartition:
             return public
         return concatenate_datasets([public, self._public_and_private(seed)[1]])
 
+    def training_set(self, seed: int, data_args: DataArguments, follows_teacher: bool) -> Dataset | WithExtraImages:
+        """Return the training images of an arm, with the extra ones where there are some, and it follows a teacher."""
+        images = self.training_images(seed, data_args)
+        if self.extra is None or not follows_teacher:
+            return images
+        return WithExtraImages(images, self.extra, data_args.extra_share)
 
-def load_partition(args: DataArguments, num_proc: int | None = None, may_be_path: bool = True) -> DataPartition:
+
+def load_partition(
+    args: DataArguments, num_proc: int | None = None, may_be_path: bool = True, is_evaluated: bool = True
+) -> DataPartition:
     """Load and check the data set that the settings name.
 
     Args:
         args: the settings.
         num_proc: number of processes that check images; None: this one.
         may_be_path: whether `dataset` may name something local.
+        is_evaluated: whether somebody will be evaluated, which takes images with labels.
 
     Raises:
-        ValueError: if it is not found, lacks a column, split or label, or holds images that can't be decoded, or,
-            with `check_images: all`, are in both parts.
+        ValueError: if it is not found, lacks a column or split, or holds images that can't be decoded, or, with
+            `check_images: all`, are in both parts; or if a label is missing that an evaluation needs.
     """
     assert args.dataset is not None
     config, folder = args.dataset_config_name, args.data_dir
     splits = load_images(args.dataset, config_name=config, data_dir=folder, may_be_path=may_be_path)
     check_split(splits, args.train_split, "train_split", args.dataset)
-    _, label_column = find_columns(splits[args.train_split], args.image_column_name, args.label_column_name)
-    if label_column is None:
-        columns = splits[args.train_split].column_names
-        raise ValueError(
-            f"{args.dataset!r} has no label column, only {columns}; students are evaluated by their labels. Name the "
-            "column with `label_column_name`; a folder of images needs a sub-folder for each of two or more classes."
-        )
-    parts, test_split = _train_and_test(encode_labels(splits, label_column), label_column, args)
+    test_split = _test_split(splits, args)
+    splits, label_column = with_label_column(splits, args.train_split, test_split, args, is_evaluated)
+    parts = _train_and_test(encode_labels(splits, label_column), test_split, label_column, args, is_evaluated)
     checked, digests, skipped = [], [], 0
     for part, limit in zip(parts, (args.max_train_samples, args.max_eval_samples), strict=True):
         if limit is not None and limit < len(part):
@@ -145,17 +162,26 @@ def load_partition(args: DataArguments, num_proc: int | None = None, may_be_path
     train, test = checked
     copies = ImageCopies(args.check_images == "all", repr(args.dataset))
     copies.between(train, digests[0], test, digests[1])
+    extra = None
+    if args.extra_images is not None and args.extra_share:
+        extra, extra_digests, left_out = _extra_images(args, num_proc)
+        ImageCopies(args.check_images == "all", repr(args.extra_images)).between(
+            extra, extra_digests, test, digests[1]
+        )
+        skipped += left_out
     if args.evaluate_on == "validation":
         copies.within(train, digests[0])
-    whole = test_split if test_split is not None and args.max_eval_samples is None and not skipped else None
+    whole = (
+        test_split if test_split is not None and len(test) and args.max_eval_samples is None and not skipped else None
+    )
     names = label_names(train, "label") or _given_names(train, args)
     check_two_classes(names, train, repr(args.dataset))
-    return DataPartition(args, train, test, names, skipped, whole, test_split or args.train_split)
+    return DataPartition(args, train, test, names, skipped, whole, test_split or args.train_split, extra)
 
 
 def _given_names(train: Dataset, args: DataArguments) -> list[str] | None:
-    names = args.class_names
-    if names is not None and (largest := max(train["label"][:], default=0)) >= len(names):
+    names, labels = args.class_names, [label for label in train["label"][:] if label is not None]
+    if names is not None and (largest := max(labels, default=0)) >= len(names):
         raise ValueError(
             f"`class_names` has {len(names)} names, and {args.dataset!r} has labels up to {largest}; expected a name "
             "for each, in the order of the labels. Add those that lack."
@@ -163,20 +189,40 @@ def _given_names(train: Dataset, args: DataArguments) -> list[str] | None:
     return names
 
 
-def _train_and_test(
-    splits: DatasetDict, label_column: str, args: DataArguments
-) -> tuple[tuple[Dataset, Dataset], str | None]:
-    """Return both parts, all labelled, and the name of the split that the second is; None where it is held out."""
+def _extra_images(args: DataArguments, num_proc: int | None) -> tuple[Dataset, list[bytes], int]:
+    """Return all images of the data set that `extra_images` names, their digests, and how many were left out."""
+    assert args.extra_images is not None
+    splits = load_images(args.extra_images)
+    parts = []
+    for rows in splits.values():
+        column, _ = find_columns(rows)
+        parts.append(rows.select_columns([column]).rename_columns({column: "image"} if column != "image" else {}))
+    images = concatenate_datasets(parts)
+    report = inspect_images(images, "image", num_proc)
+    rows = whole_rows(report, args.skip_broken_images)
+    return images.select(rows), [report.digests[row] for row in rows], len(report.broken)
+
+
+def _test_split(splits: DatasetDict, args: DataArguments) -> str | None:
+    """Return the name of the split that nobody trains on; None: a part of the training images is held out."""
     test_split = args.test_split or next((name for name in ("test", "validation") if name in splits), None)
     if test_split is not None:
         check_split(splits, test_split, "test_split", str(args.dataset))
+    return test_split
+
+
+def _train_and_test(
+    splits: DatasetDict, test_split: str | None, label_column: str, args: DataArguments, is_evaluated: bool
+) -> tuple[Dataset, Dataset]:
+    """Return both parts, of which the second is all labelled; without a split for it, it is held out."""
     used = []
-    for split in (args.train_split, test_split):
-        if split is not None:
-            name = f"the split {split!r} of {args.dataset!r}"
-            rows = with_class_numbers(splits[split], label_column, name)
-            check_labelled(rows, label_column, name, "students are evaluated by their labels.")
-            used.append(rows)
-    if len(used) == 2:
-        return (used[0], used[1]), test_split
-    return train_val_split(used[0], args.train_val_split, 0, label_column), None
+    for split in filter(None, (args.train_split, test_split)):
+        used.append(with_class_numbers(splits[split], label_column, f"the split {split!r} of {args.dataset!r}"))
+    train, last = used[0], used[-1]
+    has_labels = len(unlabelled_rows(last, label_column)) < len(last)
+    if not has_labels and not is_evaluated:
+        return train, train.select([])
+    if test_split is not None or not has_labels:
+        name = f"the split {test_split or args.train_split!r} of {args.dataset!r}"
+        check_labelled(last, label_column, name, NEEDS_LABELS)
+    return (train, last) if test_split is not None else train_val_split(train, args.train_val_split, 0, label_column)

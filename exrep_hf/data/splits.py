@@ -4,6 +4,8 @@ import numpy as np
 from datasets import Dataset
 from sklearn.model_selection import train_test_split
 
+from exrep_hf.data.labels import MISSING, is_missing, unlabelled_rows
+
 
 def split_public_private(
     train: Dataset, private: float | int, seed: int, label_column: str | None
@@ -14,7 +16,8 @@ def split_public_private(
         train: the training set.
         private: the teacher's own part of the rows: a share in (0, 1), or a number of rows.
         seed: of the random choice.
-        label_column: keeps the classes' proportions in both parts; `None`: without regard to classes.
+        label_column: keeps the classes' proportions in both parts, and that of rows without a label; `None`: without
+            regard to classes.
 
     Returns:
         (public, private), rows in their old order.
@@ -23,7 +26,7 @@ def split_public_private(
         ValueError: if the part is out of range or leaves a part too small for the classes.
     """
     option = "num_private" if isinstance(private, int) else "private_fraction"
-    return _stratified(train, private, seed, label_column, option)
+    return _stratified(train, np.arange(len(train)), private, seed, label_column, option)
 
 
 def train_val_split(
@@ -31,24 +34,38 @@ def train_val_split(
 ) -> tuple[Dataset, Dataset]:
     """Hold out a part of a training set to choose settings on; arguments and errors as in `split_public_private`.
 
+    It is a part of the rows that have a label, where there is a column of labels: what is held out is to be judged on.
+
     Returns:
         (train, validation), rows in their old order.
     """
-    return _stratified(dataset, validation_fraction, seed, label_column, "validation_fraction")
+    unlabelled: set[int] = set() if label_column is None else set(unlabelled_rows(dataset, label_column))
+    labelled = np.asarray([row for row in range(len(dataset)) if row not in unlabelled], dtype=np.int64)
+    if not len(labelled):
+        raise ValueError(
+            f"No row of {len(dataset)} has a label in the column {label_column!r}, and images are to be held out that "
+            "are judged by their labels. Label some, or evaluate on a split with labels."
+        )
+    return _stratified(dataset, labelled, validation_fraction, seed, label_column, "validation_fraction")
 
 
 def _stratified(
-    dataset: Dataset, part: float | int, seed: int, label_column: str | None, option: str
+    dataset: Dataset, rows: np.ndarray, part: float | int, seed: int, label_column: str | None, option: str
 ) -> tuple[Dataset, Dataset]:
-    limit = len(dataset) if isinstance(part, int) else 1
+    """Take a part out of some rows of a data set, and leave the others."""
+    limit = len(rows) if isinstance(part, int) else 1
     if not 0 < part < limit:
         raise ValueError(f"`{option}` is {part}; expected a part between 0 and {limit}, both excluded.")
-    labels = None if label_column is None else np.asarray(dataset[label_column][:])
+    strata = None
+    if label_column is not None:
+        stored = dataset.with_format(None)[label_column][:]
+        strata = [MISSING if is_missing(stored[row]) else stored[row] for row in rows.tolist()]
     try:
-        kept, held_out = train_test_split(np.arange(len(dataset)), test_size=part, random_state=seed, stratify=labels)
+        _, taken = train_test_split(rows, test_size=part, random_state=seed, stratify=strata)
     except ValueError as error:
         raise ValueError(
-            f"`{option}` is {part} and cannot split {len(dataset)} rows by class ({error}); use another fraction, or "
+            f"`{option}` is {part} and cannot split {len(rows)} rows by class ({error}); use another fraction, or "
             "more images in the smallest class."
         ) from error
-    return dataset.select(np.sort(kept)), dataset.select(np.sort(held_out))
+    left = np.setdiff1d(np.arange(len(dataset)), taken)
+    return dataset.select(left), dataset.select(np.sort(taken))

@@ -166,7 +166,7 @@ class CRDLoss(nn.Module):
         """Register the class of every training image, so that negatives come from other classes.
 
         Args:
-            labels: `(num_samples,)`, integers.
+            labels: `(num_samples,)`, integers; -1 where unknown.
 
         Raises:
             ValueError: if the length is wrong, the dtype is no integer, or there is only one class.

@@ -27,20 +27,21 @@ class NegativeSampler(UnregisteredTensorModule):
     labels: Tensor
     _order: Tensor | None
     _sorted_labels: Tensor | None
+    _places: Tensor | None
 
     def __init__(self, num_samples: int) -> None:
         super().__init__()
         self.labels = torch.full((num_samples,), -1, device="cpu")
         self.registered = False
         self.largest_batch = 0
-        # Rows in the order of their classes, and their classes in that order; (num_samples,) both.
-        self._order, self._sorted_labels = None, None
+        # Rows in the order of their classes, their classes in that order, and each row's place in it; (num_samples,).
+        self._order, self._sorted_labels, self._places = None, None, None
 
     def register(self, labels: Tensor) -> None:
         """Set the class of every training image.
 
         Args:
-            labels: `(num_samples,)`, integers.
+            labels: `(num_samples,)`, integers; -1 where unknown.
 
         Raises:
             ValueError: if the length is wrong, the dtype is no integer, or there is only one class.
@@ -68,7 +69,8 @@ class NegativeSampler(UnregisteredTensorModule):
         Args:
             rows: `(batch,)` own rows of training images; None for images that have none.
             labels: `(batch,)` classes to leave out; by default the registered ones of `rows`. If none were registered,
-                those of training images are remembered, and a row of unknown class counts as another class.
+                those of training images are remembered. A row of unknown class (-1) counts as another class, to all
+                but itself.
             batch: number of images.
             num_negatives: draws per image.
 
@@ -85,6 +87,11 @@ class NegativeSampler(UnregisteredTensorModule):
             labels = labels.long()
             start = torch.searchsorted(self._sorted_labels, labels).unsqueeze(1)  # (batch, 1), of the class's block
             size = torch.searchsorted(self._sorted_labels, labels, right=True).unsqueeze(1) - start  # (batch, 1)
+            if self._places is not None:
+                # Of those whose class isn't known, each is a block of its own; an image without a row is none.
+                unknown = labels.unsqueeze(1) < 0
+                start = torch.where(unknown, 0 if rows is None else self._places[rows].unsqueeze(1), start)
+                size = torch.where(unknown, 0 if rows is None else 1, size)
             others = len(self._order) - size  # (batch, 1)
             # While all known images are of one class there is nothing else to draw from: take any row.
             draw = random % torch.where(others > 0, others, len(self._order))
@@ -117,3 +124,5 @@ class NegativeSampler(UnregisteredTensorModule):
     def _sort(self) -> None:
         # Stable: a run that is resumed has to draw the same rows.
         self._sorted_labels, self._order = torch.sort(self.labels, stable=True)
+        self._places = torch.empty_like(self._order)
+        self._places[self._order] = torch.arange(len(self._order), device=self._order.device)

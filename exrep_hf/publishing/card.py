@@ -79,6 +79,7 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         # Students of earlier versions don't say.
         chosen=arm["runs"][0].get("chosen"),
         steps=arm["runs"][0].get("steps"),
+        ema_decay=results["configuration"]["training"].get("ema_decay"),
         configuration=json.dumps(results["configuration"], indent=2),
         versions=results["versions"],
     )

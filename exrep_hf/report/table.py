@@ -75,11 +75,16 @@ def summary_table(results: dict[str, Any]) -> str:
     """Return the whole comparison as text."""
     data = results["dataset"]
     seeds = len(results["seeds"])
+    over = f"{seeds} seed{'s (mean ± sd)' if seeds > 1 else ''}"
     title = (
         f"{data['name']}: {data['num_evaluated']} {data['evaluated_on']} images, {data['num_public']} public and "
-        f"{data['num_private']} private training images, {seeds} seed{'s (mean ± sd)' if seeds > 1 else ''}"
+        f"{data['num_private']} private training images{_extra(data)}, {over}"
     )
     return f"{title}\n\n{align([summary_head(results), *summary_rows(results)])}"
+
+
+def _extra(data: dict[str, Any]) -> str:
+    return f", {data['num_extra']} images of none of the classes" if data.get("num_extra") else ""
 
 
 def cost_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:

@@ -14,6 +14,7 @@ from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArgume
 from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.arguments.ranges import require
 from exrep_hf.training.default_terms import complete_terms
+from exrep_hf.training.own_terms import term_settings
 
 # What makes the arms comparable, or places them; an arm may not change it.
 SHARED_SETTINGS = frozenset(
@@ -44,7 +45,7 @@ SHARED_SETTINGS = frozenset(
 )
 
 # ArgumentsT of the images that an arm may have of its own: what it is trained on, and how that is varied.
-IMAGE_SETTINGS = frozenset({"train_on", "no_aug", "scale", "ratio", "hflip", "auto_augment"})
+IMAGE_SETTINGS = frozenset({"train_on", "extra_share", "no_aug", "scale", "ratio", "hflip", "auto_augment"})
 
 ArgumentsT = TypeVar("ArgumentsT", ModelArguments, DataArguments, DistillationArguments)
 
@@ -59,6 +60,7 @@ class Arm:
         model_args: the settings of teacher and student under these changes.
         data_args: the settings of the images under these changes.
         args: the settings of training under these changes.
+        allow_code: whether classes of its terms may be imported that are not of exrep_hf.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Arm:
     model_args: ModelArguments
     data_args: DataArguments
     args: DistillationArguments
+    allow_code: bool = False
 
     @property
     def is_plain(self) -> bool:
@@ -130,7 +133,7 @@ def make_arms(
     of_images = {field.name for field in dataclasses.fields(DataArguments)}
     arms = []
     main = study_args.arm or args.preset
-    named = _named_controls(model_args)
+    named = _named_controls(model_args, args)
     assert not isinstance(study_args.controls, str)  # read in its __post_init__
     controls = dict.fromkeys(named) if study_args.controls is None else study_args.controls
     for name, given in controls.items():
@@ -157,15 +160,20 @@ def make_arms(
     _check_names([*(arm.name for arm in arms), main])
     _check_oracle(arms, data_args, args)
     # A copy: what is chosen for an arm is no setting of the study.
-    return [*arms, Arm(main, {}, model_args, data_args, copy.deepcopy(args))]
+    arms = [*arms, Arm(main, {}, model_args, data_args, copy.deepcopy(args))]
+    for arm in arms:
+        arm.allow_code = study_args.allow_code
+        arm.args.terms = term_settings(arm.args.own_terms, arm.allow_code) or None
+    return arms
 
 
-def _named_controls(model_args: ModelArguments) -> dict[str, dict[str, Any]]:
+def _named_controls(model_args: ModelArguments, args: DistillationArguments) -> dict[str, dict[str, Any]]:
     """Return labels alone and plain distillation as changes of any arm, with its optimizer, images and length."""
     logits_and_labels = {"ce_weight": 1.0, "kd_weight": 1.0} | dict.fromkeys(FEATURE_TERMS, 0.0)
     # Stored answers are for the views that the arm trains on, mixtures included.
     views = {} if model_args.teacher_cache is not None else {"mixup": 0.0, "cutmix": 0.0}
-    kd = logits_and_labels | {"distiller": "none"} | views
+    own = {"terms": None} if args.terms else {}
+    kd = logits_and_labels | {"distiller": "none"} | views | own
     return {"ce": kd | {"kd_weight": 0.0}, "kd": kd}
 
 

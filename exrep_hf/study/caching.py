@@ -57,11 +57,16 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     check_processes(args)
     views = _views(data_args, args)
     _check_teacher(model_args)
+    if data_args.extra_images is not None and data_args.extra_share:
+        raise ValueError(
+            f"`extra_images` is {data_args.extra_images!r}; answers are stored for the training images alone. Leave "
+            "it out, and train with the teacher itself, or put these images among the training images, without labels."
+        )
     folder, repo_id = Path(str(args.output_dir)), args.push_to_hub
     if repo_id is not None:
         name = repo_id
         repo_id = decided_by_main(lambda: ensure_repository(name, "dataset", args.hub_private_repo, args.hub_token))
-    data = load_partition(data_args, args.dataloader_num_workers or None)
+    data = load_partition(data_args, args.dataloader_num_workers or None, is_evaluated=False)
     set_seed(args.seed)
     teacher = load_teacher(model_args, data, None)
     assert teacher is not None
@@ -70,7 +75,7 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
     images = data.training_images(args.seed, data_args)
     if args.mix_rounds is None and views.mixing:
-        rounds = rounds_for(len(images), data.num_classes)
+        rounds = rounds_for(len(images), data.num_classes or asked.num_labels)
         views = dataclasses.replace(views, mixing=dataclasses.replace(views.mixing, rounds=rounds))
     source = _with_head(asked, data, images, settings, folder)
     # What a card says is of the teacher's own head.
@@ -173,9 +178,9 @@ def _measure(
     cost = network_cost(teacher)
     # A figure of the machine, which would differ from call to call.
     cost.pop("images_per_second")
-    if source.num_labels is None:
-        return {"evaluation": None, "cost": cost}
     _, images = data.parts(settings.caching.seed)
+    if source.num_labels is None or not len(images):
+        return {"evaluation": None, "cost": cost}
     args = copy.copy(settings.caching)
     # It would cast the very network that is asked afterwards.
     args.bf16_full_eval = args.fp16_full_eval = False

@@ -32,6 +32,7 @@ def describe_data(data: DataPartition, seed: int) -> dict[str, Any]:
         "part": data.evaluated_part,
         "num_public": len(public),
         "num_private": data.num_private(seed),
+        "num_extra": 0 if data.extra is None else len(data.extra),
         "num_evaluated": len(images),
         "evaluated_on": data.args.evaluate_on,
         "num_labels": data.num_classes,

@@ -21,6 +21,7 @@ from exrep_hf.study.arms import Arm
 from exrep_hf.study.folder import checkpoint_to_resume
 from exrep_hf.study.stages import Classifier, labels_only, with_distiller
 from exrep_hf.teacher import TeacherSource
+from exrep_hf.training.own_terms import make_terms
 from exrep_hf.training.trainer import DistillationTrainer
 
 Metrics = dict[str, float]
@@ -87,13 +88,14 @@ def make_trainer(
         with_distiller(start, arm.model_args),
         teacher=teacher,
         args=arm.args,
-        train_dataset=data.training_images(seed, arm.data_args),
+        train_dataset=data.training_set(seed, arm.data_args, arm.args.needs_teacher),
         eval_dataset=images,
         augmentation=Augmentation.from_arguments(arm.data_args),
         processing_class=start.processor,
         classes=arm.data_args.class_rule(),
         # The study has chosen the head.
         teacher_head=None if teacher is None else "none" if teacher.num_labels is None else "own",
+        terms=make_terms(arm.args.own_terms, arm.args.seed, arm.allow_code),
     )
 
 

@@ -2,7 +2,7 @@
 
 import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from exrep_hf.arguments import DistillationArguments, ModelArguments
 from exrep_hf.arguments.distillation import FEATURE_TERMS
 from exrep_hf.data import Augmentation, Preprocessing, class_names
 from exrep_hf.data.class_map import Side, numbers_of_each
+from exrep_hf.data.labels import unlabelled_rows
 from exrep_hf.data.partition import DataPartition
 from exrep_hf.files import replacing
 from exrep_hf.models import (
@@ -59,7 +60,7 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
     for name in FEATURE_TERMS:
         setattr(changed, name, 0.0)
     changed.mixup = changed.cutmix = 0.0
-    changed.views = None
+    changed.views = changed.terms = changed.ema_decay = None
     return changed
 
 
@@ -88,6 +89,28 @@ def with_distiller(start: Classifier, model_args: ModelArguments) -> ExRepForIma
 def _lay_out(model: nn.Module, model_args: ModelArguments) -> None:
     if model_args.channels_last:
         nn.Module.to(model, memory_format=torch.channels_last)
+
+
+def check_labels_for_stages(data: DataPartition, model_args: ModelArguments, seeds: Sequence[int]) -> None:
+    """Make sure that teacher and student are trained with labels first only where there are some, and then are.
+
+    Raises:
+        ValueError: if there are no labels for it, or an untrained student isn't trained with those that there are.
+    """
+    stages = [("teacher_steps", model_args.teacher_steps, data.teacher_images)]
+    stages += [("student_steps", model_args.student_steps, data.parts(seed)[0]) for seed in seeds]
+    for name, steps, images in stages:
+        has_labels = len(unlabelled_rows(images, "label")) < len(images)
+        if has_labels and not steps and name == "student_steps" and model_args.student_from_scratch:
+            raise ValueError(
+                "`student_from_scratch` is set but `student_steps` is 0: what is to be compared is a student that has "
+                "learnt from the labels. Give `--student_steps`, or a student with weights."
+            )
+        if steps and not has_labels:
+            raise ValueError(
+                f"`{name}` is {steps}, and none of the {len(images)} training images of {data.args.dataset!r} has a "
+                f"label, by which they are trained. Set `{name}` to 0, or label some images."
+            )
 
 
 def train_with_labels(

@@ -56,6 +56,7 @@ from exrep_hf.study.records import (
 from exrep_hf.study.run import add_gaps, distil, evaluate, with_folder
 from exrep_hf.study.stages import (
     Classifier,
+    check_labels_for_stages,
     load_other_teachers,
     load_student,
     load_teacher,
@@ -126,7 +127,7 @@ class Study:
         settings = self.settings
         if PartialState().is_main_process:
             models = (*settings.model.teachers, settings.model.teacher_cache, settings.model.student)
-            inputs = (*models, settings.data.dataset)
+            inputs = (*models, settings.data.dataset, settings.data.extra_images)
             check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
         PartialState().wait_for_everyone()
 
@@ -148,7 +149,8 @@ class Study:
     def _run(self) -> dict[str, Any]:
         settings = self.settings
         data = load_partition(settings.data, settings.training.dataloader_num_workers or None)
-        self._print(f"{settings.data.dataset}: {len(data.train)} training images, {len(data.test)} test images")
+        self._print(data.in_words())
+        check_labels_for_stages(data, settings.model, self.seeds)
         set_seed(settings.training.seed)
         teacher = self._prepare_teacher(data)
         records: dict[str, list[dict[str, Any]]] = {arm.name: [] for arm in self.arms}
@@ -183,7 +185,7 @@ class Study:
         share_length(self.arms, len(public), settings.model.student_from_scratch)
         # Controls that nobody asked for are no reason to fit a head.
         asked_for = self.arms if settings.study.controls is not None else self.arms[-1:]
-        needs_logits = any(arm.args.kd_weight for arm in asked_for)
+        needs_logits = any(arm.args.needs_logits for arm in asked_for)
         given = TextClasses(settings.data.class_names, settings.model.prompts)
         texts = texts_for(given, start.classifier.config, data.names)
         others, rule = load_other_teachers(settings.model, data), settings.data.class_rule()

@@ -27,7 +27,7 @@ def check_answers(teacher: TeacherSource, needs_logits: bool, needs_features: bo
         ValueError: if it gives no logits or no features, and they are needed.
     """
     for needed, given, what, weights in (
-        (needs_logits, teacher.num_labels, "logits", "`kd_weight`"),
+        (needs_logits, teacher.num_labels, "logits", "`kd_weight`, and of such `terms`,"),
         (needs_features, teacher.feature_dim, "features", "the weights of the terms on features"),
     ):
         if needed and given is None:

@@ -46,7 +46,7 @@ class AskingTrainer(TeacherHeadTrainer):
         if not self._mixing:
             return batch
         # Labels that nothing looks at need not be mixed, nor be classes at all.
-        looked_at = batch if self.args.ce_weight else {key: batch[key] for key in batch.keys() - {"labels"}}
+        looked_at = batch if self.args.needs_labels else {key: batch[key] for key in batch.keys() - {"labels"}}
         return self._mixing(looked_at, self._data.num_labels)
 
     def prepare_training(self) -> None:
@@ -88,7 +88,7 @@ class AskingTrainer(TeacherHeadTrainer):
         """Say how the teacher does on some training images, as it will be asked about them, or refuse it."""
         # The classes of a head that was fitted on them are what they are called.
         is_fitted, labels = isinstance(self.teacher, ProbedTeacher), training_labels(self.train_dataset)
-        if not self.args.kd_weight or self.teacher is None or labels is None or is_fitted:
+        if not self.args.needs_logits or self.teacher is None or labels is None or is_fitted:
             return
         labels = self.classes.shared_numbers(labels)
         rows = rows_to_look_at(labels)

@@ -135,7 +135,9 @@ class CardFacts:
             "cosine and smooth L1 to standardised features": args.feature_weight,
             "adversarial term on features": args.adversarial_weight,
         }
-        return [f"{what}: weight {weight:g}" for what, weight in told.items() if weight]
+        ours = [f"{what}: weight {weight:g}" for what, weight in told.items() if weight]
+        own = [f"`{name}` ({term['class']}): weight {term['weight']}" for name, term in args.own_terms.items()]
+        return ours + own
 
     @property
     def head(self) -> str | None:

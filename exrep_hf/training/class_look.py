@@ -10,6 +10,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from exrep_hf.data.labels import class_of_most
+
 _CLASSES = 20
 _IMAGES = 10
 # By how much another order of classes has to be better, and by how much a teacher may be above chance to be suspected.
@@ -46,7 +48,7 @@ class Look:
 
 def look_at_answers(
     rows: Sequence[int], labels: Tensor, answer: Callable[[list[int]], tuple[Tensor, Tensor | None]], batch_size: int
-) -> Look:
+) -> Look | None:
     """Ask a teacher about some training images.
 
     Args:
@@ -55,19 +57,25 @@ def look_at_answers(
         answer: returns for a list of rows the logits `(batch, num_labels)`, and the batch's labels, of mixed images
             `(batch, num_labels)`, where it has any; all of the classes that student and teacher both have.
         batch_size: images at a time.
+
+    Returns:
+        None where mixing left no label.
     """
     guesses, truths = [], []
     for start in range(0, len(rows), batch_size):
         part = list(rows[start : start + batch_size])
         logits, shares = answer(part)
         guesses.append(logits.argmax(-1).cpu())
-        # Of a mixture what there is most of.
         mixed = shares is not None and shares.is_floating_point()
-        truths.append(shares.argmax(-1).cpu() if mixed else labels[part])  # type: ignore[union-attr]
-    guess, truth = torch.cat(guesses).numpy(), torch.cat(truths).numpy()
+        truths.append(class_of_most(shares).cpu() if mixed else labels[part])  # type: ignore[arg-type]
+    # Of some mixtures most has no label.
+    labelled = torch.cat(truths) >= 0
+    guess, truth = (torch.cat(parts)[labelled].numpy() for parts in (guesses, truths))
+    if not len(truth):
+        return None
     classes, own = np.unique(truth, return_inverse=True)
     answers, given = np.unique(guess, return_inverse=True)
-    fitted = np.arange(len(rows)) % 2 == 0
+    fitted = np.arange(len(truth)) % 2 == 0
     # Which answer each class gets in one half, no two classes the same.
     table = np.zeros((len(classes), len(answers)))
     np.add.at(table, (own[fitted], given[fitted]), 1)
@@ -75,7 +83,7 @@ def look_at_answers(
     matched, answer_of = linear_sum_assignment(table, maximize=True)
     order[matched] = answer_of
     reordered = float((order[own[~fitted]] == given[~fitted]).mean())
-    return Look(len(rows), len(classes), float((guess == truth).mean()), reordered, 1 / logits.shape[-1])
+    return Look(len(truth), len(classes), float((guess == truth).mean()), reordered, 1 / logits.shape[-1])
 
 
 def rows_to_look_at(labels: Tensor) -> list[int]:

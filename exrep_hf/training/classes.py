@@ -49,16 +49,14 @@ def match_classes(
     try:
         found = _matched(student, asked, args, rule, names)
     except ValueError as error:
-        if args.kd_weight:
-            raise
-        return ClassMap(student.config, None, rule, names), [
-            *notes,
-            f"agreement with the teacher isn't known: {error}",
-        ]
-    if asked is not None and found.teacher_columns is None and args.kd_weight and class_names(asked) is None:
+        if args.needs_logits:
+            raise _with_probe(error, student, asked, rule, names) from error
+        without = ClassMap(student.config, None, rule, names)
+        return without, [*notes, f"agreement with the teacher isn't known: {error}"]
+    if asked is not None and found.teacher_columns is None and args.needs_logits and class_names(asked) is None:
         notes.append("classes of student and teacher are matched by their numbers")
     if found.left_out:
-        learnt = ": these are learnt from labels alone, and compared are the others" if args.kd_weight else ""
+        learnt = ": these are learnt from labels alone, and compared are the others" if args.needs_logits else ""
         notes.append(
             f"the teacher knows {found.num_shared} of the student's {found.student.count} classes, and not "
             f"{found.left_out_with_nearest}{learnt}"
@@ -68,6 +66,26 @@ def match_classes(
     return found, notes
 
 
+def _with_probe(
+    error: ValueError,
+    student: ExRepForImageClassification,
+    teacher: TeacherSource | None,
+    rule: ClassRule,
+    names: Sequence[str] | None,
+) -> ValueError:
+    """Name the way out where it is the teacher's classes that don't fit, and its features are to be had."""
+    if teacher is None or teacher.feature_dim is None:
+        return error
+    try:
+        ClassMap(student.config, None, rule, names)
+    except ValueError:
+        return error
+    return ValueError(
+        f"{error} Or have a linear classifier for these classes fitted on the teacher's features of labelled images: "
+        "`teacher_head='probe'`."
+    )
+
+
 def _matched(
     student: ExRepForImageClassification,
     teacher: TeacherSource | None,
@@ -75,7 +93,7 @@ def _matched(
     rule: ClassRule,
     names: Sequence[str] | None,
 ) -> ClassMap:
-    learns_from_labels = bool(args.ce_weight) or not args.kd_weight
+    learns_from_labels = bool(args.ce_weight) or not args.needs_logits
     try:
         return ClassMap(student.config, teacher, rule, names, partial=learns_from_labels)
     except ValueError as error:

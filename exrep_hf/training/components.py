@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
+from exrep_hf.training.ema import AveragingTrainer
 from exrep_hf.training.precision import weights_kept
-from exrep_hf.training.published import PublishingTrainer
 
 
-class ComponentTrainer(PublishingTrainer):
+class ComponentTrainer(AveragingTrainer):
     """Reports each component of the loss as the Trainer reports the loss."""
 
     # The Trainer sets it at each optimizer step; a single `training_step` is its own.

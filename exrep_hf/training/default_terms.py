@@ -31,7 +31,7 @@ def complete_terms(
     args, told = copy.copy(args), []
     mixed = bool(args.mixup or args.cutmix)
     if args.feature_weight is None:
-        pays = gives_features and mixed and bool(args.kd_weight)
+        pays = gives_features and mixed and args.needs_logits
         args.feature_weight = FEATURE_WEIGHT if pays else 0.0
         if pays:
             told.append(f"the teacher's features count beside its logits: `feature_weight` {FEATURE_WEIGHT:g}")
@@ -40,7 +40,7 @@ def complete_terms(
         args.mix_rounds = rounds if mixed else 1
         if args.mix_rounds > 1:
             told.append(f"mixtures are of {2**args.mix_rounds} images: `mix_rounds` {args.mix_rounds}")
-    if args.needs_teacher and not (args.ce_weight or args.kd_weight):
+    if args.needs_teacher and not (args.ce_weight or args.needs_logits):
         told.append(
             "no term trains the student's classifier (`ce_weight` and `kd_weight` are 0), which falls behind as its "
             "features change: train on labels too (`ce_weight` 1), or fit a classifier afterwards"

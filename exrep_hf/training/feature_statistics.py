@@ -64,10 +64,11 @@ def _batches(dataset: Any, size: int, seed: int) -> Iterator[Callable[[], list[A
         for start in range(0, len(stream), size):
             yield lambda start=start: stream[start : start + size]  # type: ignore[misc]
         return
-    if isinstance(dataset, ReplayedDataset) and (count := dataset.policy.views * len(dataset.dataset)) <= IMAGES:
+    fixed = dataset if isinstance(dataset, ReplayedDataset) and dataset.extra is None else None
+    if fixed is not None and (count := fixed.policy.views * len(fixed.dataset)) <= IMAGES:
         # So few that they can be asked about all, as they are where answers are stored.
         for start in range(0, count, size):
-            yield lambda start=start: dataset.made(range(start, min(start + size, count)))  # type: ignore[misc]
+            yield lambda start=start: fixed.made(range(start, min(start + size, count)))  # type: ignore[misc]
         return
     order = np.random.default_rng([seed, _STATISTICS])
     made, walk = 0, 0

@@ -29,8 +29,9 @@ from exrep_hf.data.answers import ANSWERS, check_answered_images, check_one_teac
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.collator import collate_numbered
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept
+from exrep_hf.data.extra_images import Extra, check_walk
 from exrep_hf.data.item_pixels import PixelRules
-from exrep_hf.data.labels import usable_labels
+from exrep_hf.data.labels import MISSING, usable_labels
 from exrep_hf.data.loading import holds_tensors
 from exrep_hf.data.rows import parts_of
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
@@ -77,7 +78,11 @@ class DataPreparation:
         self.pixels = PixelRules(preprocessing, () if teacher is None else teacher.preprocessing)
 
     def for_training(
-        self, dataset: Any, args: DistillationArguments, augmentation: Augmentation | Literal["preset"] | None
+        self,
+        dataset: Any,
+        args: DistillationArguments,
+        augmentation: Augmentation | Literal["preset"] | None,
+        extra: Extra | None = None,
     ) -> tuple[Any, Mixing]:
         """Return the finished training data set, and how its batches are still to be mixed.
 
@@ -90,6 +95,7 @@ class DataPreparation:
             args: which terms are active, views, mixtures and seeds.
             augmentation: how single images are varied; `preset`: as the preset of `args` does, or as stored answers
                 are for.
+            extra: which of the images are of none of the classes, if any.
 
         Raises:
             ValueError: for data that don't fit the models, the settings or the teacher's stored answers.
@@ -102,10 +108,11 @@ class DataPreparation:
         needed = self._needed_keys(args)
         of_images = (views.augmentation, views.reference)
         dataset = self._with_transform(
-            dataset, "train_dataset", *of_images, args.needs_teacher, labels_needed="labels" in needed
+            dataset, "train_dataset", *of_images, args.needs_teacher, "some" if "labels" in needed else "none"
         )
         if is_map_style(dataset):
-            dataset = SeededDataset(dataset, views.seed, numbered="sample_index" in needed)
+            dataset = SeededDataset(dataset, views.seed, "sample_index" in needed, extra)
+            self._check_extra(dataset, args)
         check_items(dataset, needed, self.num_labels)
         if replayed and dataset is not None:
             dataset = _replayed(dataset, views, self.num_labels if "labels" in needed else None)
@@ -143,10 +150,27 @@ class DataPreparation:
         reference = wanted.seen_by(self.teacher.preprocessing).reference if stored is None else stored.reference
         return dataclasses.replace(wanted, reference=reference), True
 
+    def _check_extra(self, dataset: SeededDataset, args: DistillationArguments) -> None:
+        """Make sure that extra images are of use: somebody answers for them, and for the mixtures that they are in."""
+        extra = dataset.extra
+        if extra is None:
+            return
+        check_walk(len(dataset.dataset) - extra.count, extra, args.has_bank)
+        if not args.needs_teacher:
+            raise ValueError(
+                f"There are {extra.count} extra images, and no term follows a teacher: they have no label to learn. "
+                "Leave them out (`extra_share` 0), or give `kd_weight` or `feature_weight`."
+            )
+        if self.teacher is not None and self.teacher.views is not None:
+            raise ValueError(
+                f"There are {extra.count} extra images, and the teacher's answers are stored, for other images and "
+                "mixtures. Pass the teacher itself, or leave the extra images out (`extra_share` 0)."
+            )
+
     def _needed_keys(self, args: DistillationArguments) -> list[str]:
         """Keys that items have to hold, beside `pixel_values`."""
         stored = args.needs_teacher and self.teacher is not None and self.teacher.views is not None
-        return ["sample_index"] * bool(args.has_bank or stored) + ["labels"] * bool(args.ce_weight)
+        return ["sample_index"] * bool(args.has_bank or stored) + ["labels"] * args.needs_labels
 
     def for_evaluation(self, dataset: Any) -> Any:
         """Prepare a data set, or each of a dict of them, for evaluation.
@@ -158,7 +182,7 @@ class DataPreparation:
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
         check_given(dataset, "eval_dataset")
         dataset = self._with_transform(dataset, "eval_dataset", None, None, answers=True)
-        check_items(dataset, (), self.num_labels, name="eval_dataset")
+        check_items(dataset, (), self.num_labels, "eval_dataset", may_lack_labels=False)
         self._check_first(dataset, "eval_dataset", self.teacher is not None and self.teacher.views is None)
         return dataset
 
@@ -191,7 +215,7 @@ class DataPreparation:
         augmentation: Augmentation | None,
         reference: Preprocessing | None,
         answers: bool,
-        labels_needed: bool = True,
+        labels_needed: Literal["all", "some", "none"] = "all",
     ) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         names = names_of_data(dataset)
@@ -205,7 +229,8 @@ class DataPreparation:
         image_column, label_column = find_columns(dataset)
         dataset, label_column = usable_labels(dataset, label_column, f"`{what}`", labels_needed, _LABELS_ARE_FOR[what])
         if label_column is not None:
-            check_labels(dataset, label_column, self.num_labels if names is None else len(names))
+            known = self.num_labels if names is None else len(names)
+            check_labels(dataset, label_column, known, may_be_missing=labels_needed != "all")
         if self.preprocessing is None:
             raise ValueError(
                 "How the student wants its images is not known. Pass its image processor as `processing_class`."
@@ -244,7 +269,7 @@ def _replayed(dataset: Any, views: ViewPolicy, num_labels: int | None) -> Replay
             "made again only of rows that can be asked for. Pass a map-style data set, or leave out `views` and "
             "stored answers."
         )
-    return ReplayedDataset(dataset.dataset, views, num_labels, dataset.numbered)
+    return ReplayedDataset(dataset.dataset, views, num_labels, dataset.numbered, dataset.extra)
 
 
 def _check_batches(args: DistillationArguments, dataset: Any) -> None:
@@ -271,10 +296,17 @@ def number_of(dataset: Any) -> int | None:
     return len(dataset) if isinstance(dataset, Sized) else None
 
 
+def images_in_a_walk(dataset: Any) -> int | None:
+    """Return how many images come in one walk through a data set; None where that is not known."""
+    return dataset.walk if isinstance(dataset, SeededDataset) else number_of(dataset)
+
+
 def training_labels(dataset: Any) -> Tensor | None:
-    """Return the class of every training image, where the data set says so."""
+    """Return the class of every training image, -1 where it has none, where the data set says so."""
     labels = getattr(dataset.dataset, "labels", None) if isinstance(dataset, SeededDataset) else None
-    return None if labels is None else torch.as_tensor(labels)
+    if labels is None or isinstance(labels, Tensor):
+        return labels
+    return torch.as_tensor([MISSING if label is None else label for label in labels])
 
 
 def transform_facts(dataset: Any) -> dict[str, Any]:
@@ -282,10 +314,12 @@ def transform_facts(dataset: Any) -> dict[str, Any]:
     inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
     if not isinstance(inner, DistillationDataset):
         return {}
+    extra = dataset.extra if isinstance(dataset, SeededDataset) else None
     augmentation, student = inner.transform.augmentation, inner.transform.student
     return {
         "augmentation": None if augmentation is None else dataclasses.asdict(augmentation),
         "student_pixels": dataclasses.asdict(student),
+        "extra_images": None if extra is None else dataclasses.asdict(extra),
     }
 
 

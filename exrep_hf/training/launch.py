@@ -84,8 +84,22 @@ def check_backend(accelerator: Accelerator, args: DistillationArguments) -> None
                     else "Start with `accelerate launch --use_deepspeed`, and on a CPU with `--ddp_backend gloo`."
                 )
             )
+    if args.ema_decay is not None:
+        _check_average(accelerator, args.ema_decay)
     if running == DistributedType.DEEPSPEED:
         _check_deepspeed(accelerator.deepspeed_plugin.deepspeed_config, args)
+
+
+def _check_average(accelerator: Accelerator, decay: float) -> None:
+    running = accelerator.distributed_type
+    config = accelerator.deepspeed_plugin.deepspeed_config if running == DistributedType.DEEPSPEED else {}
+    is_zero3 = config.get("zero_optimization", {}).get("stage") == 3
+    if running == DistributedType.FSDP or is_zero3:
+        raise ValueError(
+            f"`ema_decay` is {decay:g} and {'ZeRO-3' if is_zero3 else 'FSDP'} splits the student's weights, of which "
+            "no average is kept; expected a backend that leaves them whole. Train with DDP, ZeRO-1 or ZeRO-2 "
+            "(recipes/accelerate/ddp.yaml, deepspeed_zero2.yaml), or leave `ema_decay` out."
+        )
 
 
 def _check_deepspeed(config: dict[str, Any], args: DistillationArguments) -> None:

@@ -16,15 +16,21 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
     """Top-1 and top-5 accuracy, shares in [0, 1].
 
     Args:
-        prediction: logits `(n, num_labels)` and labels `(n,)`. With fewer than five classes `top5_accuracy` counts
+        prediction: logits `(n, num_labels)` and labels `(n,)`; images whose label is below 0 have none and do not
+            count, and where none has one there is no metric. With fewer than five classes `top5_accuracy` counts
             all of them, as timm does. Both are NaN where the largest logit of an image is NaN or infinite: it would
             count as some class.
     """
-    logits = torch.as_tensor(prediction.predictions)
+    logits, labels = torch.as_tensor(prediction.predictions), torch.as_tensor(prediction.label_ids)
+    if unlabelled := int((labels < 0).sum()):
+        logger.warning("%d of %d images have no label: accuracy is that of the others.", unlabelled, len(labels))
+        logits, labels = logits[labels >= 0], labels[labels >= 0]
+    if not len(labels):
+        return {}
     if rows := (~logits.amax(-1).isfinite()).nonzero().flatten().tolist():
         logger.warning(
             "The logits of %d of %d images are NaN or infinite, row %d first.", len(rows), len(logits), rows[0]
         )
         return {"accuracy": math.nan, "top5_accuracy": math.nan}
-    top1, top5 = accuracy(logits, torch.as_tensor(prediction.label_ids), topk=(1, 5))
+    top1, top5 = accuracy(logits, labels, topk=(1, 5))
     return {"accuracy": top1.item() / 100, "top5_accuracy": top5.item() / 100}

@@ -1,19 +1,18 @@
 """The module that is trained: the student with everything its loss needs."""
 
-from collections.abc import Callable, Sequence
-from typing import TypeGuard
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from exrep_hf.arguments import DistillationArguments
-from exrep_hf.arguments.distillation import FEATURE_TERMS
-from exrep_hf.data.checks import check_label_batch
-from exrep_hf.losses import AdversarialLoss, CRDLoss, FeatureLoss, KDLoss
-from exrep_hf.models import ExRepConfig, ExRepForImageClassification
-from exrep_hf.outputs import DistillationOutput
+from exrep_hf.arguments.terms import OUR_TERMS
+from exrep_hf.losses import AdversarialLoss, CRDLoss, FeatureLoss, Term
+from exrep_hf.models import ExRepConfig, ExRepForImageClassification, StudentOutput
+from exrep_hf.outputs import DistillationOutput, TeacherOutput
+from exrep_hf.training.terms import our_terms
 
 STUDENT_PREFIX = "student."
 BANK_PREFIX = "crd_bank."
@@ -21,11 +20,12 @@ LABELS_NAME = "crd_labels"
 
 
 class DistillationObjective(nn.Module):
-    """Student, projector, embeddings, projection and critic under one loss, in one forward.
+    """Student and terms under one loss, in one forward.
 
-    The loss is `ce_weight·CE + kd_weight·KD + feature_weight·FEATURE + crd_weight·CRD + adversarial_weight·ADV +
-    critic_weight·CRITIC` (Jeon et al., ACCV 2020, and `FeatureLoss`). Terms of weight 0 are not built. All trainable
-    parameters hang below this one module, so that DDP, FSDP and ZeRO see them; the teacher does not.
+    The loss is a weighted sum of terms: those that have settings, `ce_weight·CE + kd_weight·KD +
+    feature_weight·FEATURE + crd_weight·CRD + adversarial_weight·ADV + critic_weight·CRITIC` (Jeon et al., ACCV 2020,
+    and `FeatureLoss`), and the user's. Terms of weight 0 are not built. All trainable parameters hang below this one
+    module, so that DDP, FSDP and ZeRO see them; the teacher does not.
 
     Args:
         student: the model to publish.
@@ -34,9 +34,10 @@ class DistillationObjective(nn.Module):
         num_samples: number of training images; needed by CRD's memory bank.
         shared_classes: the student's numbers of the classes that the teacher knows too, which alone are compared;
             None: all.
+        own_terms: the user's, by name.
 
     Raises:
-        ValueError: if an active term lacks `teacher_dim` or `num_samples`.
+        ValueError: if an active term lacks `teacher_dim` or `num_samples`, or can't do with some of the classes.
     """
 
     _shared_classes: Tensor | None
@@ -51,6 +52,7 @@ class DistillationObjective(nn.Module):
         teacher_dim: int | None = None,
         num_samples: int | None = None,
         shared_classes: Sequence[int] | None = None,
+        own_terms: Mapping[str, Term] | None = None,
     ) -> None:
         super().__init__()
         self.args = args
@@ -58,45 +60,33 @@ class DistillationObjective(nn.Module):
         columns = None if shared_classes is None else torch.tensor(shared_classes)
         self.register_buffer("_shared_classes", columns, persistent=False)
         self.student = student
-        self.kd = KDLoss(args.temperature) if args.kd_weight else None
-        self.feature: FeatureLoss | None = None
-        self.crd: CRDLoss | None = None
-        self.adversarial: AdversarialLoss | None = None
-        if args.needs_features and teacher_dim is None:
-            named = ", ".join(f"`{name}`" for name in FEATURE_TERMS)
-            raise ValueError(
-                f"One of {named} is above 0 but no teacher was given: these terms compare features. "
-                "Pass a teacher, or set these weights to 0."
-            )
-        student_dim = student.feature_dim
-        if args.feature_weight:
-            self.feature = FeatureLoss(student_dim, teacher_dim or 0, args.feature_hidden_dim)
-        if args.crd_weight:
-            if num_samples is None and args.queue_length is None:
-                raise ValueError(
-                    "`crd_weight` is above 0 but the number of training images is unknown: the memory bank has one "
-                    "row an image. Pass a training data set with a length, give `queue_length`, or set `crd_weight` "
-                    "to 0."
-                )
-            self.crd = CRDLoss(
-                student_dim,
-                teacher_dim or 0,
-                num_samples or args.queue_length or 0,
-                embedding_dim=args.embedding_dim,
-                num_negatives=args.num_negatives,
-                temperature=args.crd_temperature,
-                momentum=args.momentum,
-                queue_length=args.queue_length,
-            )
-            self.crd.largest_batch = args.train_batch_size
-            images = args.train_batch_size * args.world_size
-            if args.queue_length is not None and args.queue_length < images:
-                raise ValueError(
-                    f"`queue_length` is {args.queue_length}, and each batch of all processes has {images} images; "
-                    "expected at least as many rows. Lengthen the queue."
-                )
-        if args.adversarial_weight:
-            self.adversarial = AdversarialLoss(student_dim, teacher_dim or 0, hidden_dim=args.critic_hidden_dim)
+        ours, own = our_terms(args, student.feature_dim, teacher_dim, num_samples), own_terms or {}
+        terms = ours | dict(own)
+        self.terms = nn.ModuleDict({name: term.loss for name, term in terms.items()})
+        self._needs = {name: frozenset(term.needed) for name, term in terms.items()}
+        self._weights = {name: term.weight for name, term in terms.items()}
+        # Of a term of the user's it is not known whether it looks at them.
+        self._compares_features = args.needs_features or bool(own)
+        if columns is not None:
+            _check_shared(own)
+
+    @property
+    def feature(self) -> FeatureLoss | None:
+        """The loss on features, if it is active."""
+        return cast(FeatureLoss | None, self._loss_of("feature"))
+
+    @property
+    def crd(self) -> CRDLoss | None:
+        """The contrastive loss, if it is active."""
+        return cast(CRDLoss | None, self._loss_of("crd"))
+
+    @property
+    def adversarial(self) -> AdversarialLoss | None:
+        """The adversarial loss with its critic, if it is active."""
+        return cast(AdversarialLoss | None, self._loss_of("adversarial"))
+
+    def _loss_of(self, name: str) -> nn.Module | None:
+        return self.terms[name].get_submodule("loss") if name in self.terms else None
 
     @property
     def config(self) -> ExRepConfig:
@@ -139,8 +129,8 @@ class DistillationObjective(nn.Module):
 
         Args:
             pixel_values: `(batch, channels, height, width)`, normalised for the student.
-            labels: `(batch,)` class indices, or of mixed images the shares of classes `(batch, num_labels)`; without
-                them the label term applies only in evaluation.
+            labels: `(batch,)` class indices, -1 where there is none, or of mixed images the shares of classes
+                `(batch, num_labels)`; without them the label term applies only in evaluation.
             sample_index: `(batch,)` positions in the training data set; needed by CRD in training.
             teacher_logits: the teacher's answer for the same images, `(batch, num_labels)`, or of `shared_classes`
                 alone.
@@ -153,21 +143,34 @@ class DistillationObjective(nn.Module):
         """
         student = self.student(
             pixel_values,
-            output_features=self.args.needs_features,
+            output_features=self._compares_features,
             with_residual=self._drawn_for_residual(pixel_values),
         )
-        terms = self._logit_terms(student.logits, labels, teacher_logits)
-        if student.features is not None:
-            terms.update(self._feature_terms(student.features, teacher_features, labels, sample_index))
+        # A softmax over some classes is renormalised by itself.
+        shared = (
+            student
+            if self._shared_classes is None
+            else StudentOutput(logits=student.logits.index_select(-1, self._shared_classes), features=student.features)
+        )
+        teacher = TeacherOutput(logits=teacher_logits, features=teacher_features)
+        given = {"labels": labels, "sample_index": sample_index}
+        batch = {"pixel_values": pixel_values} | {key: value for key, value in given.items() if value is not None}
+        answers = {"teacher_logits": teacher_logits, "teacher_features": teacher_features}
+        present = batch.keys() | {key for key, value in answers.items() if value is not None}
+        losses: dict[str, Tensor] = {}
         loss = None
-        for weight, value in terms.values():
-            loss = weight * value if loss is None else loss + weight * value
-        if self.training and loss is not None and not terms.keys() & {"loss_ce", "loss_kd"}:
+        for name, term in self.terms.items():
+            if not self._applies(name, present):
+                continue
+            value = term(shared if "teacher_logits" in self._needs[name] else student, teacher, batch)
+            for part, weight, of_part in _parts(name, self._weights[name], value):
+                losses[f"loss_{part}"] = of_part
+                loss = weight * of_part if loss is None else loss + weight * of_part
+        if self.training and loss is not None and not losses.keys() & {"loss_ce", "loss_kd"}:
             # DDP waits for a gradient of every parameter, also of a classifier that no term trains.
             loss = loss + 0.0 * student.logits.float().sum()
         # Not detached here: inductor drops a weight of 1, and makes of the loss and a detached copy of it one tensor.
-        losses = {name: value for name, (_, value) in terms.items()}
-        return DistillationOutput(loss=loss, losses=losses, logits=student.logits)
+        return DistillationOutput(loss=loss, losses=losses, logits=student.logits, features=student.features)
 
     def _drawn_for_residual(self, pixel_values: Tensor) -> Tensor | None:
         """Return which images of a training batch the student sees as x + G(x); None: all of them."""
@@ -175,51 +178,19 @@ class DistillationObjective(nn.Module):
             return None
         return (torch.rand(len(pixel_values)) < self.args.distiller_share).to(pixel_values.device)
 
-    def _logit_terms(
-        self, logits: Tensor, labels: Tensor | None, teacher_logits: Tensor | None
-    ) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of the terms on logits, by log name."""
-        terms: dict[str, tuple[float, Tensor]] = {}
-        if self.args.ce_weight and self._given(labels, "labels", "ce_weight"):
-            assert labels is not None
-            if not labels.is_floating_point():
-                check_label_batch(labels, logits.shape[-1])
-            value = F.cross_entropy(logits.float(), labels, label_smoothing=self.args.label_smoothing_factor)
-            terms["loss_ce"] = (self.args.ce_weight, value)
-        if self.kd is not None and self._given(teacher_logits, "teacher_logits", "kd_weight"):
-            # A softmax over some classes is renormalised by itself.
-            compared = logits if self._shared_classes is None else logits.index_select(-1, self._shared_classes)
-            terms["loss_kd"] = (self.args.kd_weight, self.kd(compared, teacher_logits))
-        return terms
-
-    def _feature_terms(
-        self, features: Tensor, teacher_features: Tensor | None, labels: Tensor | None, sample_index: Tensor | None
-    ) -> dict[str, tuple[float, Tensor]]:
-        """Weight and value of the terms on pooled features, by log name."""
-        terms: dict[str, tuple[float, Tensor]] = {}
-        active = "` or `".join(name for name in FEATURE_TERMS if getattr(self.args, name))
-        if not self._given(teacher_features, "teacher_features", active):
-            return terms
-        # Before training begins nothing is known of the features, and the term's value means nothing.
-        if self.feature is not None and (self.training or self.feature.is_standardised):
-            terms["loss_feature"] = (self.args.feature_weight or 0.0, self.feature(features, teacher_features))
-        has_row = self.args.queue_length or self.crd is None or self._given(sample_index, "sample_index", "crd_weight")
-        if self.crd is not None and has_row:
-            value = self.crd(features, teacher_features, sample_index, labels=labels)
-            terms["loss_crd"] = (self.args.crd_weight, value)
-        if self.adversarial is not None:
-            adversarial, critic = self.adversarial(features, teacher_features)
-            terms["loss_adversarial"] = (self.args.adversarial_weight, adversarial)
-            terms["loss_critic"] = (self.args.critic_weight, critic)
-        return terms
-
-    def _given(self, value: Tensor | None, name: str, weight: str) -> TypeGuard[Tensor]:
-        if value is None and self.training:
-            raise ValueError(
-                f"A training batch has no {name}, which the term of `{weight}` needs. Let the data set's items hold "
-                f"it, or set `{weight}` to 0."
-            )
-        return value is not None
+    def _applies(self, name: str, present: Set[str]) -> bool:
+        """Return whether a batch has what a term needs; in training it has to."""
+        missing = sorted(self._needs[name] - present)
+        if not missing or not self.training:
+            return not missing
+        if name in OUR_TERMS:
+            what, remedy = f"`{name}_weight`", f"set `{name}_weight` to 0"
+        else:
+            what, remedy = f"`{name}`, by its `needs`,", "leave it out"
+        raise ValueError(
+            f"A training batch has no {missing[0]}, which the term of {what} needs. Let the data set's items hold it, "
+            f"or {remedy}."
+        )
 
     def auxiliary_state(self, parameters: bool = True) -> dict[str, Tensor]:
         """Everything a resumed run needs that is not the student: embeddings, projection, critic, bank, Z, classes.
@@ -274,3 +245,31 @@ class DistillationObjective(nn.Module):
             for name, value in self.state_dict().items():
                 if not name.startswith(STUDENT_PREFIX):
                     value.copy_(state[name])
+
+
+def _parts(name: str, weight: float | Mapping[str, float], value: Any) -> list[tuple[str, float, Tensor]]:
+    """Name, weight and value of each part of a term, of which most have one.
+
+    Raises:
+        ValueError: if it is none that the term has a weight for.
+    """
+    given = value if isinstance(value, Mapping) else {name: value}
+    weights = weight if isinstance(weight, Mapping) else {name: weight}
+    are_scalars = all(isinstance(each, Tensor) and each.ndim == 0 for each in given.values())
+    if not are_scalars or not given.keys() <= weights.keys():
+        kinds = {part: tuple(each.shape) if isinstance(each, Tensor) else type(each) for part, each in given.items()}
+        raise ValueError(
+            f"The term `{name}` gives {kinds}; expected a scalar tensor, or one for each of {sorted(weights)}. "
+            "Average over the batch in its `forward`, and give each part a weight."
+        )
+    return [(part, weights[part], each) for part, each in given.items()]
+
+
+def _check_shared(terms: Mapping[str, Term]) -> None:
+    """Make sure that no term of the user's needs labels of classes beside logits that lack some of them."""
+    both = [name for name, term in terms.items() if {"labels", "teacher_logits"} <= set(term.needed)]
+    if both:
+        raise ValueError(
+            f"The terms {both} need labels and the teacher's logits, and the teacher knows some of the classes only: "
+            "labels count all of them, its logits those. Leave these terms out, or take a teacher of all classes."
+        )

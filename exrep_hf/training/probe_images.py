@@ -12,7 +12,7 @@ from torch import Tensor
 from exrep_hf.data import DistillationDataset, ViewTransform, find_columns
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.datasets import Place, SeededDataset, generators_kept
-from exrep_hf.data.labels import with_class_numbers
+from exrep_hf.data.labels import unlabelled_rows, with_class_numbers
 from exrep_hf.data.loading import holds_tensors
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.teacher import LinearProbe, fit_linear_probe
@@ -35,7 +35,8 @@ def may_have_labels(dataset: Any) -> bool:
     if isinstance(dataset, datasets.Dataset) and dataset.format["type"] != "custom":
         if holds_tensors(dataset):
             return any(name in dataset.column_names for name in _KEYS)
-        return find_columns(dataset)[1] is not None
+        column = find_columns(dataset)[1]
+        return column is not None and len(unlabelled_rows(dataset, column)) < len(dataset)
     if getattr(dataset, "labels", None) is not None:
         return True
     with generators_kept():

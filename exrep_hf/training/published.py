@@ -273,7 +273,7 @@ class PublishingTrainer(FiniteTrainer):
             teacher_head=fitted_head(teacher),
             images=described(self.train_dataset),
             num_labels=student.config.num_labels or 0,
-            teacher_classes=classes_in_words(self.classes.described() if args.kd_weight else None),
+            teacher_classes=classes_in_words(self.classes.described() if args.needs_logits else None),
             figures=measured if as_trained else [],
             args=args,
             settings=as_json(public_settings(args)),

@@ -46,7 +46,7 @@ def check_roles(
     if teacher is not None:
         _check_teacher(student, teacher, args)
     elif args.needs_teacher:
-        active = [f"`{name}`" for name in ("kd_weight", *FEATURE_TERMS) if getattr(args, name)]
+        active = [f"`{name}`" for name in ("kd_weight", *FEATURE_TERMS) if getattr(args, name)] or ["one of `terms`"]
         raise ValueError(
             f"No teacher was given, but {' or '.join(active)} is above 0. Pass `teacher=`, let the items hold "
             "`teacher_logits` or `teacher_features` (with `teacher=GivenAnswers(…)` where they can only be had one by "
@@ -57,7 +57,7 @@ def check_roles(
 def _check_teacher(student: ExRepForImageClassification, teacher: TeacherSource, args: DistillationArguments) -> None:
     check_apart(student, teacher)
     if args.needs_teacher:
-        check_answers(teacher, bool(args.kd_weight), args.needs_features)
+        check_answers(teacher, args.needs_logits, args.needs_features)
         teacher.check_temperature(args.temperature)
     by_loss = (args.metric_for_best_model or "loss").removeprefix("eval_") == "loss"
     if args.load_best_model_at_end and by_loss and teacher.views is not None and not args.ce_weight:

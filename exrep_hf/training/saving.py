@@ -104,8 +104,9 @@ class StudentTrainer(ResumableTrainer):
         if self.processing_class is not None:
             self.processing_class.save_pretrained(folder)
 
-    def _load_student(self, checkpoint: str) -> None:
-        state = _load_tensors(checkpoint, SAFE_WEIGHTS_NAME)
+    def load_student(self, checkpoint: str, name: str = SAFE_WEIGHTS_NAME) -> None:
+        """Give the student the weights in a file of a checkpoint."""
+        state = load_tensors(checkpoint, name)
         try:
             self.student.load_state_dict(state)
         except RuntimeError as error:
@@ -118,7 +119,7 @@ class StudentTrainer(ResumableTrainer):
         if self.backend_saves_model:
             super()._load_from_checkpoint(resume_from_checkpoint, model)
         else:
-            self._load_student(resume_from_checkpoint)
+            self.load_student(resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         # What has been damaged since it was written would be published as the best.
@@ -126,7 +127,7 @@ class StudentTrainer(ResumableTrainer):
         if self.backend_saves_model:
             super()._load_best_model()
         else:
-            self._load_student(str(self.state.best_model_checkpoint))
+            self.load_student(str(self.state.best_model_checkpoint))
 
     def write_additions(self, checkpoint: str) -> None:
         """Write what is trained beside the student, too."""
@@ -138,7 +139,7 @@ class StudentTrainer(ResumableTrainer):
 
     def load_additions(self, checkpoint: str) -> None:
         """Restore what is trained beside the student."""
-        state = _load_tensors(checkpoint, DISTILLATION_STATE_NAME)
+        state = load_tensors(checkpoint, DISTILLATION_STATE_NAME)
         self.distillation_objective.load_auxiliary_state(state, parameters=not self.backend_saves_model)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
@@ -153,7 +154,8 @@ def _of_student(state: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _load_tensors(checkpoint: str, name: str) -> dict[str, Tensor]:
+def load_tensors(checkpoint: str, name: str) -> dict[str, Tensor]:
+    """Return the tensors in a file of a checkpoint; a `ValueError` says that it is missing or damaged."""
     path = os.path.join(checkpoint, name)
     if not os.path.isfile(path):
         raise ValueError(

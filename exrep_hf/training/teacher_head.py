@@ -77,13 +77,13 @@ def with_head(
             raise ValueError(f"`teacher_head` is {wanted!r}, and there is no teacher. Pass one, or leave it out.")
         check_texts_are_used(texts, wanted)
         return None, None
-    head = wanted_head(teacher, wanted, bool(args.kd_weight))
+    head = wanted_head(teacher, wanted, args.needs_logits)
     check_texts_are_used(texts, head)
     if head == "none":
-        if args.kd_weight:
+        if args.needs_logits:
+            what = f"`kd_weight` is {args.kd_weight}" if args.kd_weight else "one of `terms` compares logits"
             raise ValueError(
-                f"`teacher_head` is 'none' and `kd_weight` is {args.kd_weight}: without a head there are no logits to "
-                f"compare. Pass {_WITHOUT}."
+                f"`teacher_head` is 'none' and {what}: without a head there are no logits to compare. Pass {_WITHOUT}."
             )
         return teacher if teacher.num_labels is None else FeaturesOnly(teacher), None
     if head == "own":

@@ -7,7 +7,7 @@ batch as the Trainer's own does, and under DeepSpeed to cast it.
 import contextlib
 import logging
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import datasets
@@ -22,7 +22,9 @@ from exrep_hf.arguments import DistillationArguments
 from exrep_hf.arguments.class_rule import ClassRule, read_class_rule
 from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
+from exrep_hf.data.extra_images import Extra, WithExtraImages, as_one_dataset
 from exrep_hf.data.fingerprint import fingerprint
+from exrep_hf.losses import Term
 from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
 from exrep_hf.teacher import TeacherSource, TextClasses, answers_in_items, as_one_teacher, size_in_words
@@ -35,6 +37,7 @@ from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.given_data import check_given
 from exrep_hf.training.inputs import (
     DataPreparation,
+    images_in_a_walk,
     number_of,
     student_preprocessing,
     training_labels,
@@ -44,6 +47,7 @@ from exrep_hf.training.launch import allow_another_accelerator, check_backend, c
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
+from exrep_hf.training.own_terms import take_terms
 from exrep_hf.training.precision import train_in_float32
 from exrep_hf.training.roles import as_student, check_roles
 from exrep_hf.training.teacher_head import TeacherHead, with_head
@@ -72,7 +76,8 @@ class DistillationTrainer(AskingTrainer):
             and only what yields its items one by one has to number them). If it has an attribute `labels`, that is
             the class of every row, and lets CRD draw negatives of other classes from the first step on. Items of a
             row and epoch are the same in every run of a seed. Items or columns `teacher_logits` and
-            `teacher_features` are the teacher's answers where no teacher is given.
+            `teacher_features` are the teacher's answers where no teacher is given. A label of -1 or None is none.
+            `WithExtraImages` adds images of none of the classes.
         eval_dataset: the same; labels may be missing. A dict of data sets is evaluated one by one.
         augmentation: how images of an HF `train_dataset` are varied, the same for teacher and student: as the preset
             of `args` does where not given, or as the teacher's stored answers are for; None trains on the evaluation
@@ -92,6 +97,7 @@ class DistillationTrainer(AskingTrainer):
             own, or where it has none and a term compares logits, a probe.
         prompts: for `text`, each with `{}` where the name of a class stands; the model's usual one where not given.
         class_names: for `text`, what its classes are called; as those of images or student where not given.
+        terms: of the loss, beside those that have weights in `args`: `{"dist": Term(DISTLoss(), weight=1.0)}`.
 
     Raises:
         ValueError: before training, for data, labels, teacher and student that don't fit each other.
@@ -105,7 +111,7 @@ class DistillationTrainer(AskingTrainer):
         model: nn.Module | str | os.PathLike[str],
         teacher: Teacher | Sequence[Teacher] | None = None,
         args: DistillationArguments | None = None,
-        train_dataset: Dataset | datasets.Dataset | None = None,
+        train_dataset: Dataset | datasets.Dataset | WithExtraImages | None = None,
         eval_dataset: Dataset | datasets.Dataset | dict[str, Any] | None = None,
         augmentation: Augmentation | Literal["preset"] | None = "preset",
         processing_class: BaseImageProcessor | None = None,
@@ -118,9 +124,12 @@ class DistillationTrainer(AskingTrainer):
         teacher_head: TeacherHead | None = None,
         prompts: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        terms: Mapping[str, Term] | None = None,
     ) -> None:
         args = args if args is not None else DistillationArguments(output_dir="tmp_trainer")
         check_processes(args)
+        args, own_terms = take_terms(args, terms)
+        train_dataset, extra = as_one_dataset(train_dataset)
         check_given(train_dataset, "train_dataset")
         converted = train_in_float32(model)
         student, self.teacher = as_student(model), as_one_teacher(teacher)
@@ -129,8 +138,8 @@ class DistillationTrainer(AskingTrainer):
         given_images = train_dataset
         texts = TextClasses(class_names, prompts)
         self.teacher, self.headed = with_head(self.teacher, teacher_head, student.config, args, given_images, texts)
-        terms = self._terms(student, args, train_dataset)
-        args = terms.args
+        chosen_terms = self._terms(student, args, train_dataset, extra)
+        args = chosen_terms.args
         check_roles(student, self.teacher, args, optimizers[0])
         preprocessing = student_preprocessing(student, processing_class)
         if processing_class is None and preprocessing is not None:
@@ -139,9 +148,10 @@ class DistillationTrainer(AskingTrainer):
         self.classes, told = match_classes(student, self.teacher, args, rule, names)
         self._data = DataPreparation(preprocessing, self.teacher, student, self.classes, data_collator is None)
         notes = [*converted, *preset_notes(student, augmentation, args), *told]
-        train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation)
+        train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation, extra)
         self.take_labels(given_images, train_dataset, self.classes)
-        chosen = complete(args, student.starts_from_nothing, number_of(train_dataset), optimizers[0] is not None)
+        images = images_in_a_walk(train_dataset)
+        chosen = complete(args, student.starts_from_nothing, images, optimizers[0] is not None)
         args = chosen.args
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
         check_first_images(student, self._source, train_dataset, eval_dataset, data_collator, args)
@@ -149,7 +159,7 @@ class DistillationTrainer(AskingTrainer):
             notes.append(told_size)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
         set_seed(args.seed)
-        objective = _objective(student, args, self.teacher, train_dataset, self.classes.student_columns)
+        objective = _objective(student, args, self.teacher, train_dataset, self.classes.student_columns, own_terms)
         allow_another_accelerator()
         super().__init__(
             model=objective,
@@ -162,19 +172,22 @@ class DistillationTrainer(AskingTrainer):
             callbacks=[
                 *(callbacks or ()),
                 *_epoch_callbacks(train_dataset),
-                NoticeCallback([*notes, *terms.told, *chosen.told]),
+                NoticeCallback([*notes, *chosen_terms.told, *chosen.told]),
             ],
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
         )
         check_backend(self.accelerator, self.args)
 
-    def _terms(self, student: ExRepForImageClassification, args: DistillationArguments, given: Any) -> Chosen:
+    def _terms(
+        self, student: ExRepForImageClassification, args: DistillationArguments, given: Any, extra: Extra | None
+    ) -> Chosen:
         """Fill in which terms there are, as they follow from the teacher and the images that were given."""
         stored, gives_features = None, False
         if self.teacher is not None:
             stored, gives_features = self.teacher.views, self.teacher.feature_dim is not None
-        return complete_terms(args, gives_features, number_of(given), student.config.num_labels, stored)
+        images = number_of(given) if extra is None else len(given) - extra.count
+        return complete_terms(args, gives_features, images, student.config.num_labels, stored)
 
     @property
     def _source(self) -> TeacherSource | None:
@@ -297,12 +310,13 @@ def _objective(
     teacher: TeacherSource | None,
     dataset: Any,
     shared_classes: Sequence[int] | None,
+    own_terms: Mapping[str, Term],
 ) -> DistillationObjective:
     """Return the module to train, which knows the classes of the training images where they are known."""
     teacher_dim = None if teacher is None else teacher.feature_dim
-    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset), shared_classes)
+    objective = DistillationObjective(student, args, teacher_dim, number_of(dataset), shared_classes, own_terms)
     labels = training_labels(dataset)
-    if objective.crd is not None and labels is not None and args.queue_length is None:
+    if objective.crd is not None and labels is not None and bool((labels >= 0).any()) and args.queue_length is None:
         objective.crd.set_labels(labels)
     return objective
 

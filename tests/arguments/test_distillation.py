@@ -23,6 +23,9 @@ from exrep_hf.arguments.preset import DEFAULT_PRESET, preset_names, read_preset
         ("mixup", -1.0, r"`mixup` is -1.0; expected a finite number ≥ 0"),
         ("cutmix", float("inf"), r"`cutmix` is inf"),
         ("crd_weight", 0.8, r"`crd_weight` is 0.8 with `mixup` 1.0, `cutmix` 1.0; expected one or the other"),
+        ("ema_decay", 0.0, r"`ema_decay` is 0.0; expected a finite number > 0"),
+        ("ema_decay", 1.0, r"`ema_decay` is 1.0; expected a number in \(0, 1\), such as 0.999"),
+        ("ema_decay", float("nan"), r"`ema_decay` is nan; expected a finite number"),
         ("distiller_share", 0.0, r"`distiller_share` is 0.0; expected a share in \(0, 1\]"),
         ("num_negatives", 2.5, r"`num_negatives` is 2.5; expected a whole number"),
         ("kd_weight", float("inf"), r"`kd_weight` is inf"),
@@ -48,7 +51,7 @@ def test_nothing_to_train(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="there is nothing to train"):
         DistillationArguments(
             output_dir=str(tmp_path), ce_weight=0, kd_weight=0, crd_weight=0, adversarial_weight=0, critic_weight=1
-        )
+        ).check_has_terms()
 
 
 def test_defaults_are_the_preset_that_pays(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def items(count: int = 3, **changes: Any) -> list[dict[str, Any]]:
         (items(sample_index=...), r"has no \['sample_index'\]"),
         ([(torch.zeros(3), 1)], "Row 0 of `set` is a tuple; expected a dict with `pixel_values`"),
         (items(labels=5), "label of row 2 of `set` is 5; expected an integer from 0 to 4: the student's classes"),
-        (items(labels=-1), "label of row 2 of `set` is -1"),
+        (items(labels=-2), "label of row 2 of `set` is -2"),
         (items(labels=1.0), "label of row 2 of `set` is 1.0; expected an integer"),
         (items(labels="cat"), "label of row 2 of `set` is 'cat'; expected an integer"),
         (items(labels=torch.ones(5)), "label of row 2 of `set` is tensor.*; expected an integer"),
@@ -49,6 +49,14 @@ def test_good_items() -> None:
         check_items(items(labels=label), ("labels", "sample_index"), num_labels=5)
         check_items(items(labels=..., label=label), ("labels",), num_labels=5)
     check_items(items(labels=...), (), num_labels=5)
+
+
+def test_labels_that_are_missing() -> None:
+    """None and -1 are no labels, with which images are trained on and not evaluated."""
+    for label in (None, -1, torch.tensor(-1)):
+        check_items(items(labels=label), ("labels",), num_labels=5)
+        with pytest.raises(ValueError, match=f"label of row 2 of `set` is .*{'None' if label is None else '-1'}"):
+            check_items(items(labels=label), ("labels",), 5, "set", may_lack_labels=False)
 
 
 def test_index_matters_only_where_it_is_needed() -> None:

@@ -173,7 +173,6 @@ REFUSED = {
         "test/0.png",
     ): r"\['test', 'train'\] .* may be splits or classes: .*`train/ant/0.png`.*called `tra",
     ("train/0.png",): r"\['train'\] .* may be splits or classes",
-    ("train/ant/0.png", "test/0.png"): r"\['test'\] .* may be splits or classes",
     ("train/ant/0.png", "test/ant/0.png", "x.png"): r"'x.png' .* lie beside the folders \['test', 'train'\]. Move",
     ("ant/0.png", "ant/young/1.png", "bee/0.png"): r"Folders within class folders .*: 'ant/young'; .* Move the images",
     ("train/ant/0.png", "test/ant/0.png", "extra/0.png"): "Folders within class folders .*: 'test/ant', 'train/ant'",
@@ -204,10 +203,25 @@ def test_images_without_class_folders_have_no_labels(tmp_path: Path) -> None:
     """They may be passed on, and can't be evaluated on."""
     folder = write(tmp_path / "a", "1.png", "0.png")
     assert content(folder) == {"train": {"": [1, 0]}}
-    with pytest.raises(ValueError, match=r"no label column, only \['image'\]; .*a sub-folder for each"):
+    with pytest.raises(ValueError, match=r"no label column, only \['image'\]; .*Put labelled images beside those"):
         load_partition(DataArguments(dataset=str(folder)))
+    data = load_partition(DataArguments(dataset=str(folder)), is_evaluated=False)
+    assert (data.train["label"][:], len(data.test), data.names, data.num_classes) == ([None, None], 0, None, 0)
     with pytest.raises(ValueError, match="has one class only, 'ant'; expected two or more"):
         load_partition(DataArguments(dataset=str(write(tmp_path / "b", "ant/0.png", "ant/1.png"))))
+
+
+def test_a_split_without_class_folders_beside_one_that_has_them(tmp_path: Path) -> None:
+    """Unlabelled images to train on, and labelled ones to judge by: their classes are those of the latter."""
+    folder = write(tmp_path / "a", "train/1.png", "train/0.png", "test/bee/2.png", "test/ant/3.png")
+    data = load_partition(DataArguments(dataset=str(folder)))
+    assert data.train["label"][:] == [None, None] and data.names == ["ant", "bee"] and data.test["label"][:] == [0, 1]
+    assert data.in_words().endswith("2 training images (2 without a label), 2 test images")
+    assert len(data.parts(0)[0]) == 2
+    folder = write(tmp_path / "b", "train/ant/0.png", "train/bee/1.png", "test/0.png")
+    with pytest.raises(ValueError, match="1 of 1 labels .* of the split 'test' of .* missing .*`test_split`"):
+        load_partition(DataArguments(dataset=str(folder)))
+    assert len(load_partition(DataArguments(dataset=str(folder)), is_evaluated=False).test) == 0
 
 
 def test_paths_that_are_no_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

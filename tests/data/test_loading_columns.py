@@ -70,7 +70,7 @@ def test_other_labels_are_left_alone() -> None:
     assert encode_labels(named, "label")["train"].features["label"].names == ["a", "b"]
 
 
-def test_missing_text_label_is_refused() -> None:
+def test_missing_text_label_is_no_class() -> None:
     """Prevents a class made of missing labels."""
-    with pytest.raises(ValueError, match="split 'train' is missing"):
-        encode_labels(DatasetDict(train=Dataset.from_dict({"label": ["a", None]})), "label")
+    encoded = encode_labels(DatasetDict(train=Dataset.from_dict({"label": ["b", None, "a"]})), "label")["train"]
+    assert encoded["label"][:] == [1, None, 0] and encoded.features["label"].names == ["a", "b"]

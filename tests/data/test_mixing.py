@@ -161,8 +161,23 @@ def test_repeats_under_the_global_generator() -> None:
 
 def test_labels_have_to_be_classes() -> None:
     """An unknown class would otherwise stop the run with a message about one-hot vectors."""
-    with pytest.raises(ValueError, match="Labels of a batch range from -1 to 4; expected 0 to 4"):
-        Mixing(mixup=1.0)({**batch(), "labels": torch.arange(COUNT) % 6 - 1}, CLASSES)
+    with pytest.raises(ValueError, match="Labels of a batch range from -2 to 3; expected 0 to 4.*or -1 for images"):
+        Mixing(mixup=1.0)({**batch(), "labels": torch.arange(COUNT) % 6 - 2}, CLASSES)
+
+
+def test_what_has_no_label_gives_no_share() -> None:
+    """A missing label must be no class: the shares are those of the other images, and sum to what these take up."""
+    whole = {**batch(), "labels": torch.arange(COUNT) % CLASSES}
+    partly = whole | {"labels": torch.where(whole["labels"] == 2, -1, whole["labels"])}
+    for mixing in (Mixing(1.0, 1.0), Mixing(1.0, 1.0, 2)):
+        mixed = []
+        for given in (whole, partly):
+            torch.manual_seed(3)
+            mixed.append(mixing(given, CLASSES)["labels"])
+        expected = mixed[0].clone()
+        expected[:, 2] = 0
+        torch.testing.assert_close(mixed[1], expected)
+        assert (mixed[1].sum(1) < 0.9).any()
 
 
 def test_stored_answers_are_refused() -> None:

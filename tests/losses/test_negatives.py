@@ -42,6 +42,25 @@ def test_each_image_of_a_batch_skips_its_own_class() -> None:
     assert all(len(line.unique()) == int((LABELS != label).sum()) for line, label in zip(drawn, LABELS, strict=True))
 
 
+def test_images_of_unknown_class() -> None:
+    """To each other they are negatives as any others: taken for one class, they would not be contrasted."""
+    torch.manual_seed(0)
+    partly = torch.where(LABELS == 5, -1, LABELS)
+    partly[4] = -1
+    sampler = NegativeSampler(len(LABELS))
+    sampler.register(partly)
+    rows = torch.arange(len(LABELS))
+    for drawn in (sampler.draw(rows, None, 12, 20_000), sampler.draw(rows, partly, 12, 20_000)):
+        for row, line in enumerate(drawn):
+            counts = torch.bincount(line, minlength=12)
+            own = rows == row if partly[row] < 0 else partly == partly[row]
+            assert counts[own].sum() == 0, row
+            assert chisquare(counts[~own].numpy()).pvalue > 1e-4, row
+    # In a queue, or an evaluation, such an image is in no row.
+    drawn = sampler.draw(None, torch.tensor([-1, 2]), 2, 500)
+    assert set(drawn[0].tolist()) == set(range(12)) and (partly[drawn[1]] != 2).all()
+
+
 def test_evaluation_images_skip_their_class() -> None:
     """An evaluation image is in no row, so only its label can tell what to leave out."""
     torch.manual_seed(0)

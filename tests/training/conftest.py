@@ -137,6 +137,7 @@ def make_trainer(
             "callbacks",
             "classes",
             "teacher_head",
+            "terms",
             "prompts",
             "class_names",
         }
@@ -148,7 +149,9 @@ def make_trainer(
             "augmentation": None,
         }
         given |= {name: value for name, value in changes.items() if name in own}
-        arguments = make_args(**{name: value for name, value in changes.items() if name not in own})
+        settings = {name: value for name, value in changes.items() if name not in own}
+        # One name for the trainer's keyword and for a setting.
+        arguments = make_args(**{name.removesuffix("_of_settings"): value for name, value in settings.items()})
         return DistillationTrainer(args=arguments, **given)
 
     return make

@@ -44,6 +44,7 @@ def run(rank: int, folder: str, processes: int) -> None:
             embedding_dim=8,
             critic_hidden_dim=8,
             distiller_share=0.5,
+            ema_decay=0.9,
             **EVERY_TERM,
         ),
         # 22 images: the last batch of an epoch is not full.

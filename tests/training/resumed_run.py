@@ -13,15 +13,17 @@ from exrep_hf import (
     DistillationTrainer,
     ExRepForImageClassification,
     OnlineTeacher,
+    Term,
 )
 from exrep_hf.data import Augmentation, Mixing, ViewPolicy
 from exrep_hf.teacher.cache import Storage
 from tests.settings import EVERY_TERM
 
 from .conftest import PREPROCESSING, image_rows, network
+from .own_loss import Regression
 
 AUGMENTATION = Augmentation(scale=(0.3, 1.0), auto_augment="rand-m5-n1")
-MIXED = {"mixup": 1.0, "cutmix": 1.0, "mix_rounds": 2, "crd_weight": 0.0, "feature_weight": 0.5}
+MIXED = {"mixup": 1.0, "cutmix": 1.0, "mix_rounds": 2, "crd_weight": 0.0, "feature_weight": 0.5, "ema_decay": 0.8}
 CASES: dict[str, tuple[bool, Augmentation | None, dict[str, Any]]] = {
     f"{kind}, {'augmented' if augmentation else 'as they are'}": (stored, augmentation, changes)
     for kind, stored, changes in (("views", False, {}), ("cache", True, {}), ("views and mixing", False, MIXED))
@@ -58,7 +60,7 @@ def trainer_of(
     )
     return DistillationTrainer(
         student, teacher, args, image_rows(22), augmentation=augmentation,
-        processing_class=PREPROCESSING.to_image_processor(),
+        processing_class=PREPROCESSING.to_image_processor(), terms={"own": Term(Regression(), 0.1)},
     )  # fmt: skip
 
 

@@ -123,7 +123,11 @@ def test_resumed_run_equals_an_uninterrupted_one(
     resumed.train(resume_from_checkpoint=True)
 
     expected = parameters(whole)
-    assert {"crd_bank.log_normalizer.teacher", "crd.student_embedding.weight", "crd_labels"} <= expected.keys()
+    assert {
+        "crd_bank.log_normalizer.teacher",
+        "terms.crd.loss.student_embedding.weight",
+        "crd_labels",
+    } <= expected.keys()
     for name, value in parameters(resumed).items():
         assert torch.equal(value, expected[name]), name
     assert _history(resumed) == _history(whole)
@@ -163,10 +167,10 @@ def test_best_student_is_restored(make_trainer: MakeTrainer, make_rows: MakeRows
 @pytest.mark.parametrize(
     ("changes", "named"),
     [
-        ({"crd_weight": 0.0}, "crd.student_embedding.weight"),
-        ({"adversarial_weight": 0.0}, "adversarial.critic.layers.0.bias"),
+        ({"crd_weight": 0.0}, "terms.crd.loss.student_embedding.weight"),
+        ({"adversarial_weight": 0.0}, "terms.adversarial.loss.critic.layers.0.bias"),
         ({"embedding_dim": 4}, "crd_bank.bank.student"),
-        ({"critic_hidden_dim": 4}, "adversarial.critic.layers.0.bias"),
+        ({"critic_hidden_dim": 4}, "terms.adversarial.loss.critic.layers.0.bias"),
     ],
 )
 def test_resuming_with_other_terms(

@@ -15,7 +15,9 @@ def looked(guess: Callable[[Tensor], Tensor], labels: Tensor, num_labels: int) -
     def answer(rows: list[int]) -> tuple[Tensor, None]:
         return torch.nn.functional.one_hot(guess(labels[rows]), num_labels).float(), None
 
-    return look_at_answers(rows_to_look_at(labels), labels, answer, batch_size=7)
+    look = look_at_answers(rows_to_look_at(labels), labels, answer, batch_size=7)
+    assert look is not None
+    return look
 
 
 def test_rows() -> None:
@@ -67,10 +69,8 @@ def test_many_classes_take_little_memory() -> None:
     answers = torch.zeros(200, 21843)
     answers[torch.arange(200), 21000 + torch.arange(200) // 10] = 1
     rows = rows_to_look_at(labels)
-    assert (
-        look_at_answers(rows, labels, lambda part: (answers[[rows.index(row) for row in part]], None), 50).reordered
-        == 1
-    )
+    look = look_at_answers(rows, labels, lambda part: (answers[[rows.index(row) for row in part]], None), 50)
+    assert look is not None and look.reordered == 1
 
 
 def test_mixed_images_count_by_their_larger_part() -> None:
@@ -82,7 +82,17 @@ def test_mixed_images_count_by_their_larger_part() -> None:
         lambda rows: (torch.tensor([[1.0, 0.0]]).expand(len(rows), 2), shares.expand(len(rows), 2)),
         4,
     )
-    assert look.accuracy == 1 and look.classes == 1
+    assert look is not None and look.accuracy == 1 and look.classes == 1
+
+
+def test_mixtures_of_what_has_no_label_tell_nothing() -> None:
+    """A third of a class beside an image without a label would count as that class."""
+    labels = torch.arange(40) % 2
+    shares = torch.tensor([[0.3, 0.0], [0.0, 0.6]]).repeat(2, 1)
+    answer = torch.tensor([[0.0, 1.0]]).expand(4, 2)
+    look = look_at_answers(rows_to_look_at(labels), labels, lambda rows: (answer, shares), 4)
+    assert look is not None and (look.images, look.accuracy, look.classes) == (10, 1.0, 1)
+    assert look_at_answers([0, 1, 2, 3], labels, lambda rows: (answer, 0.4 * shares), 4) is None
 
 
 def test_before_training(make_trainer: Any, make_network: Any, capsys: Any) -> None:

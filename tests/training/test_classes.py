@@ -101,8 +101,10 @@ def test_classes_that_nothing_matches(
     nameless = [f"LABEL_{number}" for number in range(4)]
     teacher = teaching(changes.get("teacher", NAMES) or nameless)
     data = {name: shades(names, 8) for name, names in changes.items() if name != "teacher"}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=message) as error:
         make_trainer(model=named(NAMES, 3), teacher=teacher, **{"train_dataset": shades(NAMES, 8)} | data)
+    # A head of its own for these classes is a way out where the teacher alone has others.
+    assert ("`teacher_head='probe'`" in str(error.value)) == ("teacher" in changes)
 
 
 def test_other_classes_of_a_teacher_of_features(

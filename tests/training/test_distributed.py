@@ -25,7 +25,8 @@ ROOT = Path(__file__).parents[2]
 CONFIGS = ROOT / "recipes" / "accelerate"
 SCRIPT = Path(__file__).with_name("two_processes.py")
 ACCELERATE = [sys.executable, "-m", "accelerate.commands.launch"]
-LOSSES = ("loss", "loss_ce", "loss_kd", "loss_feature", "loss_crd", "loss_adversarial", "loss_critic")
+KEEP_WEIGHTS_WHOLE = ("ddp", "deepspeed_zero1", "deepspeed_zero2")
+LOSSES = ("loss", "loss_ce", "loss_kd", "loss_feature", "loss_crd", "loss_adversarial", "loss_critic", "loss_own")
 needs_deepspeed = pytest.mark.skipif(
     importlib.util.find_spec("deepspeed") is None, reason="DeepSpeed is not installed"
 )
@@ -157,6 +158,7 @@ def test_resumed_run_equals_an_uninterrupted_one(backend: str, tmp_path: Path) -
     """With moving BatchNorm statistics: of these, backends that split parameters save one process's alone."""
     settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 3, "max_steps": 8, "optim": "adamw_torch"}
     settings |= {"learning_rate": 2e-3, "per_device_train_batch_size": 4, "freeze_batch_norm": False}
+    settings |= {"ema_decay": 0.8} if backend in KEEP_WEIGHTS_WHOLE else {}
     whole = run(backend, tmp_path, **settings)
     students = [load(path) for path in sorted(tmp_path.glob("student-*.pt"))]
     for path in [*tmp_path.glob("out/checkpoint-[68]/checkpoint_manifest.json"), *tmp_path.glob("student-*.pt")]:
@@ -178,6 +180,40 @@ def test_resumed_with_another_number_of_processes(one: tuple[Path, dict[str, Any
     for step, expected in zip(resumed["history"], one[1]["history"], strict=True):
         for name in LOSSES:
             assert step[name] == pytest.approx(expected[name], rel=1e-5), (step["step"], name)
+
+
+@pytest.mark.parametrize("backend", ["ddp", pytest.param("deepspeed_zero2", marks=needs_deepspeed)])
+def test_two_processes_average_as_one(backend: str, one: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """What is trained does not notice; the figures are those of the student that is saved."""
+    average: dict[str, Any] = {"ema_decay": 0.9}
+    (alone,) = run(None, tmp_path / "one", per_device_train_batch_size=8, **average)
+    two = run(backend, tmp_path / "two", per_device_train_batch_size=4, **average)
+    for found in (alone, *two):
+        for step, expected in zip(found["history"], one[1]["history"], strict=True):
+            assert step["loss"] == pytest.approx(expected["loss"], rel=1e-5), step["step"]
+        assert found["metrics"]["even"]["eval_loss_ce"] == pytest.approx(alone["metrics"]["even"]["eval_loss_ce"])
+    students = [load(tmp_path / "two" / f"student-{rank}.pt") for rank in range(2)]
+    saved = load_file(tmp_path / "two" / "student" / "model.safetensors")
+    trained = load(one[0] / "student-0.pt")
+    for name, value in load(tmp_path / "one" / "student-0.pt").items():
+        assert torch.equal(students[0][name], students[1][name]) and torch.equal(students[0][name], saved[name]), name
+        torch.testing.assert_close(saved[name], value, rtol=1e-5, atol=1e-5)
+    assert max((saved[name] - value).abs().max() for name, value in trained.items()) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("backend", "said"),
+    [("fsdp2_full", "FSDP"), pytest.param("deepspeed_zero3", "ZeRO-3", marks=needs_deepspeed)],
+)
+def test_no_average_of_weights_in_parts(backend: str, said: str, tmp_path: Path) -> None:
+    """Before training, and not at its first checkpoint."""
+    extra = {"ACCELERATE_USE_CPU": "true"} if backend.startswith("fsdp2") else {}
+    done = subprocess.run(
+        [*command(backend), *flags(backend, tmp_path, ema_decay=0.9)],
+        env=environment() | extra, capture_output=True, text=True, timeout=200, cwd=ROOT,
+    )  # fmt: skip
+    assert done.returncode != 0
+    assert re.search(f"`ema_decay` is 0.9 and {said} splits the student's weights", done.stderr), done.stderr[-3000:]
 
 
 def test_accumulated_gradients(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def test_a_checkpoint_keeps_them(make_trainer: Callable[..., Any], parameters: C
     first = make_trainer(**settings, save_strategy="steps", save_steps=2)
     first.train()
     checkpoint = Path(first.args.output_dir) / "checkpoint-2"
-    assert "feature.mean" in load_file(checkpoint / "distillation_state.safetensors")
+    assert "terms.feature.loss.mean" in load_file(checkpoint / "distillation_state.safetensors")
     resumed = make_trainer(**settings)
     resumed._feature_statistics = lambda: pytest.fail("collected again")
     resumed.train(resume_from_checkpoint=str(checkpoint))

@@ -98,7 +98,7 @@ def spoil(trainer: Any, loss: str, place: int | None) -> None:
             return output + math.inf
         return tuple(value + math.inf if number == place else value for number, value in enumerate(output))
 
-    getattr(trainer.distillation_objective, loss).register_forward_hook(hook)
+    trainer.distillation_objective.terms[loss].register_forward_hook(hook)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ class Overwrite(TrainerCallback):
     ("named", "told"),
     [
         ("student.classifier.classifier.1.weight", "the weights are not finite"),
-        ("adversarial.critic.layers.0.bias", "the weights are not finite"),
+        ("terms.adversarial.loss.critic.layers.0.bias", "the weights are not finite"),
         ("student.classifier.resnet.embedder.embedder.normalization.running_var", "the weights are not finite"),
         ("crd_bank.bank.teacher", "beside the student is not finite"),
     ],

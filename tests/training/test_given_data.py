@@ -76,17 +76,20 @@ def test_streams_of_tensors_are_evaluated(make_trainer: MakeTrainer, make_images
 
 
 @pytest.mark.parametrize("missing", [None, -1])
-def test_rows_without_label_where_no_term_needs_one(
+def test_rows_without_label(
     missing: int | None, make_trainer: MakeTrainer, make_images: MakeImages, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Unlabelled images may be distilled on; CRD then takes all other images for negatives."""
     images = make_images(8)
-    partly = with_labels(images, [0, 1, missing, 3, 0, 1, 2, missing])
-    with pytest.raises(ValueError, match=r"2 of 8 labels in the column 'label' of `train_dataset` .*`ce_weight=0`"):
-        make_trainer(train_dataset=partly)
+    partly, none = (with_labels(images, labels) for labels in ([0, 1, missing, 3, 0, 1, 2, missing], [missing] * 8))
+    with pytest.raises(ValueError, match=r"8 of 8 labels in the column 'label' of `train_dataset` .*`ce_weight=0`"):
+        make_trainer(train_dataset=none)
     with caplog.at_level(logging.WARNING, "exrep_hf"):
-        trainer = make_trainer(train_dataset=partly, **NO_LABELS)
-    assert "2 of 8 rows of `train_dataset` have no label: labels are not used" in caplog.text
+        trainer = make_trainer(train_dataset=partly)
+    assert "2 of 8 rows of `train_dataset` have no label: what needs" in caplog.text
+    assert trainer.train_dataset[2]["labels"] == trainer.train_dataset[7]["labels"] == -1
+    assert trainer.distillation_objective.crd.negatives.labels.tolist() == [0, 1, -1, 3, 0, 1, 2, -1]
+    trainer = make_trainer(train_dataset=none, **NO_LABELS)
     assert "labels" not in trainer.train_dataset[0]
     other = make_trainer(train_dataset=images.remove_columns("label"), **NO_LABELS)
     for each in (trainer, other):

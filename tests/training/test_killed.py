@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from exrep_hf.training.checkpoints import last_whole_checkpoint
 from tests.processes import Processes, finish
+
+FOLDERS = ("whole", "killed")
 
 
 def _wait(processes: list[BaseProcess], happened: Callable[[], bool]) -> None:
@@ -71,11 +74,12 @@ def test_killed_run_equals_one_that_was_not(count: int, kills: int, processes: P
     finish(start(folder))
     print(f"{killed} kills, at steps {steps}; {unfinished} unfinished checkpoints were left behind")
     for rank in range(count):
-        expected, received = (
-            torch.load(tmp_path / name / f"state-{rank}.pt", weights_only=True) for name in ("whole", "killed")
-        )
+        expected, received = (torch.load(tmp_path / name / f"state-{rank}.pt", weights_only=True) for name in FOLDERS)
         assert expected.keys() == received.keys() and "crd_bank.bank.student" in expected
         for name, value in expected.items():
             assert torch.equal(value, received[name]), name
-    histories = [json.loads((tmp_path / name / "history-0.json").read_text()) for name in ("whole", "killed")]
+    # The student is the average at the end; these are the weights that were trained.
+    trained = [load_file(tmp_path / name / "out/checkpoint-40/trained_weights.safetensors") for name in FOLDERS]
+    assert all(torch.equal(value, trained[1][name]) for name, value in trained[0].items())
+    histories = [json.loads((tmp_path / name / "history-0.json").read_text()) for name in FOLDERS]
     assert len(histories[0]) == 40 and histories[0] == histories[1]

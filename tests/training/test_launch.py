@@ -68,6 +68,28 @@ def _accelerator(running: DistributedType, config: dict[str, Any] | None = None)
 
 
 @pytest.mark.parametrize(
+    ("running", "stage", "said"),
+    [
+        (DistributedType.FSDP, None, "`ema_decay` is 0.99 and FSDP splits the student's weights.*Train with DDP"),
+        (DistributedType.DEEPSPEED, 3, "`ema_decay` is 0.99 and ZeRO-3 splits.*or leave `ema_decay` out"),
+        (DistributedType.DEEPSPEED, 2, None),
+        (DistributedType.MULTI_GPU, None, None),
+    ],
+)
+def test_weights_in_parts_have_no_average(
+    running: DistributedType, stage: int | None, said: str | None, args: DistillationArguments
+) -> None:
+    args.ema_decay = 0.99
+    zero = {"stage": stage, "stage3_gather_16bit_weights_on_model_save": True}
+    accelerator = _accelerator(running, {"zero_optimization": zero})
+    if said is None:
+        launch.check_backend(accelerator, args)
+        return
+    with pytest.raises(ValueError, match=said):
+        launch.check_backend(accelerator, args)
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [
         ("FSDP", "FSDP was asked for, but accelerate runs MULTI_CPU"),

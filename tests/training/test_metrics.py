@@ -20,6 +20,14 @@ def test_top1_and_top5() -> None:
     assert 0.05 < top1 < 0.2 and 0.4 < top5 < 0.6
 
 
+def test_images_without_a_label_do_not_count(caplog: pytest.LogCaptureFixture) -> None:
+    """Taken as wrong they would lower the accuracy, by as much as there are of them."""
+    logits = np.eye(4)[[0, 1, 2, 3]]
+    metrics = classification_metrics(EvalPrediction(predictions=logits, label_ids=np.array([0, -1, 1, -100])))
+    assert metrics["accuracy"] == 0.5 and "2 of 4 images have no label" in caplog.text
+    assert classification_metrics(EvalPrediction(predictions=logits, label_ids=np.full(4, -1))) == {}
+
+
 def test_fewer_than_five_classes() -> None:
     """Two classes must not make top-5 fail."""
     metrics = classification_metrics(

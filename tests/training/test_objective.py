@@ -109,7 +109,7 @@ def test_distiller_gets_a_gradient_at_zero_residual(tmp_path: Path, batch: dict[
     [
         ("labels", "ce_weight"),
         ("teacher_logits", "kd_weight"),
-        ("teacher_features", "feature_weight` or `crd_weight` or `adversarial_weight"),
+        ("teacher_features", "feature_weight"),
         ("sample_index", "crd_weight"),
     ],
 )

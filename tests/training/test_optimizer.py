@@ -110,7 +110,7 @@ def test_critic_moves_at_its_rate(make_trainer: MakeTrainer) -> None:
         after = trainer.distillation_objective.state_dict()
         moves.append({name: after[name] - value for name, value in before.items() if value.is_floating_point()})
     same, faster = moves
-    critic = "adversarial.critic.layers.2.weight"
+    critic = "terms.adversarial.loss.critic.layers.2.weight"
     assert same[critic].abs().max() > 0
     torch.testing.assert_close(faster[critic], 100 * same[critic], rtol=1e-2, atol=1e-5)
     for name in same:

@@ -21,6 +21,7 @@ def test_two_processes(processes: Processes, tmp_path: Path) -> None:
             assert [entry["step"] for entry in whole["history"] if "loss" in entry] == [3, 6, 9]
             assert resumed["state"].keys() == whole["state"].keys()
             assert ("crd_bank.bank.student" in whole["state"]) == ("mixing" not in case)
+            assert whole["state"]["terms.own.steps"] == 9
             for name, value in whole["state"].items():
                 assert torch.equal(resumed["state"][name], value), (case, rank, name)
             assert len(whole["moments"]) == len(resumed["moments"]) > 30

@@ -12,7 +12,7 @@ def test_terms_are_built_as_the_arguments_say(make_trainer: MakeTrainer) -> None
     """A setting that is read but not passed on trains with the default, and results.json says otherwise."""
     settings: dict[str, Any] = {"temperature": 3.0, "momentum": 0.7, "crd_temperature": 0.2, "num_negatives": 5}
     objective = make_trainer(**settings, embedding_dim=6, critic_hidden_dim=9).distillation_objective
-    assert objective.kd.temperature == 3.0
+    assert objective.terms["kd"].loss.temperature == 3.0
     crd = objective.crd
     assert (crd.temperature, crd.num_negatives, crd.bank.momentum) == (0.2, 5, 0.7)
     assert crd.bank.student.shape == crd.bank.teacher.shape == (12, 6)

@@ -215,7 +215,7 @@ def test_second_call_of_train_goes_on(make_trainer: MakeTrainer, parameters: Par
     assert all(torch.equal(seen[0][name], value) for name, value in first.items())
     last = parameters(trainer)
     kept = {name for name in first if torch.equal(first[name], last[name])}
-    moved = {"crd_bank.bank.student", "crd_bank.bank.teacher", "adversarial.critic.layers.0.weight", *HEADS}
+    moved = {"crd_bank.bank.student", "crd_bank.bank.teacher", "terms.adversarial.loss.critic.layers.0.weight", *HEADS}
     assert not kept & moved
     assert {"crd_bank.log_normalizer.student", "crd_bank.log_normalizer.teacher"} <= kept
     states = optimizer.state_dict()["state"].values()

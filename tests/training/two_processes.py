@@ -13,10 +13,11 @@ from accelerate.utils import DistributedType
 from conftest import PREPROCESSING, TensorRows, network
 from torch import Tensor
 
-from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher
+from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification, OnlineTeacher, Term
 from exrep_hf.finite import NonFiniteError
 from exrep_hf.losses.negatives import NegativeSampler
 from tests.settings import EVERY_TERM
+from tests.training.own_loss import Regression
 
 ROWS = 64
 
@@ -83,6 +84,7 @@ def run(folder: Path, settings: dict[str, Any], resume: bool, on_gpus: bool) -> 
         args,
         TensorRows(ROWS),
         processing_class=PREPROCESSING.to_image_processor(),
+        terms={"own": Term(Regression(), 0.1)},
     )
     # Before training too: what is prepared for an evaluation must not be what is trained.
     for _ in range(2):

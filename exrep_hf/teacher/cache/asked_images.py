@@ -54,7 +54,7 @@ def images_to_ask_about(
             dataset = dataset.with_format("torch")
         else:
             image, label = find_columns(dataset)
-            dataset, label = usable_labels(dataset, label, "the data set", needed=False)
+            dataset, label = usable_labels(dataset, label, "the data set", needed="none")
             numbers = _numbers(teacher, dataset, label, rule)
             dataset = DistillationDataset(dataset, _transform(teacher, views), image, label, numbers.of_classes)
     return ReplayedDataset(dataset, views, numbers.count)

@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 
 from exrep_hf.data import collate_distillation
 from exrep_hf.data.datasets import ReplayedDataset
+from exrep_hf.data.labels import class_of_most
 from exrep_hf.files import write_bytes
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.cache.finite_answers import check_answers
@@ -133,9 +134,7 @@ class ShardWriter:
         check_answers(given, rows, views, "The teacher's", "Look at its weights, its `autocast`, and these images.")
         right = known = 0
         if "labels" in batch and logits is not None:
-            labels = batch["labels"].to(logits.device)
-            # Of a mixture: the class with the largest share.
-            labels = labels.argmax(-1) if labels.is_floating_point() else labels
+            labels = class_of_most(batch["labels"].to(logits.device))
             right, known = int((logits.argmax(-1) == labels).sum()), int((labels >= 0).sum())
         top_k, tables = self.plan.storage["top_k"], dict(given)
         if top_k is not None:
