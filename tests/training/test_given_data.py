@@ -47,18 +47,19 @@ def test_one_split_is_trained_on(make_trainer: MakeTrainer, make_images: MakeIma
 
 
 @pytest.mark.parametrize("name", ["train_dataset", "eval_dataset"])
-def test_streams_of_images_are_refused_at_the_start(
-    name: str, make_trainer: MakeTrainer, make_images: MakeImages
-) -> None:
-    """Prevents an evaluation that fails after the first epoch."""
+def test_streams_that_are_refused_at_the_start(name: str, make_trainer: MakeTrainer, make_images: MakeImages) -> None:
+    """Prevents an evaluation that fails after the first epoch, and a training on what nobody knows."""
     stream = make_images(4).to_iterable_dataset()
     unknown = stream.map(lambda row: {"label": row["label"]})
     assert unknown.column_names is None
-    for given in (stream, unknown):
-        with pytest.raises(ValueError, match=rf"`{name}` is a stream with the columns \['image', 'label'\]; .*`map`"):
-            make_trainer(**{name: given})
+    told = rf"`{name}` is a stream with the columns \['image', 'label'\]"
+    with pytest.raises(ValueError, match=f"{told}, of which it is not known what they hold; expected .*map"):
+        make_trainer(**{name: unknown})
     with pytest.raises(ValueError, match=f"`{name}` is a stream without rows"):
         make_trainer(**{name: unknown.filter(lambda row: False)})
+    if name == "eval_dataset":
+        with pytest.raises(ValueError, match=f"{told}; expected `pixel_values`, as an evaluation counts rows"):
+            make_trainer(**{name: stream})
 
 
 def test_streams_of_tensors_are_evaluated(make_trainer: MakeTrainer, make_images: MakeImages) -> None:
