@@ -50,7 +50,7 @@ from exrep_hf.training.launch import (
     read_on_each_process,
     tell_processes,
 )
-from exrep_hf.training.metrics import classification_metrics
+from exrep_hf.training.metrics import check_best_metric, classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.precision import train_in_float32
@@ -150,6 +150,8 @@ class DistillationTrainer(AskingTrainer):
         if isinstance(train_dataset, StreamedImages):
             read_on_each_process(args)
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
+        if compute_metrics is None:
+            check_best_metric(args, eval_dataset)
         check_first_images(student, self._source, train_dataset, eval_dataset, data_collator, args)
         if args.needs_teacher and self.teacher is not None and (told_size := size_in_words(self.teacher)):
             notes.append(told_size)
