@@ -7,6 +7,7 @@ from typing import Any
 import datasets
 
 from exrep_hf.data.datasets import DistillationDataset, SeededDataset
+from exrep_hf.data.stream import StreamedImages
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Described:
 def described(dataset: Any) -> Described:
     """Describe a data set as people pass it, or as the Trainer walks through it."""
     inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
-    inner = inner.rows if isinstance(inner, DistillationDataset) else inner
+    inner = inner.rows if isinstance(inner, DistillationDataset | StreamedImages) else inner
     # An epoch may be longer than there are images.
     count = len(inner) if isinstance(inner, Sized) else None
     if not isinstance(inner, datasets.Dataset | datasets.IterableDataset):

@@ -14,6 +14,7 @@ from datasets import (
     DatasetDict,
     Features,
     Image,
+    IterableDataset,
     Value,
     load_dataset,
     load_from_disk,
@@ -28,13 +29,15 @@ from exrep_hf.data.idx import has_idx_files, load_idx
 from exrep_hf.data.image_files import FolderContent, name_some, read_folder
 from exrep_hf.data.metadata_files import metadata_files
 from exrep_hf.data.pixels import STUDENT_PIXELS
+from exrep_hf.data.shards import load_shards, names_shards
 
 logger = logging.getLogger(__name__)
 
 ACCEPTED = (
     "a data set's name on the Hub, a folder of images (class folders, or train/ and test/ with class folders), "
     "Parquet or Arrow files or a folder of them, a folder of IDX files, 'fashion_mnist' (with data_dir: a folder of "
-    "its IDX files), a folder written by save_to_disk, or 'digits'"
+    "its IDX files), a folder written by save_to_disk, tar archives in WebDataset's format ('shards/{000..146}.tar'), "
+    "or 'digits'"
 )
 HUB_NAMES = {"fashion_mnist": "zalando-datasets/fashion_mnist"}
 """Data sets that we call by shorter names than the Hub does."""
@@ -42,7 +45,7 @@ _ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 BUILDERS = {".parquet": "parquet", ".arrow": "arrow"}
 ARCHIVES = {".zip", ".tar", ".gz", ".tgz", ".bz2", ".xz", ".7z", ".rar", ".zst"}
 IMAGE_NAMES = ("image", "img")
-LABEL_NAMES = ("label", "labels", "fine_label")
+LABEL_NAMES = ("label", "labels", "fine_label", "cls")
 NAMES = {
     "fashion_mnist": [
         "T - shirt / top",
@@ -141,6 +144,8 @@ def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path:
             ) from error
     if name == "digits":
         return load_digits()
+    if may_be_path and names_shards(name):
+        return load_shards(name)
     if may_be_path and (path.is_absolute() or name.startswith((".", "~"))):
         raise ValueError(f"No data set found at {name!r}: there is no such file or folder; expected {ACCEPTED}.")
     if not may_be_path and not _ON_THE_HUB.fullmatch(HUB_NAMES.get(name, name)):
@@ -214,14 +219,15 @@ def _with_image_features(splits: DatasetDict) -> DatasetDict:
 
 
 def find_columns(
-    dataset: Dataset, image_column_name: str | None = None, label_column_name: str | None = None
+    dataset: Dataset | IterableDataset, image_column_name: str | None = None, label_column_name: str | None = None
 ) -> tuple[str, str | None]:
     """Find the image column and the label column, by name or by guess.
 
     Args:
         dataset: any data set with features.
         image_column_name: `None`: the column `image` or `img`, or the only one that holds images.
-        label_column_name: `None`: the column `label`, `labels` or `fine_label`, or the only `ClassLabel` column.
+        label_column_name: `None`: the column `label`, `labels`, `fine_label` or `cls` (WebDataset's), or the only
+            `ClassLabel` column.
 
     Returns:
         the two names; the second is `None` where no label column was asked for and none was found.

@@ -5,6 +5,8 @@ from typing import Any
 
 import datasets
 
+from exrep_hf.data.stream import is_image_stream
+
 
 def check_given(dataset: Any, name: str) -> None:
     """Make sure that a data set is one, and that streamed rows hold tensors.
@@ -14,7 +16,7 @@ def check_given(dataset: Any, name: str) -> None:
         name: the argument that it was passed as.
 
     Raises:
-        ValueError: for a path or name, several splits, or a stream of images without a transform.
+        ValueError: for a path or name, several splits, or a stream of images to evaluate on, or of what isn't known.
     """
     if isinstance(dataset, str | os.PathLike):
         raise ValueError(
@@ -26,7 +28,7 @@ def check_given(dataset: Any, name: str) -> None:
             f"`{name}` is a {type(dataset).__name__} of {sorted(map(str, dataset))}; expected one data set. Pass one "
             f"of them, as in `{name}=splits[{next(iter(dataset), 'train')!r}]`."
         )
-    if isinstance(dataset, datasets.IterableDataset):
+    if isinstance(dataset, datasets.IterableDataset) and not (name == "train_dataset" and is_image_stream(dataset)):
         _check_stream(dataset, name)
 
 
@@ -39,6 +41,16 @@ def _check_stream(dataset: datasets.IterableDataset, name: str) -> None:
         raise ValueError(f"`{name}` is a stream without rows; expected at least one image.")
     if "pixel_values" not in columns:
         raise ValueError(
-            f"`{name}` is a stream with the columns {sorted(columns)}; expected `pixel_values`, as streamed images "
-            "get no transform. Make them with `map`, or pass a data set that is not streamed."
+            f"`{name}` is a stream with the columns {sorted(columns)}{_kinds(dataset)}; expected "
+            + (
+                "a column of images. Declare it: `stream.map(…, features=…)`, `stream.cast_column('image', "
+                "datasets.Image())`."
+                if name == "train_dataset"
+                else "`pixel_values`, as an evaluation counts rows, and streamed images get no transform. Make them "
+                "with `map`, or pass a data set that is not streamed."
+            )
         )
+
+
+def _kinds(dataset: datasets.IterableDataset) -> str:
+    return ", of which it is not known what they hold" if dataset.features is None else ""

@@ -34,6 +34,7 @@ from exrep_hf.data.item_pixels import PixelRules
 from exrep_hf.data.labels import MISSING, usable_labels
 from exrep_hf.data.loading import holds_tensors
 from exrep_hf.data.rows import parts_of
+from exrep_hf.data.stream import StreamedImages, is_image_stream
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
 from exrep_hf.training.classes import names_of_data
 from exrep_hf.training.default_settings import images_per_step
@@ -108,7 +109,7 @@ class DataPreparation:
         needed = self._needed_keys(args)
         of_images = (views.augmentation, views.reference)
         dataset = self._with_transform(
-            dataset, "train_dataset", *of_images, args.needs_teacher, "some" if "labels" in needed else "none"
+            dataset, "train_dataset", *of_images, args.needs_teacher, "some" if "labels" in needed else "none", seed
         )
         if is_map_style(dataset):
             dataset = SeededDataset(dataset, views.seed, "sample_index" in needed, extra)
@@ -188,10 +189,10 @@ class DataPreparation:
 
     def _check_first(self, dataset: Any, name: str, for_teacher: bool) -> Mapping[str, Any]:
         """Look at the first item, as teacher and student will get it, and return it."""
-        if not is_map_style(dataset):
+        if not is_map_style(dataset) and not isinstance(dataset, StreamedImages):
             return {}
         with generators_kept():
-            item = dataset[0]
+            item = dataset.first() if isinstance(dataset, StreamedImages) else dataset[0]
         teacher = self.teacher
         # A source that sees neither pixels nor rows has its answers from the batch.
         if for_teacher and teacher is not None and (teacher.preprocessing or teacher.views is not None):
@@ -216,10 +217,14 @@ class DataPreparation:
         reference: Preprocessing | None,
         answers: bool,
         labels_needed: Literal["all", "some", "none"] = "all",
+        seed: int = 0,
     ) -> Any:
         """Give an HF `Dataset` of images its transform; other data sets already hold tensors."""
         names = names_of_data(dataset)
         numbers = self._numbers_of_labels(names, what)
+        if is_image_stream(dataset):
+            transform = self._transform(augmentation, reference)
+            return StreamedImages(dataset, transform, labels_needed == "some", numbers, self.num_labels, seed)
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
             _check_as_they_are(numbers, names, what)
             return dataset
@@ -231,14 +236,18 @@ class DataPreparation:
         if label_column is not None:
             known = self.num_labels if names is None else len(names)
             check_labels(dataset, label_column, known, may_be_missing=labels_needed != "all")
+        transform = self._transform(augmentation, reference)
+        answered = [name for name in ANSWERS if answers and name in dataset.column_names]
+        return DistillationDataset(dataset, transform, image_column, label_column, numbers, answered)
+
+    def _transform(self, augmentation: Augmentation | None, reference: Preprocessing | None) -> ViewTransform:
+        """Return what makes the tensors of both models from an image."""
         if self.preprocessing is None:
             raise ValueError(
                 "How the student wants its images is not known. Pass its image processor as `processing_class`."
             )
         teachers = () if self.teacher is None else known_preprocessing(self.teacher)
-        transform = ViewTransform(self.preprocessing, teachers, augmentation, reference)
-        answered = [name for name in ANSWERS if answers and name in dataset.column_names]
-        return DistillationDataset(dataset, transform, image_column, label_column, numbers, answered)
+        return ViewTransform(self.preprocessing, teachers, augmentation, reference)
 
 
 def _new_head(names: Sequence[str]) -> str:
@@ -312,7 +321,7 @@ def training_labels(dataset: Any) -> Tensor | None:
 def transform_facts(dataset: Any) -> dict[str, Any]:
     """Return how a training data set varies its images, and how the student sees them; nothing where it is its own."""
     inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
-    if not isinstance(inner, DistillationDataset):
+    if not isinstance(inner, DistillationDataset | StreamedImages):
         return {}
     extra = dataset.extra if isinstance(dataset, SeededDataset) else None
     augmentation, student = inner.transform.augmentation, inner.transform.student

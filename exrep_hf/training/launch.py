@@ -4,6 +4,7 @@ Of accelerate `_reset_state` is taken that is not public, and only here: a proce
 could not give the second one its DeepSpeed plugin.
 """
 
+import dataclasses
 import os
 from typing import Any
 
@@ -65,6 +66,13 @@ def allow_another_accelerator() -> None:
     """Let a process make one trainer after another: accelerate takes a DeepSpeed plugin once alone."""
     if _is_set("ACCELERATE_USE_DEEPSPEED"):
         AcceleratorState._reset_state()
+
+
+def read_on_each_process(args: DistillationArguments) -> None:
+    """Let each process read a stream and make the items of its own batches; else the first makes those of all."""
+    config: Any = args.accelerator_config
+    if config.dispatch_batches is None:
+        args.accelerator_config = dataclasses.replace(config, dispatch_batches=False)
 
 
 def check_backend(accelerator: Accelerator, args: DistillationArguments) -> None:

@@ -2,10 +2,15 @@
 
 import logging
 import math
+from typing import Any
 
 import torch
 from timm.utils import accuracy
 from transformers import EvalPrediction
+
+from exrep_hf.arguments import DistillationArguments
+from exrep_hf.data.checks import is_map_style
+from exrep_hf.training.probe_images import may_have_labels
 
 logger = logging.getLogger(__name__)
 METRIC_TITLES = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
@@ -34,3 +39,21 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
         return {"accuracy": math.nan, "top5_accuracy": math.nan}
     top1, top5 = accuracy(logits, labels, topk=(1, 5))
     return {"accuracy": top1.item() / 100, "top5_accuracy": top5.item() / 100}
+
+
+def check_best_metric(args: DistillationArguments, eval_dataset: Any) -> None:
+    """Make sure that the metric by which the best model is chosen can be computed.
+
+    Args:
+        args: with `metric_for_best_model`.
+        eval_dataset: as a trainer walks through it.
+
+    Raises:
+        ValueError: if it is one of ours, and no image has a label.
+    """
+    name = (args.metric_for_best_model or "").removeprefix("eval_")
+    if name in METRIC_TITLES and is_map_style(eval_dataset) and not may_have_labels(eval_dataset):
+        raise ValueError(
+            f"`metric_for_best_model` is {args.metric_for_best_model!r}, and `eval_dataset` has no labels to compute "
+            "it by. Evaluate on labelled images, or choose by `teacher_agreement` or `loss`."
+        )

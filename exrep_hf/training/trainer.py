@@ -24,6 +24,7 @@ from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.extra_images import Extra, WithExtraImages, as_one_dataset
 from exrep_hf.data.fingerprint import fingerprint
+from exrep_hf.data.stream import StreamedImages
 from exrep_hf.losses import Term
 from exrep_hf.models import ExRepForImageClassification, feature_definition
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
@@ -43,8 +44,14 @@ from exrep_hf.training.inputs import (
     training_labels,
     transform_facts,
 )
-from exrep_hf.training.launch import allow_another_accelerator, check_backend, check_processes, tell_processes
-from exrep_hf.training.metrics import classification_metrics
+from exrep_hf.training.launch import (
+    allow_another_accelerator,
+    check_backend,
+    check_processes,
+    read_on_each_process,
+    tell_processes,
+)
+from exrep_hf.training.metrics import check_best_metric, classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.own_terms import take_terms
@@ -153,7 +160,11 @@ class DistillationTrainer(AskingTrainer):
         images = images_in_a_walk(train_dataset)
         chosen = complete(args, student.starts_from_nothing, images, optimizers[0] is not None)
         args = chosen.args
+        if isinstance(train_dataset, StreamedImages):
+            read_on_each_process(args)
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
+        if compute_metrics is None:
+            check_best_metric(args, eval_dataset)
         check_first_images(student, self._source, train_dataset, eval_dataset, data_collator, args)
         if args.needs_teacher and self.teacher is not None and (told_size := size_in_words(self.teacher)):
             notes.append(told_size)

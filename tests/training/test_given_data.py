@@ -47,18 +47,19 @@ def test_one_split_is_trained_on(make_trainer: MakeTrainer, make_images: MakeIma
 
 
 @pytest.mark.parametrize("name", ["train_dataset", "eval_dataset"])
-def test_streams_of_images_are_refused_at_the_start(
-    name: str, make_trainer: MakeTrainer, make_images: MakeImages
-) -> None:
-    """Prevents an evaluation that fails after the first epoch."""
+def test_streams_that_are_refused_at_the_start(name: str, make_trainer: MakeTrainer, make_images: MakeImages) -> None:
+    """Prevents an evaluation that fails after the first epoch, and a training on what nobody knows."""
     stream = make_images(4).to_iterable_dataset()
     unknown = stream.map(lambda row: {"label": row["label"]})
     assert unknown.column_names is None
-    for given in (stream, unknown):
-        with pytest.raises(ValueError, match=rf"`{name}` is a stream with the columns \['image', 'label'\]; .*`map`"):
-            make_trainer(**{name: given})
+    told = rf"`{name}` is a stream with the columns \['image', 'label'\]"
+    with pytest.raises(ValueError, match=f"{told}, of which it is not known what they hold; expected .*map"):
+        make_trainer(**{name: unknown})
     with pytest.raises(ValueError, match=f"`{name}` is a stream without rows"):
         make_trainer(**{name: unknown.filter(lambda row: False)})
+    if name == "eval_dataset":
+        with pytest.raises(ValueError, match=f"{told}; expected `pixel_values`, as an evaluation counts rows"):
+            make_trainer(**{name: stream})
 
 
 def test_streams_of_tensors_are_evaluated(make_trainer: MakeTrainer, make_images: MakeImages) -> None:
@@ -124,3 +125,17 @@ def test_answers_about_rows_without_label(
     trainer = make_trainer(train_dataset=partly, teacher=CachedTeacher(tmp_path / "answers"), **settings)
     trainer.train()
     assert trainer.state.global_step == trainer.args.max_steps
+
+
+def test_the_best_by_a_metric_that_needs_labels(make_trainer: MakeTrainer, make_images: MakeImages) -> None:
+    """Prevents a KeyError after the first epoch; agreement with the teacher needs none."""
+    images = make_images(8)
+    given: dict[str, Any] = {"train_dataset": images, "eval_dataset": images.remove_columns("label"), "save_steps": 1}
+    given |= {"eval_strategy": "steps", "eval_steps": 1, "save_strategy": "steps", "load_best_model_at_end": True}
+    for name in ("accuracy", "eval_top5_accuracy"):
+        with pytest.raises(ValueError, match=f"`metric_for_best_model` is '{name}', and `eval_dataset` has no labels"):
+            make_trainer(**given, metric_for_best_model=name)
+    make_trainer(**given | {"eval_dataset": images}, metric_for_best_model="accuracy")
+    trainer = make_trainer(**given, metric_for_best_model="teacher_agreement", greater_is_better=True, max_steps=1)
+    trainer.train()
+    assert 0 <= trainer.state.best_metric <= 1

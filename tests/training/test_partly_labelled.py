@@ -12,7 +12,7 @@ from exrep_hf import DistillationTrainer
 from tests.processes import Processes, finish
 
 from .conftest import CLASSES
-from .unlabelled_run import EXTRA, LABELS, outcome, trainer_of
+from .unlabelled_run import EXTRA, LABELS, STREAM, outcome, trainer_of
 
 MakeTrainer = Callable[..., DistillationTrainer]
 
@@ -32,13 +32,14 @@ def test_two_processes(processes: Processes, tmp_path: Path) -> None:
         for name, value in whole["student"].items():
             assert torch.equal(resumed["student"][name], value), name
             torch.testing.assert_close(value, expected["student"][name], rtol=1e-4, atol=1e-6)
-    # An epoch of extra images, too, is one walk over both processes: of 9 and 3, in two steps.
-    one = trainer_of(tmp_path / "extra", 6, EXTRA, None)
-    one.train()
-    for rank in range(2):
-        found = torch.load(tmp_path / f"extra-{rank}.pt", weights_only=True)
-        for step, other in zip(found["history"], outcome(one)["history"], strict=True):
-            assert step == pytest.approx(other, rel=1e-5)
+    # An epoch of extra images, too, is one walk over both processes: of 9 and 3, in two steps; and a stream is one.
+    for name, images in (("extra", EXTRA), ("stream", STREAM)):
+        one = trainer_of(tmp_path / name, 6, images, None)
+        one.train()
+        for rank in range(2):
+            found = torch.load(tmp_path / f"{name}-{rank}.pt", weights_only=True)
+            for step, other in zip(found["history"], outcome(one)["history"], strict=True):
+                assert step == pytest.approx(other, rel=1e-5)
 
 
 def test_a_step_by_hand(tmp_path: Path, make_rows: Any) -> None:

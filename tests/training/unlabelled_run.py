@@ -25,6 +25,7 @@ class PartlyLabelled(TensorRows):
 
 
 EXTRA = WithExtraImages(image_rows(9), image_rows(14), 0.25)
+STREAM = image_rows(21).to_iterable_dataset(num_shards=3)
 
 
 def trainer_of(
@@ -68,7 +69,8 @@ def run(rank: int, folder: str) -> None:
     resumed = trainer_of(Path(folder) / "out", 4)
     resumed.train(resume_from_checkpoint=str(Path(folder) / "out" / "checkpoint-2"))
     torch.save([outcome(whole), outcome(resumed)], Path(folder) / f"found-{rank}.pt")
-    extra = trainer_of(Path(folder) / "extra", 3, images=EXTRA, augmentation=None)
-    extra.train()
-    torch.save(outcome(extra), Path(folder) / f"extra-{rank}.pt")
+    for name, images in (("extra", EXTRA), ("stream", STREAM)):
+        trainer = trainer_of(Path(folder) / name, 3, images, None)
+        trainer.train()
+        torch.save(outcome(trainer), Path(folder) / f"{name}-{rank}.pt")
     PartialState().destroy_process_group()
