@@ -26,8 +26,13 @@ class DataArguments:
         default=None,
         metadata={
             "help": "Hub name, folder of images in one folder per class, folder or file of parquet/arrow, "
-            "`digits`, or `fashion_mnist`."
+            "`digits`, or `fashion_mnist`. Of several, all are trained on, under the classes of the first, whose test "
+            "images judge.",
+            "nargs": "+",
         },
+    )
+    other_datasets: list[str] = field(
+        init=False, default_factory=list, metadata={"help": "Those of `dataset` behind the first; read from it."}
     )
     data_dir: str | None = field(
         default=None,
@@ -125,6 +130,8 @@ class DataArguments:
     )
 
     def __post_init__(self) -> None:
+        if isinstance(self.dataset, list | tuple):
+            self.dataset, *self.other_datasets = [os.fspath(each) for each in self.dataset] or [None]
         for name in ("dataset", "data_dir", "extra_images"):
             if isinstance(path := getattr(self, name), os.PathLike):
                 setattr(self, name, os.fspath(path))

@@ -14,6 +14,7 @@ from exrep_hf.data.extra_images import WithExtraImages
 from exrep_hf.data.label_column import NEEDS_LABELS, with_label_column
 from exrep_hf.data.labels import check_labelled, check_two_classes, is_missing, unlabelled_rows, with_class_numbers
 from exrep_hf.data.loading import check_split, find_columns, load_images
+from exrep_hf.data.more_datasets import with_more_images
 from exrep_hf.data.splits import split_public_private, train_val_split
 
 
@@ -86,7 +87,8 @@ class DataPartition:
         """Return how many images there are."""
         without = len(unlabelled_rows(self.train, "label"))
         told = f" ({without} without a label)" if without else ""
-        return f"{self.args.dataset}: {len(self.train)} training images{told}, {len(self.test)} test images"
+        named = " and ".join(filter(None, [self.args.dataset, *self.args.other_datasets]))
+        return f"{named}: {len(self.train)} training images{told}, {len(self.test)} test images"
 
     def num_private(self, seed: int) -> int:
         """Return how many training images only the teacher sees."""
@@ -160,6 +162,10 @@ def load_partition(
         digests.append(report.digests)
         skipped += len(report.broken)
     train, test = checked
+    names = label_names(train, "label") or _given_names(train, args)
+    if args.other_datasets:
+        train, more_digests, left_out = with_more_images(train, names, args, num_proc)
+        digests[0], skipped = [*digests[0], *more_digests], skipped + left_out
     copies = ImageCopies(args.check_images == "all", repr(args.dataset))
     copies.between(train, digests[0], test, digests[1])
     extra = None
@@ -174,7 +180,6 @@ def load_partition(
     whole = (
         test_split if test_split is not None and len(test) and args.max_eval_samples is None and not skipped else None
     )
-    names = label_names(train, "label") or _given_names(train, args)
     check_two_classes(names, train, repr(args.dataset))
     return DataPartition(args, train, test, names, skipped, whole, test_split or args.train_split, extra)
 

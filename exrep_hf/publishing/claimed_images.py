@@ -74,6 +74,11 @@ def own_images(
     # What settings name is a place on the machine that trained, or a folder inside a data set on the Hub.
     inside = inside if "/" in name and dataset is None else None
     settings["dataset"], settings["data_dir"], may_be_path = _located(name, dataset, data_dir or inside)
+    # Nobody is judged on them; those of other data sets are among the ones that validation images are drawn from.
+    settings.pop("extra_images", None)
+    others = settings.pop("other_datasets", [])
+    if settings.get("evaluate_on") == "validation":
+        settings["dataset"] = [settings["dataset"], *others]
     try:
         data = load_partition(DataArguments(**settings), may_be_path=may_be_path)
     except ValueError as error:

@@ -32,6 +32,7 @@ def describe_data(data: DataPartition, seed: int) -> dict[str, Any]:
         "part": data.evaluated_part,
         "num_public": len(public),
         "num_private": data.num_private(seed),
+        "other_names": [public_name(name) for name in data.args.other_datasets],
         "num_extra": 0 if data.extra is None else len(data.extra),
         "num_evaluated": len(images),
         "evaluated_on": data.args.evaluate_on,
