@@ -8,7 +8,7 @@ from exrep_hf.arguments.distillation import DistillationArguments
 
 # What has an effect on stored answers: of the teacher, the images, their views, and the machine.
 SETTINGS_OF_CACHING = frozenset(
-    {field.name for field in fields(DataArguments)}
+    ({field.name for field in fields(DataArguments) if field.init} - {"extra_images", "extra_share"})
     | {"teacher", "teacher_revision", "teacher_dtype", "teacher_batch_size", "teacher_features", "teacher_head"}
     | {"prompts"}
     | {"image_size", "channels_last", "views", "mixup", "cutmix", "mix_rounds", "seed", "data_seed"}

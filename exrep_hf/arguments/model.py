@@ -66,8 +66,13 @@ class ModelArguments:
         default=None,
         metadata={
             "help": "A teacher's stored answers, instead of the teacher itself, which is then neither loaded nor "
-            "trained: a folder that `recipes/cache_teacher.py` wrote, or a data set on the Hub."
+            "trained: a folder that `recipes/cache_teacher.py` wrote, or a data set on the Hub. Of several, for the "
+            "same views of the same images, the mean of their logits teaches.",
+            "nargs": "+",
         },
+    )
+    other_caches: list[str] = field(
+        init=False, default_factory=list, metadata={"help": "Those of `teacher_cache` behind the first; read from it."}
     )
     teacher_cache_revision: str | None = field(
         default=None, metadata={"help": "Branch, tag or commit of a `teacher_cache` on the Hub."}
@@ -121,12 +126,19 @@ class ModelArguments:
     def __post_init__(self) -> None:
         if isinstance(self.teacher, list | tuple):
             self.teacher, *self.other_teachers = self.teacher or [None]
+        if isinstance(self.teacher_cache, list | tuple):
+            self.teacher_cache, *self.other_caches = self.teacher_cache or [None]
         self.check()
 
     @property
     def teachers(self) -> list[str]:
         """All teachers in the order that they were given in."""
         return [*([] if self.teacher is None else [self.teacher]), *self.other_teachers]
+
+    @property
+    def teacher_caches(self) -> list[str]:
+        """All stored answers in the order that they were given in."""
+        return [*([] if self.teacher_cache is None else [self.teacher_cache]), *self.other_caches]
 
     def _check_several(self) -> None:
         settings = ("teacher_revision", "teacher_steps", "teacher_from_scratch", "teacher_cache")
@@ -135,7 +147,14 @@ class ModelArguments:
             raise ValueError(
                 f"`teacher` names {len(self.teachers)} teachers ({', '.join(self.teachers)}) and `{given[0]}` is "
                 f"{getattr(self, given[0])!r}; expected one teacher with it. Train or download them first, and give "
-                "their folders; stored answers are put together in Python: `TeacherEnsemble([CachedTeacher(…), …])`."
+                "their folders, or what each of them says: `--teacher_cache answers/one answers/two`."
+            )
+        given = [name for name in ("teacher", "teacher_revision", "teacher_cache_revision") if getattr(self, name)]
+        if self.other_caches and given:
+            raise ValueError(
+                f"`teacher_cache` names {len(self.teacher_caches)} stored teachers, and `{given[0]}` is "
+                f"{getattr(self, given[0])!r}, which is of one; expected none: each says whose answers it holds. "
+                "Leave it out; of a revision give the folder that it was downloaded to."
             )
 
     def check(self) -> None:

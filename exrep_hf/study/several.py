@@ -8,7 +8,7 @@ from exrep_hf.arguments.class_rule import ClassRule
 from exrep_hf.report import public_name
 from exrep_hf.study.records import network_cost
 from exrep_hf.study.stages import Classifier, ask_online
-from exrep_hf.teacher import FeaturesOnly, TeacherEnsemble, TeacherSource, TextClasses
+from exrep_hf.teacher import CachedTeacher, FeaturesOnly, TeacherEnsemble, TeacherSource, TextClasses
 from exrep_hf.training.text_head import text_teacher
 
 _RATE = "images_per_second"
@@ -30,16 +30,29 @@ def asked_together(
     Raises:
         ValueError: if they can't be put together.
     """
-    if isinstance(rule, Mapping):
-        raise ValueError(
-            f"`classes` is a mapping, and there are {len(networks)} teachers; expected `names` or `position`: it does "
-            "not say whose names it holds. Give the models their names (`id2label`), or take one teacher."
-        )
     sources: list[TeacherSource] = [ask_online(network, model_args) for network in networks]
     if model_args.teacher_head == "text":
         sources = [text_teacher(source, texts) for source in sources]
     elif model_args.teacher_head in ("probe", "none"):
         sources = [FeaturesOnly(source) for source in sources]
+    return _together(sources, rule)
+
+
+def stored_together(caches: Sequence[CachedTeacher], rule: ClassRule) -> TeacherSource:
+    """Return stored answers of several teachers, for the same views of the same images, as those of one.
+
+    Raises:
+        ValueError: if they can't be put together.
+    """
+    return _together(caches, rule)
+
+
+def _together(sources: Sequence[TeacherSource], rule: ClassRule) -> TeacherEnsemble:
+    if isinstance(rule, Mapping):
+        raise ValueError(
+            f"`classes` is a mapping, and there are {len(sources)} teachers; expected `names` or `position`: it does "
+            "not say whose names it holds. Give the models their names (`id2label`), or take one teacher."
+        )
     return TeacherEnsemble(sources, classes="position" if rule == "position" else "names")
 
 

@@ -1,21 +1,27 @@
 """A teacher that a study knows by its stored answers alone."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from exrep_hf.arguments import ModelArguments
 from exrep_hf.report import public_name
-from exrep_hf.teacher import CachedTeacher
+from exrep_hf.teacher import CachedTeacher, TeacherEnsemble
 
 
-def open_cache(model_args: ModelArguments) -> CachedTeacher | None:
-    """Open the stored answers that the settings name; None if they name none.
+def open_caches(model_args: ModelArguments) -> list[CachedTeacher]:
+    """Open the stored answers that the settings name.
 
     Raises:
         ValueError: if there are none, or they are damaged, or of another teacher than the settings name.
     """
-    if model_args.teacher_cache is None:
-        return None
-    cache = CachedTeacher(model_args.teacher_cache, model_args.teacher_cache_revision, model_args.verify)
+    revision, verify = model_args.teacher_cache_revision, model_args.verify
+    caches = [CachedTeacher(name, revision, verify) for name in model_args.teacher_caches]
+    if len(caches) == 1:
+        _check_teacher(caches[0], model_args)
+    return caches
+
+
+def _check_teacher(cache: CachedTeacher, model_args: ModelArguments) -> None:
     stored = cache.manifest.plan.teacher
     named = {"name": public_name(model_args.teacher), "revision": model_args.teacher_revision}
     if model_args.teacher_steps:
@@ -31,20 +37,25 @@ def open_cache(model_args: ModelArguments) -> CachedTeacher | None:
             f"{model_args.teacher_cache!r} holds the answers of another teacher: {'; '.join(different)}. Leave "
             "`teacher` out, or store this teacher's answers."
         )
-    return cache
 
 
-def stored_metrics(cache: CachedTeacher, evaluated_on: str, num_evaluated: int) -> dict[str, float] | None:
-    """Return what the teacher reached on the images a study evaluates on; None if it is not known for as many."""
-    evaluation = cache.manifest.summary.get("evaluation")
+def stored_metrics(caches: Sequence[CachedTeacher], evaluated_on: str, num_evaluated: int) -> dict[str, float] | None:
+    """Return what the teacher reached on the images a study evaluates on; None if it is not known for as many.
+
+    What several reach together is known of no images but those that they are stored for.
+    """
+    evaluation = caches[0].manifest.summary.get("evaluation") if len(caches) == 1 else None
     if evaluation is None:
         return None
     facts = (evaluation["evaluated_on"], evaluation["num_evaluated"])
     return evaluation["metrics"] if facts == (evaluated_on, num_evaluated) else None
 
 
-def summarise_stored_teacher(cache: CachedTeacher, runs: list[dict[str, Any]]) -> dict[str, Any]:
+def summarise_stored_teacher(caches: Sequence[CachedTeacher], runs: list[dict[str, Any]]) -> dict[str, Any]:
     """Return the teacher as results hold it; `accuracy` is None where it is not known for these images."""
     measured = runs[0]["teacher"] or {"accuracy": None}
-    facts = {"name": cache.manifest.plan.teacher["name"], "from_scratch": False, "answers": cache.fingerprint}
-    return facts | measured | {"cost": cache.manifest.summary.get("cost")}
+    names = ", ".join(cache.manifest.plan.teacher["name"] for cache in caches)
+    is_one = len(caches) == 1
+    answers = caches[0].fingerprint if is_one else TeacherEnsemble(caches).fingerprint
+    cost = caches[0].manifest.summary.get("cost") if is_one else None
+    return {"name": names, "from_scratch": False, "answers": answers} | measured | {"cost": cost}

@@ -63,7 +63,7 @@ from exrep_hf.study.stages import (
     save_network,
     train_with_labels,
 )
-from exrep_hf.study.stored_teacher import open_cache
+from exrep_hf.study.stored_teacher import open_caches
 from exrep_hf.study.teaching import Teaching
 from exrep_hf.teacher import TeacherSource, TextClasses
 from exrep_hf.training.notices import in_words
@@ -126,7 +126,7 @@ class Study:
     def _check_folder(self) -> None:
         settings = self.settings
         if PartialState().is_main_process:
-            models = (*settings.model.teachers, settings.model.teacher_cache, settings.model.student)
+            models = (*settings.model.teachers, *settings.model.teacher_caches, settings.model.student)
             inputs = (*models, settings.data.dataset, settings.data.extra_images)
             check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
         PartialState().wait_for_everyone()
@@ -177,7 +177,7 @@ class Study:
     def _prepare_teacher(self, data: DataPartition) -> Teaching:
         """Check everything that can be checked, then train the teacher if that is asked for."""
         settings, kept = self.settings, self.folder / TEACHER_NAME
-        cache = open_cache(settings.model)
+        caches = open_caches(settings.model)
         was_trained = self.resuming and kept.is_dir()
         network = load_teacher(settings.model, data, kept if was_trained else None)
         start = load_student(settings.model, data)
@@ -189,7 +189,7 @@ class Study:
         given = TextClasses(settings.data.class_names, settings.model.prompts)
         texts = texts_for(given, start.classifier.config, data.names)
         others, rule = load_other_teachers(settings.model, data), settings.data.class_rule()
-        teacher = Teaching(settings.model, network, cache, needs_logits, public, texts, others, rule)
+        teacher = Teaching(settings.model, network, caches, needs_logits, public, texts, others, rule)
         self._leave_out_controls(data, start, teacher)
         if PartialState().is_main_process:
             if not self.resuming:
@@ -203,8 +203,8 @@ class Study:
         PartialState().wait_for_everyone()
         named = (
             ", ".join(settings.model.teachers)
-            if cache is None
-            else f"by its answers in {settings.model.teacher_cache}"
+            if not caches
+            else f"by its answers in {', '.join(settings.model.teacher_caches)}"
         )
         self._print(f"teacher {named}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if network is not None and settings.model.teacher_steps and not was_trained:
@@ -212,14 +212,14 @@ class Study:
                 network, data.teacher_images, data, settings.training, settings.model, settings.model.teacher_steps
             )
             save_network(network, kept)
-            teacher = Teaching(settings.model, network, cache, needs_logits, public, texts)
+            teacher = Teaching(settings.model, network, caches, needs_logits, public, texts)
         return teacher
 
     def _leave_out_controls(self, data: DataPartition, start: Classifier, teacher: Teaching) -> None:
         """Check every arm, and leave out those default controls that can't be run, or only in hours."""
         settings_file, are_default = self.folder / SETTINGS_NAME, self.settings.study.controls is None
         # Stored answers are for some images: each seed may draw other public ones.
-        seeds = self.seeds if teacher.cache is not None else self.seeds[:1]
+        seeds = self.seeds if teacher.caches else self.seeds[:1]
         source = teacher.source(start.classifier.config)
         self.left_out = controls_left_out(self.arms, start, data, seeds, source, are_default)
         has_begun = self.resuming and settings_file.is_file()

@@ -18,7 +18,7 @@ from exrep_hf.study.arms import Arm
 from exrep_hf.study.probe import evaluate_head, fit_head
 from exrep_hf.study.records import Record, network_cost, summarise_teacher
 from exrep_hf.study.run import Metrics
-from exrep_hf.study.several import asked_together, cost_together, names_together, texts_together
+from exrep_hf.study.several import asked_together, cost_together, names_together, stored_together, texts_together
 from exrep_hf.study.stages import Classifier, ask_online
 from exrep_hf.study.stored_teacher import stored_metrics, summarise_stored_teacher
 from exrep_hf.study.teacher_accuracy import described_classes, evaluate_teacher
@@ -46,7 +46,7 @@ class Teaching:
     Args:
         model_args: the settings.
         network: the teacher itself, if it is asked.
-        cache: its stored answers, if these are.
+        caches: its stored answers, if these are; of several teachers, which answer as one.
         needs_logits: whether an arm that has to be run compares logits.
         images: some that a head is fitted on, if one is.
         texts: what a head is made of, if it is one of texts.
@@ -55,7 +55,7 @@ class Teaching:
 
     Attributes:
         network: as given.
-        cache: as given.
+        caches: as given.
         head: `own`, `probe`, `text`, `none`; None: there is no teacher.
 
     Raises:
@@ -66,7 +66,7 @@ class Teaching:
         self,
         model_args: ModelArguments,
         network: Classifier | None,
-        cache: CachedTeacher | None,
+        caches: Sequence[CachedTeacher],
         needs_logits: bool,
         images: Dataset,
         texts: TextClasses,
@@ -75,9 +75,11 @@ class Teaching:
     ) -> None:
         self.network = network
         self.others = others
-        self.cache = cache
+        self.caches = caches
         self._model_args = model_args
-        self._source: TeacherSource | None = cache if network is None else ask_online(network, model_args)
+        self._source: TeacherSource | None = None if network is None else ask_online(network, model_args)
+        if caches:
+            self._source = caches[0] if len(caches) == 1 else stored_together(caches, rule)
         if network is not None and others:
             self._source = asked_together([network, *others], model_args, rule, texts)
         self.head: str | None = None
@@ -140,8 +142,8 @@ class Teaching:
         """Return what the teacher reaches on images; None where that can't be known, or it has no logits."""
         if isinstance(source, HeadTeacher):
             return None if source.views is not None else evaluate_head(source, images, arm.args, arm.data_args)
-        if self.cache is not None:
-            return stored_metrics(self.cache, arm.data_args.evaluate_on, len(images))
+        if self.caches:
+            return stored_metrics(self.caches, arm.data_args.evaluate_on, len(images))
         if self.others and source is not None:
             answers = source.num_labels is not None
             return evaluate_head(source, images, arm.args, arm.data_args) if answers else None
@@ -175,8 +177,8 @@ class Teaching:
         if self.head is None:
             return None
         classes = described_classes(student, self._source, data_args, names) if self.head in ("own", "text") else None
-        if self.cache is not None:
-            told = summarise_stored_teacher(self.cache, runs)
+        if self.caches:
+            told = summarise_stored_teacher(self.caches, runs)
         else:
             assert self.network is not None
             name, from_scratch = self._model_args.teacher, self._model_args.teacher_from_scratch

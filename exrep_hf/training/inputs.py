@@ -225,6 +225,9 @@ class DataPreparation:
         if is_image_stream(dataset):
             transform = self._transform(augmentation, reference)
             return StreamedImages(dataset, transform, labels_needed == "some", numbers, self.num_labels, seed)
+        if isinstance(dataset, DistillationDataset) and dataset.numbers == numbers:
+            # Prepared already: the Trainer hands over what it was given.
+            return dataset
         if not isinstance(dataset, datasets.Dataset) or dataset.format["type"] == "custom":
             _check_as_they_are(numbers, names, what)
             return dataset

@@ -29,7 +29,7 @@ def write(root: Path, first: int, *names: str) -> str:
 
 
 def content(rows: datasets.Dataset) -> list[tuple[int, Any]]:
-    return [(int(np.asarray(row["image"])[0, 0, 0]), row["label"]) for row in rows]  # type: ignore[index]
+    return [(int(np.asarray(row["image"])[0, 0, 0]), row["label"]) for row in rows]
 
 
 @pytest.fixture

@@ -109,16 +109,16 @@ def test_the_teachers_card_is_asked(teacher: str, tmp_path: Path, capsys: pytest
 
 def test_another_teacher_is_refused_in_training(teacher: str, tmp_path: Path) -> None:
     from exrep_hf.arguments import ModelArguments
-    from exrep_hf.study.stored_teacher import open_cache
+    from exrep_hf.study.stored_teacher import open_caches
 
     store(teacher, tmp_path / "a", "--no_aug")
     cache = str(tmp_path / "a")
     with pytest.raises(ValueError, match="another teacher: `teacher` 'teacher' stored, 'timm/resnet50' now"):
-        open_cache(ModelArguments(teacher="timm/resnet50", teacher_cache=cache))
+        open_caches(ModelArguments(teacher="timm/resnet50", teacher_cache=cache))
     with pytest.raises(ValueError, match="`teacher_revision` None stored, 'v2' now"):
-        open_cache(ModelArguments(teacher=teacher, teacher_revision="v2", teacher_cache=cache))
-    assert open_cache(ModelArguments(teacher=teacher, teacher_cache=cache)) is not None
-    assert open_cache(ModelArguments(teacher=teacher)) is None
+        open_caches(ModelArguments(teacher=teacher, teacher_revision="v2", teacher_cache=cache))
+    assert open_caches(ModelArguments(teacher=teacher, teacher_cache=cache))
+    assert open_caches(ModelArguments(teacher=teacher)) == []
 
 
 def test_what_a_config_says_of_training_s_output_is_left_out(tmp_path: Path) -> None:

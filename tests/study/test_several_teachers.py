@@ -87,6 +87,28 @@ def test_heads_of_two(teachers: list[str], tmp_path: Path) -> None:
     assert texts_together([None, {"kind": "text", "prompts": ["{}"], "words": ["a"]}])["prompts"] == ["{}"]
 
 
+def test_stored_answers_of_two(teachers: list[str], tmp_path: Path) -> None:
+    """Each stored in a folder of its own, they teach as the two of them would."""
+    recipe = {name: value for name, value in yaml.safe_load(DIGITS.read_text()).items() if name != "output_dir"}
+    changes = {**recipe, **{name: value for name, value in SEVERAL.items() if name in recipe or name == "num_public"}}
+    changes |= {"max_eval_samples": 40, "use_cpu": True, "dtype": "float32", "views": 2, "teacher": None}
+    config, folders = tmp_path / "cache.yaml", []
+    config.write_text(yaml.safe_dump({name: value for name, value in changes.items() if value is not None}))
+    for number, teacher in enumerate(teachers):
+        folders.append(str(tmp_path / f"answers{number}"))
+        flags = ["--config", str(config), "--teacher", teacher, "--output_dir", folders[-1]]
+        cache_teacher(parse_caching_settings(flags))
+    stored = run_study(tmp_path / "stored", teacher=None, teacher_cache=folders, **SEVERAL)
+    asked = run_study(tmp_path / "asked", teacher=teachers, views=2, **SEVERAL)
+    names = ", ".join(Path(folder).name for folder in teachers)
+    assert stored["teacher"]["name"] == names and stored["teacher"]["accuracy"] is None
+    first, second = (
+        [entry["loss_kd"] for entry in each["arms"]["exrep"]["runs"][0]["history"] if "loss_kd" in entry]
+        for each in (stored, asked)
+    )
+    assert len(first) == 2 and first == pytest.approx(second, rel=1e-4)
+
+
 def test_what_does_not_go_together(teachers: list[str], tmp_path: Path) -> None:
     recipe = yaml.safe_load(DIGITS.read_text())
 
@@ -98,7 +120,8 @@ def test_what_does_not_go_together(teachers: list[str], tmp_path: Path) -> None:
     for change, message in (
         ({"teacher_steps": 3}, "`teacher` names 2 teachers .* and `teacher_steps` is 3; expected one teacher with it"),
         ({"teacher_revision": "main"}, "`teacher_revision` is 'main'"),
-        ({"teacher_cache": "answers"}, r"`teacher_cache` is 'answers'.*`TeacherEnsemble\(\[CachedTeacher"),
+        ({"teacher_cache": "answers"}, "`teacher_cache` is 'answers'.*`--teacher_cache answers/one answers/two`"),
+        ({"teacher": "one", "teacher_cache": ["a", "b"]}, "names 2 stored teachers, and `teacher` is 'one'"),
     ):
         with pytest.raises(ValueError, match=message):
             Study(parse_settings(["--config", settings(**change)], tmp_path))

@@ -67,6 +67,8 @@ def test_batches_have_the_students_numbers(make_trainer: MakeTrainer, named: Any
     assert torch.equal(answer.logits.argmax(-1), batch["labels"]) and answer.logits.shape == (4, 4)
     batch = next(iter(trainer.get_eval_dataloader()))
     assert batch["labels"].tolist() == [3, 1, 3, 1]
+    # What was given at the start is the same as what is handed over now.
+    assert trainer.evaluate()["eval_accuracy"] == trainer.evaluate(images)["eval_accuracy"]
     # CRD draws its negatives by them.
     assert trainer.train_dataset.dataset.labels == [3, 1] * 4
 

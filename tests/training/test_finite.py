@@ -96,7 +96,8 @@ def spoil(trainer: Any, loss: str, place: int | None) -> None:
             return output
         if place is None:
             return output + math.inf
-        return tuple(value + math.inf if number == place else value for number, value in enumerate(output))
+        parts = enumerate(output.items())
+        return {name: value + math.inf if number == place else value for number, (name, value) in parts}
 
     trainer.distillation_objective.terms[loss].register_forward_hook(hook)
 
