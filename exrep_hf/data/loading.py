@@ -21,8 +21,6 @@ from datasets import (
 )
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from PIL import Image as PILImage
-from sklearn.datasets import load_digits as sklearn_digits
-from sklearn.model_selection import train_test_split
 
 from exrep_hf.data.folders import load_image_folder
 from exrep_hf.data.idx import has_idx_files, load_idx
@@ -108,6 +106,10 @@ def check_split(splits: DatasetDict, name: str, setting: str, dataset: str) -> N
 
 def load_digits() -> DatasetDict:
     """Load scikit-learn's digits: 1797 scans of 8x8 pixels (grey, 0..255) in fixed, stratified splits."""
+    # scikit-learn takes most of a second to import, and hardly anybody needs it.
+    from sklearn.datasets import load_digits as sklearn_digits
+    from sklearn.model_selection import train_test_split
+
     digits = sklearn_digits()
     pixels = np.rint(digits.images * (255 / 16)).astype(np.uint8)
     features = Features({"image": Image(), "label": ClassLabel(names=[str(name) for name in digits.target_names])})

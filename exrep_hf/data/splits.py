@@ -2,7 +2,6 @@
 
 import numpy as np
 from datasets import Dataset
-from sklearn.model_selection import train_test_split
 
 from exrep_hf.data.labels import MISSING, is_missing, unlabelled_rows
 
@@ -60,6 +59,9 @@ def _stratified(
     if label_column is not None:
         stored = dataset.with_format(None)[label_column][:]
         strata = [MISSING if is_missing(stored[row]) else stored[row] for row in rows.tolist()]
+    # scikit-learn takes most of a second to import.
+    from sklearn.model_selection import train_test_split
+
     try:
         _, taken = train_test_split(rows, test_size=part, random_state=seed, stratify=strata)
     except ValueError as error:
