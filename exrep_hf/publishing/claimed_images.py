@@ -79,6 +79,9 @@ def own_images(
     others = settings.pop("other_datasets", [])
     if settings.get("evaluate_on") == "validation":
         settings["dataset"] = [settings["dataset"], *others]
+    elif others:
+        # How many of all are public is of no consequence to test images.
+        settings.pop("num_public", None)
     try:
         data = load_partition(DataArguments(**settings), may_be_path=may_be_path)
     except ValueError as error:

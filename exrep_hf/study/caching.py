@@ -114,8 +114,8 @@ def _check_teacher(model_args: ModelArguments) -> None:
     if model_args.other_teachers:
         raise ValueError(
             f"`teacher` names {len(model_args.teachers)} teachers ({', '.join(model_args.teachers)}); expected one. "
-            "Store the answers of each in a folder of its own; in Python `TeacherEnsemble([CachedTeacher(…), …])` "
-            "teaches by all, and `CachedTeacher.write(TeacherEnsemble([…]), …)` stores their mean."
+            "Store the answers of each in a folder of its own: `--teacher_cache one two` teaches by all. In Python "
+            "`CachedTeacher.write(TeacherEnsemble([…]), …)` stores their mean."
         )
     if model_args.teacher_cache is not None:
         raise ValueError(f"`teacher_cache` is {model_args.teacher_cache!r}; expected a teacher to ask. Leave it out.")
@@ -162,7 +162,7 @@ def _provenance(
         public_name(model_args.teacher),
         model_args.teacher_revision,
         args.teacher_license or facts.license,
-        public_name(data_args.dataset),
+        ", ".join(filter(None, map(public_name, [data_args.dataset, *data_args.other_datasets]))),
         args.dataset_license,
     )
 

@@ -8,6 +8,8 @@ import pytest
 from exrep_hf.cli import parse_caching_settings
 from exrep_hf.data import load_digits
 from exrep_hf.data.partition import load_partition
+from exrep_hf.models import ExRepForImageClassification
+from exrep_hf.publishing.claimed_images import own_images
 from exrep_hf.study.caching import cache_teacher
 from exrep_hf.study.stages import load_teacher, save_network
 from tests.studies import DIGITS, run_study
@@ -91,6 +93,7 @@ def test_extra_images(folder: Path, teacher: str, tmp_path: Path, capsys: Any) -
     capsys.readouterr()
     results = run_study(tmp_path / "out", **settings, per_device_train_batch_size=8)
     assert results["dataset"]["num_extra"] == 24 and results["dataset"]["num_public"] == 40
+    assert "40 public training images and 24 of none of the classes" in (tmp_path / "out" / "README.md").read_text()
     assert "private training images, 24 images of none of the classes, 1 seed" in capsys.readouterr().out
     assert list(results["arms"]) == ["without", "exrep"]
     losses = [results["arms"][name]["runs"][0]["history"][0]["loss_kd"] for name in results["arms"]]
@@ -101,3 +104,17 @@ def test_extra_images(folder: Path, teacher: str, tmp_path: Path, capsys: Any) -
     flags += ["--extra_images", str(folder / "train"), "--output_dir", str(tmp_path / "answers")]
     with pytest.raises(ValueError, match="`extra_images` is .*; answers are stored for the training images alone"):
         cache_teacher(parse_caching_settings(flags))
+
+
+def test_two_data_sets(folder: Path, teacher: str, tmp_path: Path) -> None:
+    """Images of a second one, here without labels, are trained on; results and card name it, without its place."""
+    settings: dict[str, Any] = {"private_fraction": 0.0, "num_public": 1371, "num_seeds": 1, "student_steps": 1}
+    settings |= {"teacher": teacher, "teacher_steps": 0, "teacher_from_scratch": False, "crd_weight": 0.0}
+    dataset = ["digits", str(folder / "train")]
+    results = run_study(tmp_path / "out", **settings, dataset=dataset, max_steps=2, controls={})
+    assert (results["dataset"]["num_public"], results["dataset"]["other_names"]) == (1347 + 24, ["train"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "digits, trained on images of train too, 1371 public training images" in card and str(folder) not in card
+    network = ExRepForImageClassification.from_pretrained(tmp_path / "out").classifier
+    judged = own_images(results, network, None, None)
+    assert len(judged) == results["dataset"]["num_evaluated"]
