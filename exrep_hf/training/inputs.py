@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence, Sized
 from typing import Any, Literal
 
@@ -123,7 +124,7 @@ class DataPreparation:
         if args.needs_teacher:
             check_answered_images(item, _variations(dataset, mixing))
         if isinstance(dataset, SeededDataset) and len(dataset):
-            dataset.length = max(len(dataset), images_per_step(args, len(dataset)))
+            dataset.length = _length_of_epoch(dataset, args)
         _check_batches(args, dataset)
         return dataset, Mixing() if replayed else mixing
 
@@ -251,6 +252,19 @@ class DataPreparation:
             )
         teachers = () if self.teacher is None else known_preprocessing(self.teacher)
         return ViewTransform(self.preprocessing, teachers, augmentation, reference)
+
+
+def _length_of_epoch(dataset: SeededDataset, args: DistillationArguments) -> int:
+    """Return how many items an epoch has: of few images so many that they fill a step.
+
+    Extra images come on top of those that a step may be full of; their epochs are whole steps, as one of the few items
+    that are left over would spoil what BatchNorm learns.
+    """
+    per_step = images_per_step(args, len(dataset))
+    length = max(len(dataset), per_step)
+    if dataset.extra is None or args.has_bank or args.dataloader_drop_last:
+        return length
+    return math.ceil(length / per_step) * per_step
 
 
 def _new_head(names: Sequence[str]) -> str:

@@ -50,6 +50,23 @@ def test_length_follows_from_the_images_themselves(make_trainer: MakeTrainer, ma
     assert trainer.state.global_step == 8
 
 
+def test_whole_steps(make_trainer: MakeTrainer, make_images: MakeImages) -> None:
+    """A step of the few items that extra images leave over spoils what BatchNorm learns."""
+    both, settings = WithExtraImages(make_images(12), make_images(20), 0.25), {"crd_weight": 0.0, "max_steps": 6}
+    trainer = make_trainer(train_dataset=both, per_device_train_batch_size=6, **settings)
+    assert len(cast(Any, trainer.train_dataset)) == 18
+    batches = seen(trainer)
+    assert [len(batch["pixel_values"]) for batch in batches] == [6] * 6
+    # Each image as often as any other, over walks that go on from one epoch to the next.
+    rows = torch.cat([batch["sample_index"] for batch in batches])
+    counts = rows.bincount(minlength=12)[:12]
+    assert counts.max() - counts.min() <= 1 and 0.2 < (rows >= 12).float().mean() < 0.3
+    settings["dataloader_drop_last"] = True
+    assert (
+        len(cast(Any, make_trainer(train_dataset=both, per_device_train_batch_size=6, **settings).train_dataset)) == 16
+    )
+
+
 @pytest.mark.parametrize("views", [None, 2])
 def test_resumed_to_the_bit(
     views: int | None, make_trainer: MakeTrainer, make_images: MakeImages, parameters: Any, tmp_path: Path
