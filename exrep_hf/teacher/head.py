@@ -1,6 +1,7 @@
 """Another head for a teacher: one that was fitted on its features, or none."""
 
 import hashlib
+from abc import abstractmethod
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -91,21 +92,21 @@ class HeadTeacher(_OtherHead):
         super().__init__(source)
         self._placed: dict[torch.device, tuple[Tensor, ...]] = {}
 
+    @abstractmethod
     def _tensors(self) -> tuple[Tensor, ...]:
         """Return the head's weights, on the CPU; none where it has none yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _classify(self, features: Tensor, weights: tuple[Tensor, ...]) -> Tensor:
         """Return logits of features `(batch, feature_dim)`, float32, by weights that lie beside them."""
-        raise NotImplementedError
 
+    @abstractmethod
     def facts(self) -> dict[str, Any] | None:
         """Return what is told of the head, of JSON types: `kind` and more; None where there is none yet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def save_head(self, path: Path) -> None:
         """Write the head, where there is one, whole or not at all."""
-        raise NotImplementedError
 
     @property
     def fingerprint(self) -> str | None:
