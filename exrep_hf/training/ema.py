@@ -18,9 +18,8 @@ from typing import Any
 from safetensors.torch import save_file
 from timm.utils import ModelEmaV3
 from torch import nn
-from torch.utils.data import DataLoader
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import EvalLoopOutput, TrainOutput
+from transformers.trainer_utils import TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
 from exrep_hf.files import replacing, write_json
@@ -116,19 +115,11 @@ class AveragingTrainer(PublishingTrainer):
 
     # What is evaluated and saved
 
-    def evaluation_loop(
-        self,
-        dataloader: DataLoader,
-        description: str,
-        prediction_loss_only: bool | None = None,
-        ignore_keys: list[str] | None = None,
-        metric_key_prefix: str = "eval",
-    ) -> EvalLoopOutput:
+    @contextlib.contextmanager
+    def around_evaluation(self) -> Iterator[None]:
         """Evaluate the average."""
-        with self.averaged():
-            return super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
+        with self.averaged(), super().around_evaluation():
+            yield
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write the average."""

@@ -124,15 +124,21 @@ class ResumableTrainer(Trainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Evaluate as the Trainer does, on every backend, also before training; no generator moves."""
-        self.begin_evaluation()
-        # Negatives are drawn in evaluation too: always the same ones, and training goes on as if it had not been.
-        with torch.random.fork_rng(self.random_devices), self._whole_model_left_whole():
-            torch.manual_seed(self.args.seed)
-            output = super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
-        self.finish_evaluation(output.metrics or {})
+        with self.around_evaluation():
+            self.begin_evaluation()
+            # Negatives are drawn in evaluation too: always the same, and training goes on as if it had not been.
+            with torch.random.fork_rng(self.random_devices), self._whole_model_left_whole():
+                torch.manual_seed(self.args.seed)
+                output = super().evaluation_loop(
+                    dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+                )
+            self.finish_evaluation(output.metrics or {})
         return output
+
+    @contextlib.contextmanager
+    def around_evaluation(self) -> Iterator[None]:
+        """What holds for as long as an evaluation takes, on all processes."""
+        yield
 
     def begin_evaluation(self) -> None:
         """What each evaluation begins with, on all processes."""
