@@ -28,6 +28,7 @@ SHARED_SETTINGS = frozenset(
         "teacher",
         "other_teachers",
         "teacher_cache",
+        "other_caches",
         "teacher_head",
         "prompts",
         "student",

@@ -8,7 +8,7 @@ from exrep_hf.arguments.class_rule import ClassRule
 from exrep_hf.report import public_name
 from exrep_hf.study.records import network_cost
 from exrep_hf.study.stages import Classifier, ask_online
-from exrep_hf.teacher import CachedTeacher, FeaturesOnly, TeacherEnsemble, TeacherSource, TextClasses
+from exrep_hf.teacher import FeaturesOnly, TeacherEnsemble, TeacherSource, TextClasses
 from exrep_hf.training.text_head import text_teacher
 
 _RATE = "images_per_second"
@@ -35,19 +35,19 @@ def asked_together(
         sources = [text_teacher(source, texts) for source in sources]
     elif model_args.teacher_head in ("probe", "none"):
         sources = [FeaturesOnly(source) for source in sources]
-    return _together(sources, rule)
+    return together(sources, rule)
 
 
-def stored_together(caches: Sequence[CachedTeacher], rule: ClassRule) -> TeacherSource:
-    """Return stored answers of several teachers, for the same views of the same images, as those of one.
+def together(sources: Sequence[TeacherSource], rule: ClassRule) -> TeacherEnsemble:
+    """Return teachers, all asked or all stored for the same views of the same images, that answer as one.
+
+    Args:
+        sources: two or more.
+        rule: how their classes are matched.
 
     Raises:
         ValueError: if they can't be put together.
     """
-    return _together(caches, rule)
-
-
-def _together(sources: Sequence[TeacherSource], rule: ClassRule) -> TeacherEnsemble:
     if isinstance(rule, Mapping):
         raise ValueError(
             f"`classes` is a mapping, and there are {len(sources)} teachers; expected `names` or `position`: it does "

@@ -5,7 +5,7 @@ from typing import Any
 
 from exrep_hf.arguments import ModelArguments
 from exrep_hf.report import public_name
-from exrep_hf.teacher import CachedTeacher, TeacherEnsemble
+from exrep_hf.teacher import CachedTeacher
 
 
 def open_caches(model_args: ModelArguments) -> list[CachedTeacher]:
@@ -51,11 +51,17 @@ def stored_metrics(caches: Sequence[CachedTeacher], evaluated_on: str, num_evalu
     return evaluation["metrics"] if facts == (evaluated_on, num_evaluated) else None
 
 
-def summarise_stored_teacher(caches: Sequence[CachedTeacher], runs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the teacher as results hold it; `accuracy` is None where it is not known for these images."""
+def summarise_stored_teacher(
+    caches: Sequence[CachedTeacher], answers: str | None, runs: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the teacher as results hold it; `accuracy` is None where it is not known for these images.
+
+    Args:
+        caches: whose answers they are.
+        answers: fingerprint of them all.
+        runs: records of the method.
+    """
     measured = runs[0]["teacher"] or {"accuracy": None}
     names = ", ".join(cache.manifest.plan.teacher["name"] for cache in caches)
-    is_one = len(caches) == 1
-    answers = caches[0].fingerprint if is_one else TeacherEnsemble(caches).fingerprint
-    cost = caches[0].manifest.summary.get("cost") if is_one else None
+    cost = caches[0].manifest.summary.get("cost") if len(caches) == 1 else None
     return {"name": names, "from_scratch": False, "answers": answers} | measured | {"cost": cost}

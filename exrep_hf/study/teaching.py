@@ -18,7 +18,7 @@ from exrep_hf.study.arms import Arm
 from exrep_hf.study.probe import evaluate_head, fit_head
 from exrep_hf.study.records import Record, network_cost, summarise_teacher
 from exrep_hf.study.run import Metrics
-from exrep_hf.study.several import asked_together, cost_together, names_together, stored_together, texts_together
+from exrep_hf.study.several import asked_together, cost_together, names_together, texts_together, together
 from exrep_hf.study.stages import Classifier, ask_online
 from exrep_hf.study.stored_teacher import stored_metrics, summarise_stored_teacher
 from exrep_hf.study.teacher_accuracy import described_classes, evaluate_teacher
@@ -79,7 +79,7 @@ class Teaching:
         self._model_args = model_args
         self._source: TeacherSource | None = None if network is None else ask_online(network, model_args)
         if caches:
-            self._source = caches[0] if len(caches) == 1 else stored_together(caches, rule)
+            self._source = caches[0] if len(caches) == 1 else together(caches, rule)
         if network is not None and others:
             self._source = asked_together([network, *others], model_args, rule, texts)
         self.head: str | None = None
@@ -178,7 +178,8 @@ class Teaching:
             return None
         classes = described_classes(student, self._source, data_args, names) if self.head in ("own", "text") else None
         if self.caches:
-            told = summarise_stored_teacher(self.caches, runs)
+            assert self._source is not None
+            told = summarise_stored_teacher(self.caches, self._source.fingerprint, runs)
         else:
             assert self.network is not None
             name, from_scratch = self._model_args.teacher, self._model_args.teacher_from_scratch
