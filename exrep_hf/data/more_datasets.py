@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from datasets import Dataset, concatenate_datasets
 
 from exrep_hf.arguments import DataArguments
-from exrep_hf.data.checks import inspect_images, whole_rows
 from exrep_hf.data.class_map import Side, numbers_of_each
 from exrep_hf.data.classes import encode_labels, label_names
 from exrep_hf.data.label_column import with_label_column
 from exrep_hf.data.labels import is_missing, with_class_numbers
 from exrep_hf.data.loading import check_split, find_columns, load_images
+from exrep_hf.data.usable_images import usable_images
 
 
 def with_more_images(
@@ -30,26 +30,22 @@ def with_more_images(
     Raises:
         ValueError: if one is not found or has no such split, or has classes that the first has not.
     """
-    parts, digests, skipped = [train], [], 0
+    parts, skipped = [train], 0
+    digests: list[bytes] = []
     for name in args.other_datasets:
-        rows = _training_images(name, args)
-        report = inspect_images(rows, "image", num_proc)
-        kept = whole_rows(report, args.skip_broken_images)
-        rows, skipped = rows.select(kept), skipped + len(report.broken)
-        digests += [report.digests[row] for row in kept]
+        rows, own, left_out = _training_images(name, args, num_proc)
+        digests, skipped = digests + own, skipped + left_out
         parts.append(_with_classes_of(rows, name, train, names, args))
     return concatenate_datasets(parts), digests, skipped
 
 
-def _training_images(name: str, args: DataArguments) -> Dataset:
+def _training_images(name: str, args: DataArguments, num_proc: int | None) -> tuple[Dataset, list[bytes], int]:
     splits = load_images(name)
     check_split(splits, args.train_split, "train_split", name)
     splits, label_column = with_label_column(splits, args.train_split, None, args, False)
     rows = with_class_numbers(encode_labels(splits, label_column)[args.train_split], label_column, repr(name))
     image_column, _ = find_columns(rows, args.image_column_name, label_column)
-    names_here = {image_column: "image", label_column: "label"}
-    rows = rows.select_columns(list(names_here))
-    return rows.rename_columns({old: new for old, new in names_here.items() if old != new})
+    return usable_images(rows, image_column, label_column, args.skip_broken_images, num_proc)
 
 
 def _with_classes_of(

@@ -7,7 +7,6 @@ from functools import cached_property
 from datasets import Dataset, DatasetDict, concatenate_datasets
 
 from exrep_hf.arguments import DataArguments
-from exrep_hf.data.checks import inspect_images, whole_rows
 from exrep_hf.data.classes import encode_labels, label_names
 from exrep_hf.data.duplicates import ImageCopies
 from exrep_hf.data.extra_images import WithExtraImages
@@ -16,6 +15,7 @@ from exrep_hf.data.labels import check_labelled, check_two_classes, is_missing, 
 from exrep_hf.data.loading import check_split, find_columns, load_images
 from exrep_hf.data.more_datasets import with_more_images
 from exrep_hf.data.splits import split_public_private, train_val_split
+from exrep_hf.data.usable_images import usable_images
 
 
 @dataclass
@@ -152,15 +152,10 @@ def load_partition(
         if limit is not None and limit < len(part):
             part = part.shuffle(seed=0).select(range(limit))
         image_column, _ = find_columns(part, args.image_column_name, label_column)
-        report = inspect_images(part, image_column, num_proc)
-        if report.broken:
-            rows = whole_rows(report, args.skip_broken_images)
-            part, report.digests = part.select(rows), [report.digests[row] for row in rows]
-        names_here = {image_column: "image", label_column: "label"}
-        part = part.select_columns(list(names_here))
-        checked.append(part.rename_columns({old: new for old, new in names_here.items() if old != new}))
-        digests.append(report.digests)
-        skipped += len(report.broken)
+        part, own, left_out = usable_images(part, image_column, label_column, args.skip_broken_images, num_proc)
+        checked.append(part)
+        digests.append(own)
+        skipped += left_out
     train, test = checked
     names = label_names(train, "label") or _given_names(train, args)
     if args.other_datasets:
@@ -197,15 +192,14 @@ def _given_names(train: Dataset, args: DataArguments) -> list[str] | None:
 def _extra_images(args: DataArguments, num_proc: int | None) -> tuple[Dataset, list[bytes], int]:
     """Return all images of the data set that `extra_images` names, their digests, and how many were left out."""
     assert args.extra_images is not None
-    splits = load_images(args.extra_images)
-    parts = []
-    for rows in splits.values():
-        column, _ = find_columns(rows)
-        parts.append(rows.select_columns([column]).rename_columns({column: "image"} if column != "image" else {}))
-    images = concatenate_datasets(parts)
-    report = inspect_images(images, "image", num_proc)
-    rows = whole_rows(report, args.skip_broken_images)
-    return images.select(rows), [report.digests[row] for row in rows], len(report.broken)
+    parts, skipped = [], 0
+    digests: list[bytes] = []
+    for rows in load_images(args.extra_images).values():
+        rows, own, left_out = usable_images(rows, find_columns(rows)[0], None, args.skip_broken_images, num_proc)
+        parts.append(rows)
+        digests += own
+        skipped += left_out
+    return concatenate_datasets(parts), digests, skipped
 
 
 def _test_split(splits: DatasetDict, args: DataArguments) -> str | None:
