@@ -78,10 +78,12 @@ class Row:
         """`met` or `missed` where the whole interval is on one side of the target, else `unclear`."""
         if self.ratio is None:
             return "not measured"
-        ratio = self.ratio if isinstance(self.ratio, Ratio) else Ratio(*[self.ratio] * 3, pairs=LEAST_PAIRS)
-        if ratio.pairs < LEAST_PAIRS:
-            return "unclear"
-        low, high = ratio.low, ratio.high
+        if isinstance(self.ratio, Ratio):
+            if self.ratio.pairs < LEAST_PAIRS:
+                return "unclear"
+            low, high = self.ratio.low, self.ratio.high
+        else:
+            low = high = self.ratio
         good, bad = high <= self.target, low > self.target
         if self.better == "larger":
             good, bad = low >= self.target, high < self.target
@@ -117,9 +119,9 @@ def times_in_turns(
         taken = []
         for pair in range(pairs):
             one, other = (first, second) if pair % 2 == 0 else (second, first)
-            seconds = seconds_of(one), seconds_of(other)
-            taken.append(seconds if pair % 2 == 0 else seconds[::-1])
-        return taken  # type: ignore[return-value]
+            earlier, later = seconds_of(one), seconds_of(other)
+            taken.append((earlier, later) if pair % 2 == 0 else (later, earlier))
+        return taken
     finally:
         if collects:
             gc.enable()
