@@ -144,12 +144,17 @@ def _complete_length(args: DistillationArguments, num_images: int | None) -> lis
     return [f"{args.max_steps} steps, {epochs:.0f} epochs of {num_images} images: no length was given"]
 
 
-def images_per_step(args: DistillationArguments, num_images: int | None = None) -> int:
+def images_per_step(args: DistillationArguments, num_images: int | None = None, batch: int | None = None) -> int:
     """Return how many images an optimizer step of all processes takes.
 
     Where there are fewer, they come several times in it; not with CRD's bank, whose rows are written once a step.
+
+    Args:
+        args: settings of training.
+        num_images: training images; None where that is not known.
+        batch: images that a process takes at a time, where they are not those of `args`.
     """
-    wanted = args.train_batch_size * args.gradient_accumulation_steps * args.world_size
+    wanted = (batch or args.train_batch_size) * args.gradient_accumulation_steps * args.world_size
     return min(wanted, num_images) if num_images is not None and args.has_bank else wanted
 
 

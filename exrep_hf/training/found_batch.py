@@ -12,6 +12,8 @@ from transformers import TrainerState
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_utils import TrainOutput
 
+from exrep_hf.data.datasets import SeededDataset
+from exrep_hf.training.inputs import set_length_of_epoch
 from exrep_hf.training.optimizer import GroupingTrainer
 from exrep_hf.training.same_run import SETTINGS
 
@@ -39,6 +41,8 @@ class FoundBatchTrainer(GroupingTrainer):
     def _update_auto_batch_size(self, batch_size: int) -> None:
         """Begin an attempt where the first one began, unless the parameters lie in parts."""
         super()._update_auto_batch_size(batch_size)
+        if isinstance(self.train_dataset, SeededDataset):
+            set_length_of_epoch(self.train_dataset, self.args, batch_size)
         if self.backend_saves_model:
             return
         if self._start is None:

@@ -124,7 +124,7 @@ class DataPreparation:
         if args.needs_teacher:
             check_answered_images(item, _variations(dataset, mixing))
         if isinstance(dataset, SeededDataset) and len(dataset):
-            dataset.length = _length_of_epoch(dataset, args)
+            set_length_of_epoch(dataset, args, args.train_batch_size)
         _check_batches(args, dataset)
         return dataset, Mixing() if replayed else mixing
 
@@ -254,17 +254,19 @@ class DataPreparation:
         return ViewTransform(self.preprocessing, teachers, augmentation, reference)
 
 
-def _length_of_epoch(dataset: SeededDataset, args: DistillationArguments) -> int:
-    """Return how many items an epoch has: of few images so many that they fill a step.
+def set_length_of_epoch(dataset: SeededDataset, args: DistillationArguments, batch: int) -> None:
+    """Give an epoch so many items that it is whole steps: the last one is filled up from the next walk.
 
-    Extra images come on top of those that a step may be full of; their epochs are whole steps, as one of the few items
-    that are left over would spoil what BatchNorm learns.
+    A step of the few images that are left over would spoil what BatchNorm learns, and costs accuracy.
+
+    Args:
+        dataset: the training images.
+        args: settings of training.
+        batch: images that a process takes at a time.
     """
-    per_step = images_per_step(args, len(dataset))
-    length = max(len(dataset), per_step)
-    if dataset.extra is None or args.has_bank or args.dataloader_drop_last:
-        return length
-    return math.ceil(length / per_step) * per_step
+    per_step = images_per_step(args, dataset.walk, batch)
+    whole = math.ceil(dataset.walk / per_step) * per_step
+    dataset.length = max(dataset.walk, per_step) if args.dataloader_drop_last else whole
 
 
 def _new_head(names: Sequence[str]) -> str:

@@ -49,6 +49,29 @@ def test_accumulated_batches_are_full_too(make_trainer: Callable[..., Any], make
     assert [len(batch["pixel_values"]) for batch in seen(trainer)] == [4] * 9
 
 
+@pytest.mark.parametrize("bank", [False, True])
+def test_no_step_is_of_the_images_that_are_left_over(
+    bank: bool, make_trainer: Callable[..., Any], make_images: Callable[[int], Any]
+) -> None:
+    """A step of one image spoils BatchNorm: the last step of an epoch goes on with the next walk."""
+    changes = {"per_device_train_batch_size": 4, "max_steps": 12, "crd_weight": 0.8 if bank else 0.0}
+    trainer = make_trainer(**SETTINGS | changes, train_dataset=make_images(13), augmentation=Augmentation((0.3, 1.0)))
+    assert len(trainer.get_train_dataloader()) == 4
+    batches = seen(trainer)
+    assert [len(batch["pixel_values"]) for batch in batches] == [4] * 12
+    # Three epochs are three walks and the beginning of a fourth, each with crops of its own.
+    counts = torch.cat([batch["sample_index"] for batch in batches]).bincount()
+    assert counts.tolist() == [4] * 9 + [3] * 4
+    assert len(torch.cat([batch["pixel_values"].flatten(1) for batch in batches]).unique(dim=0)) == 48
+
+
+def test_left_out_on_request(make_trainer: Callable[..., Any], make_images: Callable[[int], Any]) -> None:
+    changes = {"per_device_train_batch_size": 4, "max_steps": 6, "dataloader_drop_last": True}
+    trainer = make_trainer(**SETTINGS | changes, train_dataset=make_images(13))
+    assert len(trainer.get_train_dataloader()) == 3
+    assert [len(batch["pixel_values"]) for batch in seen(trainer)] == [4] * 6
+
+
 def test_views_are_walked_through(make_trainer: Callable[..., Any], make_images: Callable[[int], Any]) -> None:
     """Copies are of the next views, so that stored answers can be had for them."""
     trainer = make_trainer(**SETTINGS | {"views": 3, "mixup": 1.0}, train_dataset=make_images(6), augmentation=None)

@@ -300,12 +300,13 @@ def test_every_image_has_its_own_row(make_trainer: MakeTrainer, make_images: Mak
     ]
     for dataset, count in cases:
         trainer = make_trainer(train_dataset=dataset, max_steps=1)
-        assert rows_of(trainer.train_dataset) == list(range(count))
+        # Beyond them the last step is filled up.
+        assert rows_of(trainer.train_dataset)[:count] == list(range(count))
         assert len(trainer.distillation_objective.crd.bank.student) == count  # type: ignore[union-attr]
         trainer.train()
         assert len(logged(trainer, "loss_crd")) == 1
         views = make_trainer(train_dataset=dataset, views=2)
-        assert rows_of(views.train_dataset) == list(range(count))
+        assert rows_of(views.train_dataset)[:count] == list(range(count))
 
 
 def test_rows_that_items_number_otherwise(make_trainer: MakeTrainer) -> None:
