@@ -23,7 +23,8 @@ class DistillationArguments(TrainingArguments):
     critic_weight·CRITIC`: that of Jeon et al., ACCV 2020, and a term on features that mixed images have too. A weight
     of 0 leaves that term's work out. The defaults are those of the preset `exrep`; the published settings are the
     preset `exrep-paper`. `feature_weight`, `mix_rounds`, `learning_rate`, length and `freeze_batch_norm` follow from
-    teacher, student and images where they are not given: `DistillationTrainer` fills them in and prints them.
+    teacher, student and images where they are not given, `channels_last`, `bf16`, `tf32` and `dataloader_num_workers`
+    from the machine: `DistillationTrainer` fills them in and prints them.
 
     Attributes:
         preset: the one that these settings come from; a setting that was changed keeps its name.
@@ -122,6 +123,38 @@ class DistillationArguments(TrainingArguments):
         },
     )
 
+    channels_last: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Lay teacher and student out in channels_last (timm's name). Not given: where there are "
+            "convolutions, on GPUs, and on CPUs that compute in float32; not under DeepSpeed and FSDP."
+        },
+    )
+    bf16: bool | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Compute in bfloat16 (autocast; weights stay float32). Not given: where training runs on a GPU "
+            "that has it, unless a launcher's `--mixed_precision` says otherwise; not under DeepSpeed."
+        },
+    )
+    tf32: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Compute in TF32 what stays in float32. Not given: where training runs on a GPU that has it; not "
+            "under DeepSpeed."
+        },
+    )
+    dataloader_num_workers: int | None = field(  # type: ignore[assignment]
+        default=None,
+        metadata={
+            "help": "Worker processes of the loader. Not given: on GPUs, where images are decoded, one for each core "
+            "of a process but one, up to 16; else 0."
+        },
+    )
+    dataloader_persistent_workers: bool | None = field(  # type: ignore[assignment]
+        default=None, metadata={"help": "Keep workers from one epoch to the next. Not given: where there are some."}
+    )
+
     learning_rate: float | None = field(  # type: ignore[assignment]
         default=None,
         metadata={
@@ -170,7 +203,11 @@ class DistillationArguments(TrainingArguments):
 
     def __post_init__(self) -> None:
         self.check()
+        workers = self.dataloader_num_workers
+        # `TrainingArguments` compares their number before it can be chosen.
+        self.dataloader_num_workers = workers or 0
         super().__post_init__()
+        self.dataloader_num_workers = workers
 
     @classmethod
     def from_preset(cls, name: str, **changes: Any) -> "DistillationArguments":

@@ -116,13 +116,6 @@ class ModelArguments:
         metadata={"help": "Height and width in pixels that the models get; the student's own where not given."},
     )
 
-    channels_last: bool = field(
-        default=False,
-        metadata={
-            "help": "Lay teacher and student out in channels_last (timm's name): convolutions are often faster."
-        },
-    )
-
     def __post_init__(self) -> None:
         if isinstance(self.teacher, list | tuple):
             self.teacher, *self.other_teachers = self.teacher or [None]

@@ -31,6 +31,6 @@ def check_trainer_settings(args: TrainingArguments) -> None:
     require_number("warmup_steps", args.warmup_steps or 0, 0)
     require_number("seed", args.seed, 0, 2**32 - 1, whole=True)
     require_number("data_seed", args.data_seed, 0, 2**32 - 1, whole=True, optional=True)
-    require_number("dataloader_num_workers", args.dataloader_num_workers, 0, whole=True)
+    require_number("dataloader_num_workers", args.dataloader_num_workers, 0, whole=True, optional=True)
     if args.output_dir is not None and Path(args.output_dir).expanduser().is_file():
         raise ValueError(f"`output_dir` is {args.output_dir!r}, which is a file; expected a folder, or a new name.")

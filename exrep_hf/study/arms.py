@@ -35,6 +35,7 @@ SHARED_SETTINGS = frozenset(
         "teacher_steps",
         "student_steps",
         # Read once, when the process starts.
+        "channels_last",
         "bf16",
         "fp16",
         "tf32",

@@ -29,6 +29,7 @@ from exrep_hf.teacher.head import HeadTeacher
 from exrep_hf.teacher.head_file import HEAD_NAME, load_head
 from exrep_hf.training.default_terms import rounds_for
 from exrep_hf.training.launch import check_processes
+from exrep_hf.training.machine import complete_for_machine, lay_out, loader_workers
 from exrep_hf.training.probe_look import told_of_head
 from exrep_hf.training.teacher_head import wanted_head
 from exrep_hf.training.text_head import text_teacher, texts_for
@@ -71,6 +72,8 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     teacher = load_teacher(model_args, data, None)
     assert teacher is not None
     asked = ask_online(teacher, model_args)
+    networks = list(asked.networks())
+    lay_out(networks, complete_for_machine(args, networks, None).args)
     _print(str(size_in_words(asked)))
     facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
     images = data.training_images(args.seed, data_args)
@@ -92,7 +95,7 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
         ),
         _provenance(model_args, data_args, args, facts),
         args.rebuild,
-        args.dataloader_num_workers,
+        loader_workers(args),
         expected_top1,
         lambda: _measure(source, teacher, data, settings, expected_top1),
         data_args.class_rule(),

@@ -17,6 +17,7 @@ from exrep_hf.data.partition import DataPartition
 from exrep_hf.teacher import FeaturesOnly, LinearProbe, TeacherSource
 from exrep_hf.teacher.cache.asked_images import images_to_ask_about
 from exrep_hf.training.asked_views import AskedViews
+from exrep_hf.training.machine import loader_workers
 from exrep_hf.training.metrics import classification_metrics
 from exrep_hf.training.probe_images import ProbeImages, fitted_probe, labels_to_fit_on
 
@@ -72,7 +73,7 @@ def fit_head(
     with generators_kept():
         labels = labels_to_fit_on(images, dataset, numbers_of)
         chosen = ProbeImages.of(dataset, labels, None if stored is None else stored.views)
-        pace = (args.train_batch_size, args.dataloader_num_workers, args.device)
+        pace = (args.train_batch_size, loader_workers(args), args.device)
         asked = chosen.asked(dataset, collate_distillation, *pace)
         return fitted_probe(asked, chosen.views, features, classes.num_labels or 0)
 
@@ -83,7 +84,7 @@ def evaluate_head(
     """Return the top-1 and top-5 accuracy of what a teacher answers on labelled images; call it on all processes."""
     dataset = images_to_ask_about(teacher, images, ViewPolicy(), data_args.class_rule())
     places = [(row, 0) for row in range(len(images))]
-    pace = (args.eval_batch_size, args.dataloader_num_workers, args.device)
+    pace = (args.eval_batch_size, loader_workers(args), args.device)
     asked = AskedViews(dataset, places, None, collate_distillation, *pace)
 
     def logits(batch: dict[str, Tensor]) -> Tensor:

@@ -82,13 +82,7 @@ def with_distiller(start: Classifier, model_args: ModelArguments) -> ExRepForIma
         image_size=model_args.image_size,
     )
     student.starts_from_nothing = model_args.student_from_scratch
-    _lay_out(student, model_args)
     return student
-
-
-def _lay_out(model: nn.Module, model_args: ModelArguments) -> None:
-    if model_args.channels_last:
-        nn.Module.to(model, memory_format=torch.channels_last)
 
 
 def check_labels_for_stages(data: DataPartition, model_args: ModelArguments, seeds: Sequence[int]) -> None:
@@ -139,7 +133,6 @@ def train_with_labels(
     )
     trainer.train()
     student.classifier = trainer.whole_student().classifier.eval()
-    _lay_out(student.classifier, model_args)
 
 
 def load_network(
@@ -204,7 +197,6 @@ def _prepared(classifier: PreTrainedModel, name: str, model_args: ModelArguments
         preprocessing = dataclasses.replace(preprocessing, height=image_size, width=image_size, resize=image_size)
     blank = torch.zeros(len(preprocessing.mean), preprocessing.height, preprocessing.width)
     check_takes_image(classifier, blank, f"model {name!r}")
-    _lay_out(classifier, model_args)
     return Classifier(classifier, preprocessing.to_image_processor())
 
 

@@ -76,6 +76,8 @@ class OnlineTeacher:
         self.views: ViewPolicy | None = None
         self.features, self.batch_size = features, batch_size
         self.model = model.eval().requires_grad_(False)
+        # To look at all modules at each call is much faster than to set them.
+        self._modules = tuple(model.modules())
 
     @classmethod
     def from_pretrained(
@@ -130,7 +132,8 @@ class OnlineTeacher:
         """
         (images,) = teacher_pixels(batch, 1)
         # At each call, because the model is the caller's too: what they do to it must not change the answers.
-        self.model.eval()
+        if any(module.training for module in self._modules):
+            self.model.eval()
         weight = next(self.model.parameters())
         if weight.device != images.device:
             self.model.to(images.device)

@@ -13,6 +13,7 @@ from accelerate.utils import DistributedType
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor
 from torch.nn.utils import get_total_norm
+from transformers.trainer_utils import IntervalStrategy
 
 from exrep_hf.finite import NonFiniteError, largest, named, nonfinite
 from exrep_hf.outputs import DistillationOutput, TeacherOutput
@@ -56,12 +57,20 @@ class FiniteTrainer(FoundBatchTrainer):
         self._watch.note(self._step, values | terms)
 
     def _get_grad_norm(self, model: nn.Module, grad_norm: Any = None) -> Any:
+        if grad_norm is None and not self._shows_norm():
+            return None
         norm = super()._get_grad_norm(model, grad_norm)
         # A scaler of float16 leaves out steps with such gradients; so does DeepSpeed's own.
         scaled = self.accelerator.scaler is not None or self.accelerator.distributed_type == DistributedType.DEEPSPEED
         if isinstance(norm, Tensor) and not scaled:
             self._watch.note(self._step, {GRADIENTS: _local(norm)})
         return norm
+
+    def _shows_norm(self) -> bool:
+        """Whether the norm of unclipped gradients goes into the log: it takes a walk through all of them."""
+        by_steps = self.args.logging_strategy == IntervalStrategy.STEPS and not self.is_deepspeed_enabled
+        is_first = self.args.logging_first_step and self._step == 1
+        return not by_steps or is_first or self._step % self.state.logging_steps == 0
 
     # Looked at where the host waits anyway
 

@@ -94,6 +94,11 @@ def check_backend(accelerator: Accelerator, args: DistillationArguments) -> None
             )
     if args.ema_decay is not None:
         _check_average(accelerator, args.ema_decay)
+    if running == DistributedType.FSDP and args.channels_last:
+        raise ValueError(
+            "`channels_last` is True and FSDP splits the student's weights, which it takes in the usual layout alone. "
+            "Leave `channels_last` out."
+        )
     if running == DistributedType.DEEPSPEED:
         _check_deepspeed(accelerator.deepspeed_plugin.deepspeed_config, args)
 
@@ -130,6 +135,16 @@ def _check_deepspeed(config: dict[str, Any], args: DistillationArguments) -> Non
             f"DeepSpeed's config has an `optimizer` block, which ignores `critic_learning_rate` "
             f"({args.critic_learning_rate}). Leave the block out: the Trainer's optimizer is used then."
         )
+
+
+def is_deepspeed(args: DistillationArguments) -> bool:
+    """Whether DeepSpeed trains, also before there is an accelerator."""
+    return args.deepspeed_plugin is not None or _is_set("ACCELERATE_USE_DEEPSPEED")
+
+
+def is_fsdp(args: DistillationArguments) -> bool:
+    """Whether FSDP trains, also before there is an accelerator."""
+    return args.fsdp_plugin_args is not None or _is_set("ACCELERATE_USE_FSDP")
 
 
 def _is_set(name: str) -> bool:

@@ -59,6 +59,8 @@ class DistillationObjective(nn.Module):
         # On the device of the logits, and in no checkpoint: it follows from the classes.
         columns = None if shared_classes is None else torch.tensor(shared_classes)
         self.register_buffer("_shared_classes", columns, persistent=False)
+        # Of each module whether it trains, once training has begun.
+        self._modes: list[tuple[nn.Module, bool]] = []
         self.student = student
         ours, own = our_terms(args, student.feature_dim, teacher_dim, num_samples), own_terms or {}
         terms = ours | dict(own)
@@ -100,11 +102,16 @@ class DistillationObjective(nn.Module):
 
     def train(self, mode: bool = True) -> "DistillationObjective":
         """Set training mode, leaving BatchNorm on its stored statistics with `freeze_batch_norm`."""
+        # The Trainer does so at each step; to look at all modules is much faster than to set them.
+        if mode and self._modes and all(module.training is trains for module, trains in self._modes):
+            return self
         super().train(mode)
         if mode and self.args.freeze_batch_norm:
             for module in self.student.modules():
                 if isinstance(module, _BatchNorm):
                     module.eval()
+        if mode:
+            self._modes = [(module, module.training) for module in self.modules()]
         return self
 
     @property

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from exrep_hf.files import write_json
@@ -47,6 +48,19 @@ class GroupingTrainer(StudentTrainer):
                 "parameters and the `critic_learning_rate` that it was written with, or start again in another "
                 "`output_dir`."
             )
+
+    def begin(self) -> None:
+        """Lay the optimizer's state out as the parameters are, which may have another memory layout than they had.
+
+        PyTorch's fused optimizers on CPUs (2.15) pair the numbers of a parameter and of its state by their places in
+        memory, whatever the strides.
+        """
+        super().begin()
+        for parameter, state in self.optimizer.state.items() if self.optimizer is not None else ():
+            for name, value in state.items() if isinstance(parameter, Tensor) else ():
+                is_like = isinstance(value, Tensor) and value.shape == parameter.shape
+                if is_like and value.stride() != parameter.stride():
+                    state[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
     def group_sizes(self) -> list[int]:
         """Return the number of parameters of each group of the optimizer, also before it is made."""

@@ -28,6 +28,7 @@ from exrep_hf.teacher.text_head import text_fingerprint
 from exrep_hf.training.asked_views import AskedViews
 from exrep_hf.training.classes import names_of_data
 from exrep_hf.training.components import ComponentTrainer
+from exrep_hf.training.machine import loader_workers
 from exrep_hf.training.probe_images import (
     ProbeImages,
     check_two_classes,
@@ -253,7 +254,7 @@ class TeacherHeadTrainer(ComponentTrainer):
 
     def _asked(self, dataset: SeededDataset | None, images: ProbeImages, thinned: int | None = None) -> AskedViews:
         args = self.args
-        pace = (self.data_collator, args.train_batch_size, args.dataloader_num_workers, args.device)
+        pace = (self.data_collator, args.train_batch_size, loader_workers(args), args.device)
         return images.asked(dataset, *pace, thinned)
 
     def _features(self, probed: ProbedTeacher, batch: dict[str, Tensor]) -> Tensor:

@@ -51,6 +51,7 @@ from exrep_hf.training.launch import (
     read_on_each_process,
     tell_processes,
 )
+from exrep_hf.training.machine import complete_for_machine, lay_out
 from exrep_hf.training.metrics import check_best_metric, classification_metrics
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
@@ -160,6 +161,10 @@ class DistillationTrainer(AskingTrainer):
         images = images_in_a_walk(train_dataset)
         chosen = complete(args, student.starts_from_nothing, images, optimizers[0] is not None)
         args = chosen.args
+        networks = [student, *(() if self.teacher is None else self.teacher.networks())]
+        of_machine = complete_for_machine(args, networks, train_dataset)
+        args = of_machine.args
+        lay_out(networks, args)
         if isinstance(train_dataset, StreamedImages):
             read_on_each_process(args)
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
@@ -183,7 +188,7 @@ class DistillationTrainer(AskingTrainer):
             callbacks=[
                 *(callbacks or ()),
                 *_epoch_callbacks(train_dataset),
-                NoticeCallback([*notes, *chosen_terms.told, *chosen.told]),
+                NoticeCallback([*notes, *chosen_terms.told, *chosen.told, *of_machine.told]),
             ],
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,

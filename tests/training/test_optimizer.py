@@ -37,6 +37,25 @@ def test_critic_has_its_own_learning_rate(make_trainer: MakeTrainer) -> None:
     assert [decayed, others | critic] == names_by_group(plain)
 
 
+@pytest.mark.parametrize("layouts", [(True, False), (False, True)])
+def test_a_run_may_go_on_in_another_memory_layout(
+    layouts: tuple[bool, bool], make_trainer: MakeTrainer, tmp_path: Path
+) -> None:
+    """The fused AdamW of CPUs pairs weights with the moments of others: in silence, as both are of one size."""
+    weights = []
+    for first, second in [layouts, (layouts[0], layouts[0])]:
+        settings = {"output_dir": str(tmp_path / f"{second}"), "save_strategy": "steps", "save_steps": 3}
+        settings |= {"max_steps": 6, "optim": "adamw_torch_fused", "learning_rate": 1e-2}
+        make_trainer(**settings, channels_last=first).train()
+        trainer = make_trainer(**settings, channels_last=second)
+        trainer.train(resume_from_checkpoint=str(tmp_path / f"{second}" / "checkpoint-3"))
+        weights.append({name: value.clone() for name, value in trainer.student.state_dict().items()})
+    changed, same = weights
+    assert any(value.ndim == 4 and value.shape[1] > 1 and value.shape[2] > 1 for value in same.values())
+    for name, value in same.items():
+        torch.testing.assert_close(changed[name], value, rtol=1e-3, atol=1e-4, msg=name)
+
+
 def test_a_checkpoint_with_other_groups(make_trainer: MakeTrainer, tmp_path: Path) -> None:
     """State of another group's parameters would be torch's error about sizes, or be taken for this one's."""
     trainer = make_trainer(max_steps=1, save_strategy="steps", save_steps=1)

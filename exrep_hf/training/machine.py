@@ -1,0 +1,89 @@
+"""Memory layout, precision and workers of the loader: what is fastest on a machine, where nothing is given."""
+
+import copy
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.utils import is_torch_bf16_gpu_available, is_torch_tf32_available
+from transformers.utils.import_utils import enable_tf32
+
+from exrep_hf.arguments import DistillationArguments
+from exrep_hf.data.datasets import DistillationDataset, SeededDataset
+from exrep_hf.data.rows import parts_of
+from exrep_hf.training.default_settings import Chosen
+from exrep_hf.training.launch import is_deepspeed, is_fsdp
+
+# More of them fill memory with batches that wait.
+_MOST_WORKERS = 16
+
+
+def complete_for_machine(args: DistillationArguments, networks: Sequence[nn.Module], train_dataset: Any) -> Chosen:
+    """Fill in memory layout, precision and workers.
+
+    On GPUs, networks of convolutions are laid out in channels_last, training computes in bfloat16 where the GPU has
+    it and in TF32 what stays in float32, and images are decoded by a worker a core, up to 16. On CPUs, networks of
+    convolutions that compute in float32 are laid out in channels_last. A launcher's `--mixed_precision` of a half
+    precision counts as given; DeepSpeed's config decides of layout and precision itself.
+
+    Args:
+        args: settings, which are not changed.
+        networks: student and teachers.
+        train_dataset: what is trained on; None: nothing, and figures of an evaluation alone stay in float32.
+
+    Returns:
+        Settings that leave none of this open.
+    """
+    args, told = copy.copy(args), []
+    on_gpu, free = args.device.type == "cuda", not is_deepspeed(args)
+    trains = train_dataset is not None
+    if args.bf16 is None:
+        args.bf16 = on_gpu and free and trains and args.mixed_precision == "no" and is_torch_bf16_gpu_available()
+        if args.bf16:
+            args.mixed_precision = "bf16"
+            told.append("bfloat16")
+    if args.tf32 is None and on_gpu and free and trains and is_torch_tf32_available():
+        args.tf32 = True
+        enable_tf32(True)
+        told.append("TF32")
+    if args.channels_last is None:
+        # On CPUs bfloat16 is slower in it, where convolutions are depthwise.
+        pays = on_gpu or args.mixed_precision == "no"
+        args.channels_last = pays and free and not is_fsdp(args) and any(map(has_convolutions, networks))
+        told += ["channels_last"] * args.channels_last
+    if args.dataloader_num_workers is None:
+        args.dataloader_num_workers = loader_workers(args) if decodes_images(train_dataset) else 0
+        if args.dataloader_num_workers:
+            told.append(f"{args.dataloader_num_workers} workers that decode images, on each process")
+    if args.dataloader_persistent_workers is None:
+        args.dataloader_persistent_workers = args.dataloader_num_workers > 0
+    where = torch.cuda.get_device_name(args.device) if on_gpu else "a CPU"
+    return Chosen(args, (f"{', '.join(told)}: chosen for {where}, as nothing was given",) if told else ())
+
+
+def lay_out(networks: Sequence[nn.Module], args: DistillationArguments) -> None:
+    """Lay networks out as settings say; in place, and without a change of any weight."""
+    for network in networks if args.channels_last else ():
+        nn.Module.to(network, memory_format=torch.channels_last)
+
+
+def has_convolutions(network: nn.Module) -> bool:
+    """Whether a network has more convolutions of images than the one that cuts them into patches."""
+    return sum(isinstance(module, nn.Conv2d) for module in network.modules()) > 1
+
+
+def loader_workers(args: DistillationArguments) -> int:
+    """Return how many workers decode images for a process; where none are given one a core but its own, on GPUs."""
+    if args.dataloader_num_workers is not None or args.device.type != "cuda":
+        return args.dataloader_num_workers or 0
+    # Not on all systems; a job may be allowed a part of the cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(_MOST_WORKERS, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+
+
+def decodes_images(dataset: Any) -> bool:
+    """Whether items of a data set are made from images here: other data sets may not be for several processes."""
+    inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
+    return any(isinstance(part, DistillationDataset) for part in parts_of(inner))
