@@ -10,7 +10,7 @@ from exrep_hf.teacher.online import OnlineTeacher
 from exrep_hf.teacher.requirements import check_answers, check_apart, check_views, known_preprocessing
 from exrep_hf.teacher.resolve import as_teacher
 from exrep_hf.teacher.size import size_in_words
-from exrep_hf.teacher.source import TeacherSource
+from exrep_hf.teacher.source import TeacherSource, compile_source
 from exrep_hf.teacher.text_head import TextClasses, TextHead, make_text_head
 from exrep_hf.teacher.text_teacher import TextTeacher
 
@@ -32,6 +32,7 @@ __all__ = [
     "check_answers",
     "check_apart",
     "check_views",
+    "compile_source",
     "fit_linear_probe",
     "fitted_head",
     "known_preprocessing",

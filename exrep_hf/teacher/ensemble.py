@@ -18,7 +18,7 @@ from exrep_hf.data.pixels import pixel_names, teacher_pixels, teacher_pixels_nam
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.identity import joined_fingerprint
 from exrep_hf.teacher.resolve import as_teacher
-from exrep_hf.teacher.source import TeacherSource
+from exrep_hf.teacher.source import TeacherSource, compile_source
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +101,11 @@ class TeacherEnsemble:
     def networks(self) -> list[nn.Module]:
         """Return the networks of all teachers."""
         return [network for teacher in self.teachers for network in teacher.networks()]
+
+    def compile(self, backend: str | None, mode: str | None) -> None:
+        """Compile what the teachers' answers come from."""
+        for teacher in self.teachers:
+            compile_source(teacher, backend, mode)
 
     def check_images(self, dataset: Any) -> None:
         """Make sure that each teacher can be queried on a training data set.

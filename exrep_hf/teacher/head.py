@@ -16,7 +16,7 @@ from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.head_file import save_head as save_probe
 from exrep_hf.teacher.identity import joined_fingerprint
 from exrep_hf.teacher.linear_probe import LinearProbe
-from exrep_hf.teacher.source import TeacherSource
+from exrep_hf.teacher.source import TeacherSource, compile_source
 from exrep_hf.teacher.text_head import text_in_words
 
 
@@ -55,6 +55,10 @@ class _OtherHead(TeacherSource):
     def networks(self) -> Iterable[nn.Module]:
         """Return the source's networks."""
         return self.source.networks()
+
+    def compile(self, backend: str | None, mode: str | None) -> None:
+        """Compile what the source's answers come from."""
+        compile_source(self.source, backend, mode)
 
     def check_images(self, dataset: Any) -> None:
         """Make sure that the source can be queried on a training data set; errors are its own."""

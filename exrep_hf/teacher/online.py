@@ -1,7 +1,7 @@
 """A teacher that is asked at every step."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -78,6 +78,8 @@ class OnlineTeacher:
         self.model = model.eval().requires_grad_(False)
         # To look at all modules at each call is much faster than to set them.
         self._modules = tuple(model.modules())
+        self._read: Callable[[nn.Module, Tensor], tuple[Tensor | None, Tensor]] = self._reader.__call__
+        self.is_compiled = False
 
     @classmethod
     def from_pretrained(
@@ -116,6 +118,12 @@ class OnlineTeacher:
         """Return the one network."""
         return [self.model]
 
+    def compile(self, backend: str | None, mode: str | None) -> None:
+        """Compile the forward, with settings of `torch.compile`; once."""
+        if not self.is_compiled:
+            self._read = torch.compile(self._reader.__call__, backend=backend or "inductor", mode=mode)
+            self.is_compiled = True
+
     def check_images(self, dataset: Any) -> None:
         """Take any images."""
 
@@ -139,7 +147,7 @@ class OnlineTeacher:
             self.model.to(images.device)
         # A teacher in half precision, or images that a backend cast for the student, must not meet another dtype.
         images = images.to(weight.dtype)
-        answers = [self._reader(self.model, part) for part in images.split(self.batch_size or max(len(images), 1))]
+        answers = [self._read(self.model, part) for part in images.split(self.batch_size or max(len(images), 1))]
         logits = [logits.float() for logits, _ in answers if logits is not None]
         return TeacherOutput(
             logits=torch.cat(logits) if logits else None,

@@ -88,3 +88,17 @@ class TeacherSource(Protocol):
             device.
         """
         ...
+
+
+def compile_source(source: TeacherSource, backend: str | None, mode: str | None) -> None:
+    """Compile what answers, where a source has a method `compile(backend, mode)` for it; again does nothing.
+
+    Args:
+        source: whom to ask.
+        backend: of `torch.compile`.
+        mode: the same.
+    """
+    # Not in the protocol: whoever satisfied it before would no longer.
+    compile_answers = getattr(source, "compile", None)
+    if callable(compile_answers):
+        compile_answers(backend, mode)

@@ -8,7 +8,7 @@ from torch import Tensor
 from exrep_hf.data import ClassMap
 from exrep_hf.data.mixing import Mixing
 from exrep_hf.outputs import TeacherOutput
-from exrep_hf.teacher import ProbedTeacher
+from exrep_hf.teacher import ProbedTeacher, compile_source
 from exrep_hf.teacher.feature_moments import stored_statistics
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.feature_statistics import collect_moments
@@ -50,8 +50,10 @@ class AskingTrainer(TeacherHeadTrainer):
         return self._mixing(looked_at, self._data.num_labels)
 
     def prepare_training(self) -> None:
-        """Say how the teacher does."""
+        """Compile the teacher where the student is compiled; say how it does."""
         super().prepare_training()
+        if self.args.torch_compile and self.teacher is not None:
+            compile_source(self.teacher, self.args.torch_compile_backend, self.args.torch_compile_mode)
         self._look_at_teacher()
 
     def begin(self) -> None:

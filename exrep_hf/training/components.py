@@ -1,6 +1,7 @@
 """The components of the loss, beside its total: in the log of training, and in the metrics of an evaluation."""
 
 from collections import defaultdict
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,11 @@ from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.training.ema import AveragingTrainer
+from exrep_hf.training.metrics import EvaluationSums, as_metrics, classification_metrics
 from exrep_hf.training.precision import weights_kept
+
+EVALUATION = "Evaluation"
+"""What the Trainer calls an evaluation that returns nothing but metrics."""
 
 
 class ComponentTrainer(AveragingTrainer):
@@ -22,7 +27,8 @@ class ComponentTrainer(AveragingTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
-        self._eval_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
+        self._eval_sums = EvaluationSums()
+        self._keeps_sums_alone = False
 
     def begin(self) -> None:
         """Start with an empty logging window."""
@@ -36,10 +42,11 @@ class ComponentTrainer(AveragingTrainer):
         for name, value in losses.items():
             self._train_meters[name].update(value, share)
 
-    def note_evaluation(self, name: str, values: Tensor) -> None:
-        """Take note of a metric of each image of an evaluation's batch, `(batch,)`."""
-        values = self.accelerator.gather_for_metrics(values)
-        self._eval_meters[name].update(values.mean(), len(values))
+    def note_evaluation(self, values: Mapping[str, Tensor]) -> None:
+        """Take note of metrics of each image of an evaluation's batch, `(batch,)` each."""
+        # In one message, and in one kernel.
+        table = torch.stack([value.float() for value in values.values()], dim=1)  # (batch, metrics)
+        self._eval_sums.add(tuple(values), self.accelerator.gather_for_metrics(table))
 
     def evaluation_loop(
         self,
@@ -50,15 +57,18 @@ class ComponentTrainer(AveragingTrainer):
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
         """Add the components and the agreement with the teacher to the metrics."""
-        self._eval_meters.clear()
+        self._eval_sums = EvaluationSums()
+        # What the usual metrics are made of is summed up as it comes: all logits of 21 843 classes fill a memory.
+        judges_alone = self.compute_metrics is classification_metrics and not self.args.batch_eval_metrics
+        self._keeps_sums_alone = judges_alone and description == EVALUATION
         rounds = (self.args.bf16_full_eval or self.args.fp16_full_eval) and not self.is_in_train
         with weights_kept(self.distillation_objective, rounds and not self.backend_saves_model):
             output = super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
         assert output.metrics is not None
-        for name, meter in self._eval_meters.items():
-            output.metrics[f"{metric_key_prefix}_{name}"] = float(meter.avg)
+        for name, value in as_metrics(self._eval_sums).items():
+            output.metrics[f"{metric_key_prefix}_{name}"] = value
         return output
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from timm.utils import accuracy
+from torch import Tensor
 from transformers import EvalPrediction
 
 from exrep_hf.arguments import DistillationArguments
@@ -13,6 +14,8 @@ from exrep_hf.data.checks import is_map_style
 from exrep_hf.training.probe_images import may_have_labels
 
 logger = logging.getLogger(__name__)
+# Of each image: whether it has a label, is right, is right among five, and has logits that say nothing.
+_LABELLED, _RIGHT, _AMONG_FIVE, _LOST = "_labelled", "_right", "_among_five", "_lost"
 METRIC_TITLES = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
 """What cards call the metrics."""
 
@@ -39,6 +42,70 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
         return {"accuracy": math.nan, "top5_accuracy": math.nan}
     top1, top5 = accuracy(logits, labels, topk=(1, 5))
     return {"accuracy": top1.item() / 100, "top5_accuracy": top5.item() / 100}
+
+
+class EvaluationSums:
+    """Sums over the images of an evaluation: all that is kept of it."""
+
+    def __init__(self) -> None:
+        self._sums: dict[tuple[str, ...], Tensor] = {}
+        self._images: dict[tuple[str, ...], int] = {}
+
+    def add(self, names: tuple[str, ...], table: Tensor) -> None:
+        """Add the metrics of some images.
+
+        Args:
+            names: of the metrics.
+            table: `(images, metrics)`.
+        """
+        total, known = table.sum(0), self._sums.get(names)
+        self._sums[names] = total if known is None else known.add_(total)
+        self._images[names] = self._images.get(names, 0) + len(table)
+
+    def totals(self) -> dict[str, tuple[float, int]]:
+        """Return the sum of each metric, and of how many images it is."""
+        found: dict[str, tuple[float, int]] = {}
+        for names, sums in self._sums.items():
+            for name, total in zip(names, sums.tolist(), strict=True):
+                before, images = found.get(name, (0.0, 0))
+                found[name] = before + total, images + self._images[names]
+        return found
+
+
+def judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """Return of each image what `as_metrics` makes top-1 and top-5 accuracy of.
+
+    Args:
+        logits: `(batch, num_labels)`.
+        labels: `(batch,)`; below 0: none.
+    """
+    likeliest = logits.topk(min(5, logits.shape[-1])).indices  # (batch, 5)
+    right = likeliest == labels.unsqueeze(-1)
+    has_label = labels >= 0
+    return {
+        _LABELLED: has_label,
+        _RIGHT: right[:, 0],
+        _AMONG_FIVE: right.any(-1),
+        _LOST: has_label & ~logits.amax(-1).isfinite(),
+    }
+
+
+def as_metrics(sums: EvaluationSums) -> dict[str, float]:
+    """Return means over images; of what `judged` says the accuracies that `classification_metrics` would find."""
+    totals = sums.totals()
+    counts = {name: totals.pop(name) for name in (_LABELLED, _RIGHT, _AMONG_FIVE, _LOST) if name in totals}
+    means = {name: total / images for name, (total, images) in totals.items()}
+    if not counts:
+        return means
+    (labelled, images), (lost, _) = counts[_LABELLED], counts[_LOST]
+    if labelled < images:
+        logger.warning("%d of %d images have no label: accuracy is that of the others.", images - labelled, images)
+    if not labelled:
+        return means
+    if lost:
+        logger.warning("The logits of %d of %d images are NaN or infinite; `predict` names the first.", lost, labelled)
+    right = {"accuracy": counts[_RIGHT][0], "top5_accuracy": counts[_AMONG_FIVE][0]}
+    return means | {name: math.nan if lost else count / labelled for name, count in right.items()}
 
 
 def check_best_metric(args: DistillationArguments, eval_dataset: Any) -> None:

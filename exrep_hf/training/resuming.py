@@ -8,7 +8,9 @@ What is taken here of the Trainer and of accelerate that is not public, and nowh
 - `_tr_loss`, `_globalstep_last_logged`, `_total_loss_scalar`: what was gathered since the last log, and is not in the
   Trainer's checkpoints.
 - `_load_optimizer_and_scheduler`: where a state that does not fit is found by PyTorch.
-- `_is_accelerate_prepared`: the mark of a model that evaluation prepared, which training would then not wrap.
+- `_is_accelerate_prepared`: the mark of a model that evaluation prepared, which training would then not wrap; and
+  `_models` and `_dataloaders`, where accelerate keeps what it prepared (`free_memory` also collects garbage, for a
+  second).
 """
 
 import contextlib
@@ -111,7 +113,8 @@ class ResumableTrainer(Trainer):
             if untouched:
                 # As it was before: it would count as wrapped, and be trained on each process alone.
                 self.model_wrapped = self.model  # type: ignore[assignment]
-                self.accelerator.free_memory()
+                self.accelerator._models.clear()
+                self.accelerator._dataloaders.clear()
                 self.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
                 vars(self.model).pop("_is_accelerate_prepared", None)
 

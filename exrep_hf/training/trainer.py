@@ -52,7 +52,7 @@ from exrep_hf.training.launch import (
     tell_processes,
 )
 from exrep_hf.training.machine import complete_for_machine, lay_out
-from exrep_hf.training.metrics import check_best_metric, classification_metrics
+from exrep_hf.training.metrics import check_best_metric, classification_metrics, judged
 from exrep_hf.training.notices import NoticeCallback
 from exrep_hf.training.objective import DistillationObjective
 from exrep_hf.training.own_terms import take_terms
@@ -291,16 +291,23 @@ class DistillationTrainer(AskingTrainer):
         with torch.no_grad(), self.compute_loss_context_manager():
             output, answer = self._forward(model, inputs)
         assert output.logits is not None and output.losses is not None
-        logits = output.logits.float()
-        for name, value in output.losses.items():
-            self.note_evaluation(name, value.repeat(len(logits)))
+        logits, labels = output.logits.float(), inputs.get("labels")
+        values = {name: value.expand(len(logits)) for name, value in output.losses.items()}
         if answer.logits is not None:
             # Among the classes that both have.
             agrees = self.classes.shared_by_student(logits).argmax(-1) == answer.logits.argmax(-1)
-            self.note_evaluation("teacher_agreement", agrees.float())
+            values["teacher_agreement"] = agrees
+        sums_alone = self._keeps_sums_alone and not prediction_loss_only
+        if sums_alone and output.loss is not None:
+            values["loss"] = output.loss.expand(len(logits))
+        if sums_alone and labels is not None:
+            process = self.preprocess_logits_for_metrics
+            values |= judged(logits if process is None else process(logits, labels), labels)
+        if values:
+            self.note_evaluation(values)
         if prediction_loss_only:
             return output.loss, None, None
-        return output.loss, logits, inputs.get("labels")
+        return (None, None, None) if sums_alone else (output.loss, logits, labels)
 
     # Resuming
 

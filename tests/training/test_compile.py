@@ -63,6 +63,7 @@ def check_compiled(
             trainer.train()
         histories.append({name: logged(trainer, name) for name in ("loss", "loss_kd")})
         assert trainer.args.torch_compile_backend == ("inductor" if compiled else None)
+        assert trainer.teacher.is_compiled == compiled, "the teacher is half of a step"
     assert len(histories[0]["loss"]) == 2
     for name, eager in histories[0].items():
         assert histories[1][name] == pytest.approx(eager, rel=tolerance), name

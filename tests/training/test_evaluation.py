@@ -135,3 +135,42 @@ def test_images_given_to_evaluate_and_predict(
     wrong = images.cast_column("label", datasets.Value("int64")).map(lambda row: {"label": row["label"] + 2})
     with pytest.raises(ValueError, match="The label in row 2, column 'label', is 4; expected an integer from 0 to 3"):
         trainer.evaluate(wrong)
+
+
+def test_an_evaluation_keeps_no_logits(make_trainer: MakeTrainer, make_rows: MakeRows) -> None:
+    """50 000 images of 21 843 classes are 4 GB of them; `predict` is asked for logits and keeps them."""
+    rows = make_rows(10)
+    trainer = make_trainer(crd_weight=0.0, adversarial_weight=0.0)
+    loader = trainer.get_eval_dataloader(rows)
+    judged = trainer.evaluation_loop(loader, "Evaluation")
+    assert judged.predictions is None and judged.label_ids is None and judged.num_samples == 10
+    predicted = trainer.predict(rows)
+    assert predicted.predictions.shape == (10, 4)
+    for name in PARTS:
+        assert judged.metrics[f"eval_{name}"] == pytest.approx(predicted.metrics[f"test_{name}"], abs=1e-6)
+
+
+def test_metrics_of_the_users_own_get_logits(make_trainer: MakeTrainer, make_rows: MakeRows) -> None:
+    """They may be set on a trainer that is there already, as people do with the Trainer."""
+    trainer = make_trainer(eval_dataset=make_rows(10), crd_weight=0.0, adversarial_weight=0.0)
+    trainer.compute_metrics = lambda prediction: {"classes": prediction.predictions.shape[1]}
+    metrics = trainer.evaluate()
+    assert metrics["eval_classes"] == 4 and "eval_accuracy" not in metrics
+
+
+def test_logits_are_prepared_before_they_are_judged(make_trainer: MakeTrainer, make_rows: MakeRows) -> None:
+    trainer = make_trainer(eval_dataset=make_rows(12), crd_weight=0.0, adversarial_weight=0.0)
+    trainer.preprocess_logits_for_metrics = lambda logits, labels: F.one_hot(labels, 4).float()
+    assert trainer.evaluate()["eval_accuracy"] == 1
+    trainer.preprocess_logits_for_metrics = lambda logits, labels: F.one_hot((labels + 1) % 4, 4).float()
+    assert trainer.evaluate()["eval_accuracy"] == 0
+
+
+def test_logits_that_are_not_finite(make_trainer: MakeTrainer, make_rows: MakeRows, caplog: Any) -> None:
+    """The largest of NaN is some class, and would be right by chance."""
+    trainer = make_trainer(eval_dataset=make_rows(12), crd_weight=0.0, adversarial_weight=0.0)
+    trainer.preprocess_logits_for_metrics = lambda logits, labels: logits.index_fill(0, torch.tensor([1]), torch.nan)
+    metrics = trainer.evaluate()
+    assert metrics["eval_accuracy"] != metrics["eval_accuracy"]
+    batches = -(-12 // trainer.args.eval_batch_size)
+    assert f"The logits of {batches} of 12 images are NaN or infinite" in caplog.text
