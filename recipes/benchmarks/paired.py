@@ -8,7 +8,7 @@ import argparse
 import gc
 import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -160,13 +160,14 @@ def parser(description: str | None) -> argparse.ArgumentParser:
     return made
 
 
-def report(rows: Sequence[Row], name: str, args: argparse.Namespace) -> None:
+def report(rows: Sequence[Row], name: str, args: argparse.Namespace, more: Mapping[str, Any] | None = None) -> None:
     """Print the rows of a benchmark, and write them.
 
     Args:
         rows: what was measured.
         name: of the benchmark.
         args: what `parser` gave.
+        more: what else was measured, of JSON types.
     """
     print(table([row.as_dict() for row in rows]))
     output = args.output or RESULTS / f"{name}-{args.device}.json"
@@ -177,6 +178,7 @@ def report(rows: Sequence[Row], name: str, args: argparse.Namespace) -> None:
         "device": device_name(args.device),
         "settings": settings,
         "rows": [row.as_dict() for row in rows],
+        **(more or {}),
         "versions": software_versions(),
     }
     output.parent.mkdir(parents=True, exist_ok=True)
