@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -28,6 +29,10 @@ class StoredAnswers:
         self._rows_per_shard: int = files.manifest.plan.storage["rows_per_shard"]
         self._open: OrderedDict[Path, ShardFile] = OrderedDict()
         self._view_folders: dict[int, Path] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files to the process that has opened them."""
+        return {**self.__dict__, "_open": OrderedDict()}
 
     def rows(self, index: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
         """Return the stored rows of some images.
