@@ -124,10 +124,8 @@ class DataArguments:
     check_images: Literal["no", "sample", "decode", "all"] = field(
         default="decode",
         metadata={
-            "help": "Which images are decoded at the start: once, by all processes together; what was found is kept "
-            "in the cache of `datasets` until a file changes. `decode`: all; `all`: all, and test images that are "
-            "training images too, byte for byte, are an error instead of a warning; `sample`: 256 of each part; `no`: "
-            "none."
+            "help": "Images to decode at the first start: `no`; `sample`, 256 a part; `decode`, all; `all`, where "
+            "test images that are training images too are an error instead of a warning."
         },
     )
 
