@@ -6,7 +6,7 @@ import difflib
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from transformers import HfArgumentParser, TrainingArguments
 
@@ -21,10 +21,11 @@ from exrep_hf.arguments.caching import SETTINGS_OF_CACHING
 from exrep_hf.arguments.preset import preset_names, read_preset
 from exrep_hf.arguments.settings_file import read_yaml
 from exrep_hf.command_line import public_command
-from exrep_hf.study import Settings
-from exrep_hf.study.arms import as_flags
-from exrep_hf.study.caching import CachingSettings
 from exrep_hf.untrusted import YAML_BYTES, read_small_text
+
+if TYPE_CHECKING:
+    from exrep_hf.study import Settings
+    from exrep_hf.study.caching import CachingSettings
 
 ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, DistillationArguments, StudyArguments)
 CACHING_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, CachingArguments, StudyArguments)
@@ -87,7 +88,7 @@ class _OneNameEach(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescripti
         return super()._format_action_invocation(first)
 
 
-def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
+def parse_settings(argv: Sequence[str], default_config: Path) -> "Settings":
     """Read the settings of a run.
 
     Args:
@@ -102,10 +103,13 @@ def parse_settings(argv: Sequence[str], default_config: Path) -> Settings:
     args.check_has_terms()
     unneeded = {"teacher"} if model_args.teacher_cache is not None or not args.needs_teacher else set()
     _require_given(model_args, data_args, {"dataset", "teacher", "student"} - unneeded)
+    # Behind `--help`, which needs nothing that trains.
+    from exrep_hf.study import Settings
+
     return Settings(model_args, data_args, study_args, args, public_command("recipes/train.py", argv))
 
 
-def parse_caching_settings(argv: Sequence[str]) -> CachingSettings:
+def parse_caching_settings(argv: Sequence[str]) -> "CachingSettings":
     """Read the settings of storing a teacher's answers: those of the training that will use them, and some of its own.
 
     Args:
@@ -120,6 +124,8 @@ def parse_caching_settings(argv: Sequence[str]) -> CachingSettings:
     _require_given(model_args, data_args, {"dataset", "teacher"})
     if not any(flag.split("=")[0] in ("--output_dir", "--output-dir") for flag in argv):
         raise ValueError("`output_dir` is not given. Pass `--output_dir`, the folder for the answers.")
+    from exrep_hf.study.caching import CachingSettings
+
     return CachingSettings(model_args, data_args, args)
 
 
@@ -165,6 +171,8 @@ def _parse(
     read = {} if config is None else _read_config(str(config), known)
     if "allow_code" in read:
         raise ValueError(f"`{config}` holds `allow_code`; expected it as a flag alone: settings must not run code.")
+    from exrep_hf.study.arms import as_flags
+
     settings = {name: value for name, value in read.items() if name not in left_out}
     _check_lists(parser, settings)
     *parsed, _, unused = parser.parse_args_into_dataclasses(

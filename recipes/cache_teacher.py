@@ -9,16 +9,19 @@ run again, it goes on. `--push_to_hub user/name` shares the answers as a data se
 
 import sys
 
-from accelerate import PartialState
-
 from exrep_hf.cli import parse_caching_settings
 from exrep_hf.command_line import run_command
-from exrep_hf.study.caching import cache_teacher
 
 
 def main() -> None:
     """Read the settings and store the answers."""
-    cache_teacher(parse_caching_settings(sys.argv[1:]))
+    settings = parse_caching_settings(sys.argv[1:])
+    # Behind `--help`, which takes a moment without them.
+    from accelerate import PartialState
+
+    from exrep_hf.study.caching import cache_teacher
+
+    cache_teacher(settings)
     # Threads of a backend that are still there when Python ends abort the process now and then.
     PartialState().destroy_process_group()
 

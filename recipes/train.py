@@ -11,16 +11,19 @@ win. `--help` explains each of them.
 import sys
 from pathlib import Path
 
-from accelerate import PartialState
-
 from exrep_hf.cli import parse_settings
 from exrep_hf.command_line import run_command
-from exrep_hf.study import Study
 
 
 def main() -> None:
     """Read the settings and run the study."""
-    Study(parse_settings(sys.argv[1:], Path(__file__).with_name("digits.yaml"))).run()
+    settings = parse_settings(sys.argv[1:], Path(__file__).with_name("digits.yaml"))
+    # Behind `--help`, which takes a moment without them.
+    from accelerate import PartialState
+
+    from exrep_hf.study import Study
+
+    Study(settings).run()
     # Threads of a backend that are still there when Python ends abort the process now and then.
     PartialState().destroy_process_group()
 

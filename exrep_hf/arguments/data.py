@@ -121,13 +121,18 @@ class DataArguments:
     skip_broken_images: bool = field(
         default=False, metadata={"help": "Leave out images that can't be decoded (counted), instead of an error."}
     )
-    check_images: Literal["decode", "all"] = field(
+    check_images: Literal["no", "sample", "decode", "all"] = field(
         default="decode",
         metadata={
-            "help": "Each image is decoded once at the start; with `all`, test images that are training images too, "
-            "byte for byte, are an error instead of a warning."
+            "help": "Images to decode at the first start: `no`; `sample`, 256 a part; `decode`, all; `all`, where "
+            "test images that are training images too are an error instead of a warning."
         },
     )
+
+    @property
+    def look(self) -> Literal["no", "sample", "all"]:
+        """Which images are decoded at the start."""
+        return self.check_images if self.check_images in ("no", "sample") else "all"
 
     def __post_init__(self) -> None:
         if isinstance(self.dataset, list | tuple):
@@ -175,7 +180,8 @@ class DataArguments:
         require_number("num_public", self.num_public, 2, whole=True, optional=True)
         require(self.train_on in ("public", "all"), "train_on", self.train_on, "`public` or `all`")
         require(self.evaluate_on in ("test", "validation"), "evaluate_on", self.evaluate_on, "`test` or `validation`")
-        require(self.check_images in ("decode", "all"), "check_images", self.check_images, "`decode` or `all`")
+        looks = ("no", "sample", "decode", "all")
+        require(self.check_images in looks, "check_images", self.check_images, "`no`, `sample`, `decode` or `all`")
 
 
 def check_extra_share(share: float) -> None:

@@ -30,11 +30,13 @@ class ImageReport:
 
     Attributes:
         broken: (row, reason with the file's path if known) of each image that cannot be decoded, in the order of rows.
-        digests: hash of the stored bytes of every image.
+        digests: hash of the stored bytes of every image; none where not all were looked at.
+        count: number of images.
     """
 
     broken: list[tuple[int, str]]
     digests: list[bytes]
+    count: int
 
 
 def inspect_images(dataset: Dataset, image_column: str, num_proc: int | None = None) -> ImageReport:
@@ -46,7 +48,7 @@ def inspect_images(dataset: Dataset, image_column: str, num_proc: int | None = N
         num_proc: number of processes; `None`: this one.
     """
     if not len(dataset):
-        return ImageReport([], [])
+        return ImageReport([], [], 0)
     stored = dataset.with_format(None).select_columns([image_column]).cast_column(image_column, Image(decode=False))
     # Never from datasets' cache: files behind stored paths may have changed since.
     checked = stored.map(
@@ -60,7 +62,7 @@ def inspect_images(dataset: Dataset, image_column: str, num_proc: int | None = N
         desc="Checking images",
     )
     broken = [(row, reason) for row, reason in enumerate(checked["reason"]) if reason]
-    return ImageReport(broken, checked["digest"][:])
+    return ImageReport(broken, checked["digest"][:], len(dataset))
 
 
 def find_broken_images(dataset: Dataset, image_column: str, num_proc: int | None = None) -> list[tuple[int, str]]:
@@ -92,7 +94,7 @@ def check_images(
 
 def whole_rows(report: ImageReport, skip_broken: bool) -> list[int]:
     """Return the rows whose images can be decoded; arguments and errors as in `check_images`."""
-    broken, count = report.broken, len(report.digests)
+    broken, count = report.broken, report.count
     if not broken:
         return list(range(count))
     named = "; ".join(f"row {row}: {reason}" for row, reason in broken[:NAMED_ROWS])

@@ -22,7 +22,7 @@ def with_more_images(
         train: those of the first, in the columns `image` and `label`.
         names: of its classes, if it has any.
         args: the settings.
-        num_proc: number of processes that check images; None: this one.
+        num_proc: as in `look_at_images`.
 
     Returns:
         All of them; the digests of those that were added; and how many were left out as they can't be decoded.
@@ -45,7 +45,7 @@ def _training_images(name: str, args: DataArguments, num_proc: int | None) -> tu
     splits, label_column = with_label_column(splits, args.train_split, None, args, False)
     rows = with_class_numbers(encode_labels(splits, label_column)[args.train_split], label_column, repr(name))
     image_column, _ = find_columns(rows, args.image_column_name, label_column)
-    return usable_images(rows, image_column, label_column, args.skip_broken_images, num_proc)
+    return usable_images(rows, image_column, label_column, args.look, args.skip_broken_images, num_proc)
 
 
 def _with_classes_of(

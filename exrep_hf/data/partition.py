@@ -132,7 +132,7 @@ def load_partition(
 
     Args:
         args: the settings.
-        num_proc: number of processes that check images; None: this one.
+        num_proc: as in `look_at_images`.
         may_be_path: whether `dataset` may name something local.
         is_evaluated: whether somebody will be evaluated, which takes images with labels.
 
@@ -152,7 +152,9 @@ def load_partition(
         if limit is not None and limit < len(part):
             part = part.shuffle(seed=0).select(range(limit))
         image_column, _ = find_columns(part, args.image_column_name, label_column)
-        part, own, left_out = usable_images(part, image_column, label_column, args.skip_broken_images, num_proc)
+        part, own, left_out = usable_images(
+            part, image_column, label_column, args.look, args.skip_broken_images, num_proc
+        )
         checked.append(part)
         digests.append(own)
         skipped += left_out
@@ -195,7 +197,9 @@ def _extra_images(args: DataArguments, num_proc: int | None) -> tuple[Dataset, l
     parts, skipped = [], 0
     digests: list[bytes] = []
     for rows in load_images(args.extra_images).values():
-        rows, own, left_out = usable_images(rows, find_columns(rows)[0], None, args.skip_broken_images, num_proc)
+        rows, own, left_out = usable_images(
+            rows, find_columns(rows)[0], None, args.look, args.skip_broken_images, num_proc
+        )
         parts.append(rows)
         digests += own
         skipped += left_out

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from collections.abc import Callable
 from typing import Any, Literal
 
 from transformers import CONFIG_MAPPING, PreTrainedConfig
@@ -16,6 +17,10 @@ _Labels = dict[int, str] | dict[str, str]
 # The labels have one home, this configuration; the rest belongs to the run that wrote the backbone's file.
 _LABELS = {"id2label", "label2id", "num_labels", "num_classes", "label_names", "label_descriptions"}
 _NOT_KEPT = _LABELS | {"_name_or_path", "dtype", "transformers_version"}
+
+
+first_use: list[Callable[[], None]] = []
+"""What the package does when a configuration is first made; nothing where this file is used without it."""
 
 
 class ExRepConfig(PreTrainedConfig):
@@ -49,6 +54,8 @@ class ExRepConfig(PreTrainedConfig):
         id2label: dict[int, str] | None = None,
         **kwargs: Any,
     ):
+        while first_use:
+            first_use.pop()()
         if distiller not in _IMAGE_SIZES:
             raise ValueError(f"`distiller` is {distiller!r}; expected one of 'light', 'paper' or None.")
         for name, value in (("distiller_channels", distiller_channels), ("num_channels", num_channels)):

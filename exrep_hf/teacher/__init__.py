@@ -7,6 +7,7 @@ from exrep_hf.teacher.head import FeaturesOnly, ProbedTeacher
 from exrep_hf.teacher.linear_probe import LinearProbe, fit_linear_probe
 from exrep_hf.teacher.names import fitted_head, teacher_names
 from exrep_hf.teacher.online import OnlineTeacher
+from exrep_hf.teacher.reading_ahead import AnsweredCollator, AnswerReader, ReadsAhead, answer_reader_of
 from exrep_hf.teacher.requirements import check_answers, check_apart, check_views, known_preprocessing
 from exrep_hf.teacher.resolve import as_teacher
 from exrep_hf.teacher.size import size_in_words
@@ -15,17 +16,21 @@ from exrep_hf.teacher.text_head import TextClasses, TextHead, make_text_head
 from exrep_hf.teacher.text_teacher import TextTeacher
 
 __all__ = [
+    "AnswerReader",
+    "AnsweredCollator",
     "CachedTeacher",
     "FeaturesOnly",
     "GivenAnswers",
     "LinearProbe",
     "OnlineTeacher",
     "ProbedTeacher",
+    "ReadsAhead",
     "TeacherEnsemble",
     "TeacherSource",
     "TextClasses",
     "TextHead",
     "TextTeacher",
+    "answer_reader_of",
     "answers_in_items",
     "as_one_teacher",
     "as_teacher",

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -16,7 +15,7 @@ from exrep_hf.data import DistillationDataset, Preprocessing, ViewPolicy
 from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.data.fingerprint import check_repeatable, fingerprint
 from exrep_hf.outputs import TeacherOutput
-from exrep_hf.teacher.cache import Plan, Provenance, Storage, StoredAnswers, write_answers
+from exrep_hf.teacher.cache import BatchAnswers, Plan, Provenance, Storage, write_answers
 from exrep_hf.teacher.cache.answer_files import AnswerFiles
 from exrep_hf.teacher.cache.asked_images import images_to_ask_about
 from exrep_hf.teacher.cache.top_k import check_temperature, rebuild_logits
@@ -24,6 +23,7 @@ from exrep_hf.teacher.feature_definition import check_stored_features, stored_de
 from exrep_hf.teacher.head import HeadTeacher
 from exrep_hf.teacher.head_file import HEAD_NAME
 from exrep_hf.teacher.identity import teacher_sha256
+from exrep_hf.teacher.reading_ahead import AnswerReader
 from exrep_hf.teacher.source import TeacherSource
 
 # What computes answers and pixels; of other packages they don't depend.
@@ -34,7 +34,8 @@ class CachedTeacher:
     """Logits and features of every view of every training image, read from what `write` stored.
 
     Answers are found by `sample_index` and `view`, so batches have to hold them; `DistillationTrainer` sees to it that
-    the student gets the views that the answers are for. Only the rows of a batch are read.
+    the student gets the views that the answers are for. Only the rows of a batch are read, in training by the
+    loader's workers.
 
     Args:
         name_or_path: a folder that `write` or `recipes/cache_teacher.py` made, or the name of a data set on the Hub.
@@ -77,7 +78,7 @@ class CachedTeacher:
                 f"({error!r:.300}). Store them again."
             ) from error
         self.fingerprint = self.manifest.fingerprint
-        self._answers = StoredAnswers(files)
+        self._answers = BatchAnswers(files, self.views.views)
 
     def networks(self) -> tuple[nn.Module, ...]:
         """Return none: the answers are there already."""
@@ -95,6 +96,8 @@ class CachedTeacher:
     def __call__(self, batch: Mapping[str, Tensor], *, temperature: float = 1.0) -> TeacherOutput:
         """Answer the images of `sample_index` in their `view` (which may be missing where there is only one).
 
+        Where the answers were read with the batch, by `answer_reader`, nothing is waited for.
+
         Args:
             batch: with `sample_index` `(batch,)`, and `view` `(batch,)`.
             temperature: what the logits will be divided by; only answers stored with `top_k` depend on it.
@@ -107,34 +110,24 @@ class CachedTeacher:
             ValueError: if the batch lacks them, or holds others than those that are stored; if what is stored is not
                 finite; or for a temperature that the logits can't be rebuilt for.
         """
-        if "sample_index" not in batch:
-            raise ValueError(
-                f"The batch has no `sample_index`, only {sorted(batch)}, and stored answers are found by it. Let the "
-                "data set's items hold it, or use an `OnlineTeacher`."
-            )
-        device, index = batch["sample_index"].device, batch["sample_index"].cpu()
-        view = batch["view"].cpu() if "view" in batch else torch.zeros_like(index)
-        if "view" not in batch and self.views.views > 1:
-            raise ValueError(
-                f"The batch has no `view`, only {sorted(batch)}, and answers are stored for {self.views.views} views. "
-                "Let `DistillationTrainer` make the batches."
-            )
-        _check_range("sample_index", index, self.num_samples, "the images with stored answers")
-        _check_range("view", view, self.views.views, "the stored views")
-        tables = self._answers.rows(index.numpy(), view.numpy())
+        tables = self._answers.tables(batch)
         features = tables.get("features")
         return TeacherOutput(
-            logits=self._logits(tables, temperature, device),
-            features=None if features is None else features.float().to(device),
+            logits=self._logits(tables, temperature),
+            features=None if features is None else features.float(),
         )
 
-    def _logits(self, tables: Mapping[str, Tensor], temperature: float, device: torch.device) -> Tensor | None:
+    def _logits(self, tables: Mapping[str, Tensor], temperature: float) -> Tensor | None:
         if self.num_labels is None:
             return None
         if "logits" in tables:
-            return tables["logits"].float().to(device)
+            return tables["logits"].float()
         stored = (tables["top_logits"], tables["top_classes"], tables["remainder"])
-        return rebuild_logits(*stored, self.num_labels, temperature).to(device)
+        return rebuild_logits(*stored, self.num_labels, temperature)
+
+    def answer_reader(self) -> AnswerReader:
+        """Return what reads the answers to a batch in the loader's workers."""
+        return self._answers
 
     def check_images(self, dataset: Any) -> None:
         """Make sure that a training data set is the one that the answers are for.
@@ -269,15 +262,6 @@ def _check_storable(teacher: TeacherSource, storage: Storage) -> None:
         raise ValueError(
             f"`top_k` is {storage.top_k}; expected fewer than the teacher's {teacher.num_labels} classes. Leave it "
             "out to store all logits."
-        )
-
-
-def _check_range(name: str, values: Tensor, count: int, meaning: str) -> None:
-    low, high = int(values.min()), int(values.max())
-    if low < 0 or high >= count:
-        raise ValueError(
-            f"`{name}` is {low if low < 0 else high}; expected 0 to {count - 1}: {meaning}. Train on the data set "
-            "that the answers were stored for."
         )
 
 

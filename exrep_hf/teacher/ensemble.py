@@ -17,6 +17,7 @@ from exrep_hf.data.classes import HasClasses
 from exrep_hf.data.pixels import pixel_names, teacher_pixels, teacher_pixels_name
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.identity import joined_fingerprint
+from exrep_hf.teacher.reading_ahead import AnswerReader, SeveralReaders, answer_reader_of
 from exrep_hf.teacher.resolve import as_teacher
 from exrep_hf.teacher.source import TeacherSource, compile_source
 
@@ -106,6 +107,11 @@ class TeacherEnsemble:
         """Compile what the teachers' answers come from."""
         for teacher in self.teachers:
             compile_source(teacher, backend, mode)
+
+    def answer_reader(self) -> AnswerReader | None:
+        """Return what reads the answers of all teachers that can be read ahead; None where there are none."""
+        readers = [reader for teacher in self.teachers if (reader := answer_reader_of(teacher)) is not None]
+        return SeveralReaders(readers) if readers else None
 
     def check_images(self, dataset: Any) -> None:
         """Make sure that each teacher can be queried on a training data set.

@@ -16,6 +16,7 @@ from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.head_file import save_head as save_probe
 from exrep_hf.teacher.identity import joined_fingerprint
 from exrep_hf.teacher.linear_probe import LinearProbe
+from exrep_hf.teacher.reading_ahead import AnswerReader, answer_reader_of
 from exrep_hf.teacher.source import TeacherSource, compile_source
 from exrep_hf.teacher.text_head import text_in_words
 
@@ -59,6 +60,10 @@ class _OtherHead(TeacherSource):
     def compile(self, backend: str | None, mode: str | None) -> None:
         """Compile what the source's answers come from."""
         compile_source(self.source, backend, mode)
+
+    def answer_reader(self) -> AnswerReader | None:
+        """Return what reads the source's answers; None where there is nothing to read."""
+        return answer_reader_of(self.source)
 
     def check_images(self, dataset: Any) -> None:
         """Make sure that the source can be queried on a training data set; errors are its own."""

@@ -36,7 +36,7 @@ from exrep_hf.data.labels import MISSING, usable_labels
 from exrep_hf.data.loading import holds_tensors
 from exrep_hf.data.rows import parts_of
 from exrep_hf.data.stream import StreamedImages, is_image_stream
-from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
+from exrep_hf.teacher import AnsweredCollator, TeacherSource, answer_reader_of, check_views, known_preprocessing
 from exrep_hf.training.classes import names_of_data
 from exrep_hf.training.default_settings import images_per_step
 from exrep_hf.training.given_data import check_given
@@ -128,8 +128,10 @@ class DataPreparation:
         _check_batches(args, dataset)
         return dataset, Mixing() if replayed else mixing
 
-    def checked_collator(self, collate: Callable[[Any], Any], dataset: Any, args: DistillationArguments) -> Any:
-        """Return the collator of training batches, which checks the rows that a stream gives its own items."""
+    def training_collator(self, collate: Callable[[Any], Any], dataset: Any, args: DistillationArguments) -> Any:
+        """Return the collator of training batches: it reads stored answers, and checks rows that a stream gives."""
+        reader = answer_reader_of(self.teacher) if self.teacher is not None and args.needs_teacher else None
+        collate = collate if reader is None else AnsweredCollator(collate, reader)
         if not args.has_bank or isinstance(dataset, SeededDataset) or not isinstance(dataset, Sized):
             return collate
         return functools.partial(collate_numbered, collate=collate, num_samples=len(dataset))

@@ -213,9 +213,9 @@ class DistillationTrainer(AskingTrainer):
     # Data
 
     def get_train_dataloader(self) -> DataLoader:
-        """Look at the numbers that the items of a stream have, while they are on the CPU."""
+        """Read stored answers, and look at the numbers of a stream's items, where batches are made."""
         collate = self.data_collator
-        self.data_collator = self._data.checked_collator(collate, self.train_dataset, self.args)
+        self.data_collator = self._data.training_collator(collate, self.train_dataset, self.args)
         try:
             return super().get_train_dataloader()
         finally:

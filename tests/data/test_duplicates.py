@@ -75,5 +75,5 @@ def test_parts_that_are_held_out(folder: Path, caplog: pytest.LogCaptureFixture)
 
 def test_the_setting_is_checked() -> None:
     """Prevents a misspelt value that checks nothing."""
-    with pytest.raises(ValueError, match="`check_images` is 'every'; expected `decode` or `all`"):
+    with pytest.raises(ValueError, match="`check_images` is 'every'; expected `no`, `sample`, `decode` or `all`"):
         DataArguments(check_images="every")  # type: ignore[arg-type]

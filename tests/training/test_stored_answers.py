@@ -10,8 +10,12 @@ import torch
 
 from exrep_hf import CachedTeacher, DistillationTrainer, OnlineTeacher
 from exrep_hf.data import Augmentation, Mixing, ViewPolicy
+from exrep_hf.finite import NonFiniteError
 from exrep_hf.teacher.cache import Storage
+from exrep_hf.teacher.cache.reader import StoredAnswers
 from tests.processes import Processes, finish
+from tests.teacher.cache.test_finite_answers import poison
+from tests.teacher.forwarding import Forwarding
 
 MakeTrainer = Callable[..., DistillationTrainer]
 AUGMENTATION = Augmentation(scale=(0.3, 1.0), auto_augment="rand-m5-n1")
@@ -170,3 +174,49 @@ def test_no_loss_to_find_the_best_model_by(
     with pytest.raises(ValueError, match="`load_best_model_at_end` goes by the evaluation's loss, and there is none"):
         make_trainer(**given)
     make_trainer(**given, metric_for_best_model="accuracy").train()
+
+
+@pytest.mark.parametrize("args", [ALL_TERMS, MIXED], ids=["all terms", "mixed images"])
+def test_answers_are_read_by_the_workers(
+    args: dict[str, Any], make_trainer: MakeTrainer, make_images: Any, teacher: OnlineTeacher, tmp_path: Path
+) -> None:
+    """The same losses to the bit as when each step reads its own; no step reads anything, on two workers or none."""
+    images = make_images(22)
+    cached = store(teacher, images, tmp_path / "a", "float16", args)
+    given: dict[str, Any] = {"train_dataset": images, "augmentation": AUGMENTATION, "num_train_epochs": 3}
+    given |= {"max_steps": -1, **args}
+    in_steps = make_trainer(teacher=Forwarding(cached), **given)
+    in_steps.train()
+    for workers in (0, 2):
+        trainer = make_trainer(teacher=cached, dataloader_num_workers=workers, **given)
+        looked: list[Any] = []
+        ask = trainer.ask_teacher
+
+        def asked(batch: dict[str, Any], training: bool, ask: Any = ask, looked: list[Any] = looked) -> Any:
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(StoredAnswers, "rows", lambda *_: pytest.fail("read in the step"))
+                looked.append(sorted(name for name in batch if name.startswith("stored_")))
+                return ask(batch, training)
+
+        trainer.ask_teacher = asked  # type: ignore[method-assign]
+        trainer._look_at_teacher = lambda: None  # type: ignore[method-assign]
+        trainer.train()
+        assert history(trainer) == history(in_steps)
+        assert len(looked) == 18 and {len(names) for names in looked} == {2}
+
+
+def test_a_broken_answer_ends_the_run(
+    make_trainer: MakeTrainer, make_images: Any, teacher: OnlineTeacher, tmp_path: Path
+) -> None:
+    """What a worker refuses comes out of `train` under its own name, with row and view."""
+    images = make_images(22)
+    store(teacher, images, tmp_path / "a", "float16", ALL_TERMS)
+    poison(tmp_path / "a", "view-0001/shard-00001.safetensors", "logits", 3)
+    given: dict[str, Any] = {"train_dataset": images, "augmentation": AUGMENTATION, "num_train_epochs": 2}
+    trainer = make_trainer(
+        teacher=CachedTeacher(tmp_path / "a"), dataloader_num_workers=1, max_steps=-1, **given, **ALL_TERMS
+    )
+    trainer._look_at_teacher = lambda: None  # type: ignore[method-assign]
+    with pytest.raises(NonFiniteError, match="row 11 in view 1"):
+        trainer.train()
+    assert trainer.state.global_step >= 6, "the first view is whole"

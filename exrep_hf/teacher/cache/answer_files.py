@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HTTPError  # of the client that this release uses
 
@@ -36,7 +37,8 @@ class AnswerFiles:
         self.name = str(name_or_path)
         self._folder: Path | None = Path(name_or_path).expanduser()
         self._commit: str | None = None
-        self._present: set[int] = set()
+        # In shared memory: what one worker of a loader has checked, the others need not read again.
+        self._checked = torch.zeros(0, dtype=torch.bool)
         if self._folder.exists():
             if revision is not None:
                 raise ValueError(f"A revision, {revision!r}, was given for the folder {self.name!r}; leave it out.")
@@ -45,19 +47,20 @@ class AnswerFiles:
         else:
             self._folder = None
             self.manifest = self._manifest_from_hub(revision)
+            self._checked = torch.zeros(self.manifest.plan.views["views"], dtype=torch.bool).share_memory_()
 
     def view(self, view: int) -> Path:
         """Return the folder that holds the files of a view under their names, which are there when this returns."""
         if self._folder is not None:
             return self._folder
         folder = self._download(f"{view_folder(view)}/*", again=False)
-        if view not in self._present:
+        if not self._checked[view]:
             shards = self.manifest.plan.shards_of(view)
             # The local cache of downloads may be damaged: files there are taken for whole by their names.
             for shard in find_faults(folder, self.manifest, shards, full=True):
                 self._download(shard.name, again=True)
             self._check(folder, shards, full=True)
-            self._present.add(view)
+            self._checked[view] = True
         return folder
 
     def _check(self, folder: Path, shards: Sequence[Shard], full: bool) -> None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import torch
+
 FORMAT = "exrep_hf teacher cache"
 FORMAT_VERSION = 2
 MANIFEST_NAME = "manifest.json"
@@ -141,6 +143,12 @@ class Plan:
         if self.teacher.get("feature_dim") is not None:
             widths["features"] = self.teacher["feature_dim"]
         return widths
+
+    @property
+    def dtypes(self) -> dict[str, torch.dtype]:
+        """Type of each stored table, by its name."""
+        whatever = {"top_classes": torch.int32, "remainder": torch.float32}
+        return {name: whatever.get(name, getattr(torch, self.storage["dtype"])) for name in self.widths}
 
     @property
     def shards_per_view(self) -> int:

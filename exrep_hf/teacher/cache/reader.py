@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +27,12 @@ class StoredAnswers:
     def __init__(self, files: AnswerFiles) -> None:
         self._files = files
         self._rows_per_shard: int = files.manifest.plan.storage["rows_per_shard"]
-        self._open: OrderedDict[Path, ShardFile] = OrderedDict()
+        self._open: OrderedDict[tuple[int, int], ShardFile] = OrderedDict()
         self._view_folders: dict[int, Path] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave open files to the process that has opened them."""
+        return {**self.__dict__, "_open": OrderedDict()}
 
     def rows(self, index: np.ndarray, view: np.ndarray) -> dict[str, Tensor]:
         """Return the stored rows of some images.
@@ -67,12 +72,12 @@ class StoredAnswers:
         return tables
 
     def _file(self, view: int, number: int) -> ShardFile:
-        if view not in self._view_folders:
-            self._view_folders[view] = self._files.view(view)
-        path = self._view_folders[view] / shard_name(view, number)
-        if path not in self._open:
-            self._open[path] = ShardFile(path)
+        key = (view, number)
+        if key not in self._open:
+            if view not in self._view_folders:
+                self._view_folders[view] = self._files.view(view)
+            self._open[key] = ShardFile(self._view_folders[view] / shard_name(view, number))
             if len(self._open) > _OPEN_FILES:
                 self._open.popitem(last=False)
-        self._open.move_to_end(path)
-        return self._open[path]
+        self._open.move_to_end(key)
+        return self._open[key]

@@ -134,9 +134,10 @@ def find_fault(path: Path, plan: Plan, shard: Shard, size: int | None = None, sh
     expected = {"plan": plan.identity, "view": shard.view, "first": shard.first, "rows": shard.rows}
     if {name: file.facts.get(name) for name in expected} != expected:
         return f"it is of other answers: {file.facts!s:.300}, expected {expected}"
-    widths = {name: values for name, (_, _, values) in file.layout.items()}
-    if any(rows != shard.rows for _, rows, _ in file.layout.values()) or widths != plan.widths:
-        return f"it has other tables than it says: {file.layout!s:.300}, expected widths {plan.widths}"
+    wanted = {name: (plan.dtypes[name], shard.rows, width) for name, width in plan.widths.items()}
+    if file.layout != wanted:
+        told = f"expected widths {plan.widths} of {plan.storage['dtype']}"
+        return f"it has other tables than it says: {file.layout!s:.300}, {told}"
     if sha256 is not None and checksum(path) != sha256:
         return "its checksum is not the manifest's"
     return None

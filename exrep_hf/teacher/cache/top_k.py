@@ -51,7 +51,9 @@ def rebuild_logits(
     check_temperature(temperature)
     count = num_labels - top_logits.shape[-1]
     knots = torch.cat([torch.full_like(remainder[:, :1], math.log(count)), remainder], -1).double()
-    mass = knots @ _weights(1 / temperature).to(knots)
+    # Numbers and not a tensor, which would have to be copied to the device at each step.
+    weights = enumerate(_weights(1 / temperature).tolist())
+    mass = torch.stack([weight * knots[:, place] for place, weight in weights if weight]).sum(0)
     other = temperature * (mass - math.log(count))
     logits = other.float()[:, None].repeat(1, num_labels)
     return logits.scatter_(-1, top_classes.long(), top_logits.float())
