@@ -36,6 +36,8 @@ class NegativeSampler(UnregisteredTensorModule):
         self.largest_batch = 0
         # Rows in the order of their classes, their classes in that order, and each row's place in it; (num_samples,).
         self._order, self._sorted_labels, self._places = None, None, None
+        # They are brought up to date by the next draw that needs them: rows for a whole batch need none.
+        self._is_sorted = True
 
     def register(self, labels: Tensor) -> None:
         """Set the class of every training image.
@@ -60,7 +62,7 @@ class NegativeSampler(UnregisteredTensorModule):
             )
         self.labels = labels.to(self.labels.device, torch.int64, copy=True)
         self.registered = True
-        self._sort()
+        self._is_sorted = False
 
     @torch.no_grad()
     def draw(self, rows: Tensor | None, labels: Tensor | None, batch: int, num_negatives: int) -> Tensor:
@@ -81,6 +83,8 @@ class NegativeSampler(UnregisteredTensorModule):
             labels = self.labels[rows]
         elif labels is not None and rows is not None and not self.registered:
             self.remember(rows, labels)
+        if not self._is_sorted:
+            self._sort()
         # `randint` takes one bound for all images, and each has its own.
         random = torch.randint(_RANDOM_BOUND, (batch, num_negatives), device=self.labels.device)  # (batch, K)
         if labels is not None and self._order is not None and self._sorted_labels is not None:
@@ -95,12 +99,44 @@ class NegativeSampler(UnregisteredTensorModule):
             others = len(self._order) - size  # (batch, 1)
             # While all known images are of one class there is nothing else to draw from: take any row.
             draw = random % torch.where(others > 0, others, len(self._order))
-            return self._order[draw + size * ((draw >= start) & (others > 0))]  # (batch, K)
+            place = draw + size * ((draw >= start) & (others > 0))
+            return self._order.take(place)  # (batch, K)
         if rows is not None:
             # Without classes the own row is a block of one.
             draw = random % (len(self.labels) - 1)
             return draw + (draw >= rows.unsqueeze(1))
         return random % len(self.labels)
+
+    @torch.no_grad()
+    def draw_for_all(
+        self, rows: Tensor | None, labels: Tensor | None, batch: int, num_negatives: int
+    ) -> tuple[Tensor, Tensor | None]:
+        """Draw rows that all images of a batch have in common, uniformly from all.
+
+        Args:
+            rows: as of `draw`.
+            labels: as of `draw`.
+            batch: number of images.
+            num_negatives: draws.
+
+        Returns:
+            `(num_negatives,)` rows, and which are none of an image's negatives, `(batch, num_negatives)`: those of its
+            class, or, where no class is known, its own row; None where images have neither.
+        """
+        if labels is None and rows is not None and self.registered:
+            labels = self.labels[rows]
+        elif labels is not None and rows is not None and not self.registered:
+            self.remember(rows, labels)
+        drawn = torch.randint(len(self.labels), (num_negatives,), device=self.labels.device)  # (K,)
+        if rows is None and labels is None:
+            return drawn, None
+        # Its own row is none of an image's negatives, whatever is known of its class.
+        own = drawn == rows.unsqueeze(1) if rows is not None else None  # (batch, K)
+        if labels is not None:
+            labels = labels.long().unsqueeze(1)  # (batch, 1)
+            same = (self.labels[drawn] == labels) & (labels >= 0)  # (batch, K)
+            own = same if own is None else own | same
+        return drawn, own
 
     @torch.no_grad()
     def remember(self, rows: Tensor, labels: Tensor) -> None:
@@ -113,15 +149,16 @@ class NegativeSampler(UnregisteredTensorModule):
         # In one message: a collective operation costs more than its few bytes.
         rows, labels = gather_batches(torch.stack([rows, labels.long()], dim=1), self.largest_batch).unbind(1)
         self.labels.index_copy_(0, rows, labels)
-        self._sort()
+        self._is_sorted = False
 
     @torch.no_grad()
     def load(self, labels: Tensor) -> None:
         """Restore `labels`, in place."""
         self.labels.copy_(labels)
-        self._sort()
+        self._is_sorted = False
 
     def _sort(self) -> None:
+        self._is_sorted = True
         # Stable: a run that is resumed has to draw the same rows.
         self._sorted_labels, self._order = torch.sort(self.labels, stable=True)
         self._places = torch.empty_like(self._order)
