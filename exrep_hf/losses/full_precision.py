@@ -13,7 +13,7 @@ def full_precision() -> Iterator[None]:
     For code that runs as it stands: within a graph of `torch.compile` wrap it in a custom operator.
     """
     if hasattr(torch.backends.cuda.matmul, "fp32_precision"):
-        backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)
+        backends = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
         before = [backend.fp32_precision for backend in backends]
         try:
             for backend in backends:

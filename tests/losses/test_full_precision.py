@@ -15,7 +15,7 @@ def test_settings_inside_and_afterwards(precision: str) -> None:
         for _ in range(2):
             with pytest.raises(ZeroDivisionError), full_precision():
                 assert torch.backends.cuda.matmul.fp32_precision == "ieee"
-                assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"
+                assert torch.backends.mkldnn.matmul.fp32_precision == "ieee"  # type: ignore[attr-defined]
                 _ = 1 / 0
             assert torch.get_float32_matmul_precision() == precision
             assert torch.backends.cuda.matmul.allow_tf32 == (precision != "highest")
