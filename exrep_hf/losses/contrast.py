@@ -35,6 +35,11 @@ class Negatives:
         """K, the number of rows drawn for an image."""
         return self.index.shape[-1]
 
+    @property
+    def parts(self) -> tuple[Tensor, Tensor | None]:
+        """Both tensors: what an operator takes."""
+        return self.index, self.own
+
     def share(self, dtype: torch.dtype) -> Tensor | float:
         """K over the negatives among an image's rows, `(batch,)`: those that it has count for those it lacks.
 
@@ -71,6 +76,48 @@ def log_normalizer(
     # In the log domain: exp(1 / 0.07) is beyond float16, and exp(1 / 0.01) beyond float32.
     together = torch.logsumexp(torch.cat([own, others.flatten()]), dim=0)
     return together + math.log(len(table) / (len(embedding) * (1 + negatives.count)))
+
+
+@torch.library.custom_op("exrep_hf::log_normalizer_unless", mutates_args=())
+def log_normalizer_unless(
+    known: Tensor,
+    stored: Tensor,
+    embedding: Tensor,
+    positive: Tensor,
+    table: Tensor,
+    index: Tensor,
+    own: Tensor | None,
+    temperature: float,
+) -> Tensor:
+    """Return a stored log Z if it is known, else `log_normalizer` of this batch; scalar.
+
+    An operator: whether it is known is looked at when it runs, and not when a step is compiled.
+
+    Args:
+        known: scalar bool on the CPU, so that nothing is waited for.
+        stored: scalar.
+        embedding: as of `log_normalizer`.
+        positive: as there.
+        table: as there.
+        index: of the negatives of this batch.
+        own: of these negatives.
+        temperature: as there.
+    """
+    return stored.clone() if known else log_normalizer(embedding, positive, table, Negatives(index, own), temperature)
+
+
+@log_normalizer_unless.register_fake
+def _(
+    known: Tensor,
+    stored: Tensor,
+    embedding: Tensor,
+    positive: Tensor,
+    table: Tensor,
+    index: Tensor,
+    own: Tensor | None,
+    temperature: float,
+) -> Tensor:
+    return torch.empty_like(stored)
 
 
 def contrastive_loss(

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exrep_hf.losses.contrast import Negatives, contrastive_loss, log_normalizer
+from exrep_hf.losses.contrast import Negatives, contrastive_loss, log_normalizer_unless
 from exrep_hf.losses.embedding_queue import EmbeddingQueue
 from exrep_hf.losses.memory_bank import MemoryBank
 from exrep_hf.losses.negatives import NegativeSampler
@@ -106,7 +106,7 @@ class CRDLoss(nn.Module):
             else EmbeddingQueue(queue_length, embedding_dim, table_dtype)
         )
         # As many as the bank has rows, which for a queue is not the number of images.
-        self.negatives = NegativeSampler(len(self.bank.student))
+        self.negatives = NegativeSampler(len(self.bank.student), keeps_order=not share_negatives)
 
     @property
     def largest_batch(self) -> int:
@@ -166,13 +166,15 @@ class CRDLoss(nn.Module):
             teacher_positive = student.detach() if own_rows is None else bank.student[own_rows].float()
             sides = (student, student_positive, bank.teacher), (teacher, teacher_positive, bank.student)
             log_z = bank.log_normalizer_student, bank.log_normalizer_teacher
-            # Known after the first step, which spares all others a pass over the rows.
-            if not bank.is_normalized:
-                estimates = [log_normalizer(*side, negatives, temperature) for side in sides]
-                if rows is not None:
-                    bank.set_normalizers(estimates[0], estimates[1], len(student))
-                # Before the first training step Z is that of the batch at hand.
-                log_z = bank.normalizer_or(log_z[0], estimates[0]), bank.normalizer_or(log_z[1], estimates[1])
+            # After the first step these are the stored ones, which spares it a pass over the rows.
+            estimates = [
+                log_normalizer_unless(bank.is_normalized, stored, *side, *negatives.parts, temperature)
+                for stored, side in zip(log_z, sides, strict=True)
+            ]
+            if rows is not None:
+                bank.set_normalizers(estimates[0], estimates[1], len(student))
+            # Before the first training step Z is that of the batch at hand.
+            log_z = bank.normalizer_or(log_z[0], estimates[0]), bank.normalizer_or(log_z[1], estimates[1])
             losses = [
                 contrastive_loss(*side, negatives, each_log_z, temperature, self.kernel)
                 for side, each_log_z in zip(sides, log_z, strict=True)

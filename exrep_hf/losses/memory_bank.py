@@ -33,7 +33,8 @@ class MemoryBank(UnregisteredTensorModule):
         teacher: the same for the teacher's side.
         log_normalizer_student: log Z of the student's embeddings against the teacher's table, scalar; NaN until set.
         log_normalizer_teacher: log Z of the teacher's embeddings against the student's table, scalar; NaN until set.
-        is_normalized: whether both are set: known without waiting for the device.
+        is_normalized: whether both are set, scalar bool on the CPU: known without waiting for the device. A tensor, as
+            a step that is compiled would be compiled again when a plain value changes.
         largest_batch: images that a process may have in a batch; where it stays 0, all processes have to have equally
             many, as accelerate's loaders give them by default.
     """
@@ -42,12 +43,14 @@ class MemoryBank(UnregisteredTensorModule):
     teacher: Tensor
     log_normalizer_student: Tensor
     log_normalizer_teacher: Tensor
+    is_normalized: Tensor
+    on_host = ("is_normalized",)
 
     def __init__(
         self, num_samples: int, embedding_dim: int, momentum: float, dtype: torch.dtype = torch.float32
     ) -> None:
         super().__init__()
-        self.is_normalized = False
+        self.is_normalized = torch.tensor(False, device="cpu")
         self.momentum = momentum
         self.largest_batch = 0
         # All processes must start from the same tables, whatever their global seeds are.
@@ -80,7 +83,7 @@ class MemoryBank(UnregisteredTensorModule):
         )
         self.log_normalizer_student.copy_(self.normalizer_or(self.log_normalizer_student, student))
         self.log_normalizer_teacher.copy_(self.normalizer_or(self.log_normalizer_teacher, teacher))
-        self.is_normalized = True
+        self.is_normalized.fill_(True)
 
     @staticmethod
     def normalizer_or(log_normalizer: Tensor, estimate: Tensor) -> Tensor:
@@ -141,7 +144,7 @@ class MemoryBank(UnregisteredTensorModule):
                 )
         for name, tensor in own.items():
             tensor.copy_(state[name])
-        self.is_normalized = not bool(self.log_normalizer_student.isnan() | self.log_normalizer_teacher.isnan())
+        self.is_normalized.fill_(not bool(self.log_normalizer_student.isnan() | self.log_normalizer_teacher.isnan()))
 
 
 def _drawn(num_samples: int, embedding_dim: int, dtype: torch.dtype, generator: torch.Generator) -> Tensor:

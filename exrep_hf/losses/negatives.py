@@ -17,6 +17,7 @@ class NegativeSampler(UnregisteredTensorModule):
 
     Args:
         num_samples: number of training images.
+        keeps_order: whether rows are kept in the order of their classes: for `draw`, not for `draw_for_all`.
 
     Attributes:
         labels: class of every training image, `(num_samples,)` int64; -1 where unknown.
@@ -29,15 +30,14 @@ class NegativeSampler(UnregisteredTensorModule):
     _sorted_labels: Tensor | None
     _places: Tensor | None
 
-    def __init__(self, num_samples: int) -> None:
+    def __init__(self, num_samples: int, keeps_order: bool = True) -> None:
         super().__init__()
         self.labels = torch.full((num_samples,), -1, device="cpu")
         self.registered = False
+        self._keeps_order = keeps_order
         self.largest_batch = 0
         # Rows in the order of their classes, their classes in that order, and each row's place in it; (num_samples,).
         self._order, self._sorted_labels, self._places = None, None, None
-        # They are brought up to date by the next draw that needs them: rows for a whole batch need none.
-        self._is_sorted = True
 
     def register(self, labels: Tensor) -> None:
         """Set the class of every training image.
@@ -62,7 +62,7 @@ class NegativeSampler(UnregisteredTensorModule):
             )
         self.labels = labels.to(self.labels.device, torch.int64, copy=True)
         self.registered = True
-        self._is_sorted = False
+        self._sort()
 
     @torch.no_grad()
     def draw(self, rows: Tensor | None, labels: Tensor | None, batch: int, num_negatives: int) -> Tensor:
@@ -83,8 +83,6 @@ class NegativeSampler(UnregisteredTensorModule):
             labels = self.labels[rows]
         elif labels is not None and rows is not None and not self.registered:
             self.remember(rows, labels)
-        if not self._is_sorted:
-            self._sort()
         # `randint` takes one bound for all images, and each has its own.
         random = torch.randint(_RANDOM_BOUND, (batch, num_negatives), device=self.labels.device)  # (batch, K)
         if labels is not None and self._order is not None and self._sorted_labels is not None:
@@ -150,16 +148,17 @@ class NegativeSampler(UnregisteredTensorModule):
         # In one message: a collective operation costs more than its few bytes.
         rows, labels = gather_batches(torch.stack([rows, labels.long()], dim=1), self.largest_batch).unbind(1)
         self.labels.index_copy_(0, rows, labels)
-        self._is_sorted = False
+        self._sort()
 
     @torch.no_grad()
     def load(self, labels: Tensor) -> None:
         """Restore `labels`, in place."""
         self.labels.copy_(labels)
-        self._is_sorted = False
+        self._sort()
 
     def _sort(self) -> None:
-        self._is_sorted = True
+        if not self._keeps_order:
+            return
         # Stable: a run that is resumed has to draw the same rows.
         self._sorted_labels, self._order = torch.sort(self.labels, stable=True)
         self._places = torch.empty_like(self._order)

@@ -181,7 +181,7 @@ def growth(args: argparse.Namespace) -> dict[str, Any]:
     usual, sizes = USUAL, SIZES
     if args.smoke:
         usual = {"rows": 1000, "negatives": 16, "batch": 2}
-        sizes = {"rows": [100, 1000], "negatives": [8, 16], "batch": [2, 4]}
+        sizes = {"rows": [100, 1000]}
     points: list[dict[str, Any]] = [
         {"way": way, "grown": grown, **usual, grown: value}
         for way in ("reference", "exact", "shared by the batch")
