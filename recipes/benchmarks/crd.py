@@ -177,7 +177,7 @@ def rows_of_the_table(args: argparse.Namespace) -> list[Row]:
 
 
 def growth(args: argparse.Namespace) -> dict[str, Any]:
-    """Measure seconds a step (see `_seconds`) and peak bytes of each way, as one of rows, negatives and batch grows."""
+    """Measure seconds a step (see `_seconds`) and peak bytes of each way, as rows, negatives or batch grow."""
     usual, sizes = USUAL, SIZES
     if args.smoke:
         usual = {"rows": 1000, "negatives": 16, "batch": 2}
