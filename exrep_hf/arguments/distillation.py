@@ -72,6 +72,21 @@ class DistillationArguments(TrainingArguments):
             "sets whose bank (1 kB an image) does not fit."
         },
     )
+    crd_negatives: str = field(
+        default="image",
+        metadata={
+            "help": "Whom negatives are drawn for: each `image`, or the whole `batch`, of which each image leaves out "
+            "its own class: the same distribution and a tenth of the time, but no longer independent."
+        },
+    )
+    crd_table_dtype: str = field(
+        default="float32",
+        metadata={"help": "Of the memory bank, or queue: `float32`, or `bfloat16` for half the memory."},
+    )
+    crd_kernel: bool = field(
+        default=False,
+        metadata={"help": "On a GPU, let a Triton kernel read the negatives of `crd_negatives: image`; not measured."},
+    )
     critic_hidden_dim: int = field(default=512, metadata={"help": "Width of the critic's two hidden layers."})
     critic_learning_rate: float | None = field(
         default=None, metadata={"help": "Learning rate of the critic; `learning_rate` where not given."}
@@ -252,6 +267,9 @@ class DistillationArguments(TrainingArguments):
         smoothing = self.label_smoothing_factor
         require(0 <= smoothing < 1, "label_smoothing_factor", smoothing, "a number in [0, 1)")
         require(0 <= self.momentum < 1, "momentum", self.momentum, "a number in [0, 1)")
+        require(self.crd_negatives in ("image", "batch"), "crd_negatives", self.crd_negatives, "`image` or `batch`")
+        dtype = self.crd_table_dtype
+        require(dtype in ("float32", "bfloat16"), "crd_table_dtype", dtype, "`float32` or `bfloat16`")
         require_number("critic_learning_rate", self.critic_learning_rate, 0, above=True, optional=True)
         if self.crd_weight and (self.mixup or self.cutmix):
             raise ValueError(

@@ -3,14 +3,19 @@
 Tian, Krishnan, Isola, "Contrastive Representation Distillation", ICLR 2020, https://arxiv.org/abs/1910.10699
 """
 
+from importlib.util import find_spec
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from exrep_hf.losses.contrast import contrastive_loss, log_normalizer, similarities
+from exrep_hf.losses.contrast import Negatives, contrastive_loss, log_normalizer_unless
 from exrep_hf.losses.embedding_queue import EmbeddingQueue
 from exrep_hf.losses.memory_bank import MemoryBank
 from exrep_hf.losses.negatives import NegativeSampler
+
+# A move by less than 2⁻⁸ of a number may leave it as it is: rows stay up to 2⁻⁸ / (1 - momentum) from where they'd go.
+_BFLOAT16_MOMENTUM = 0.9
 
 
 class CRDLoss(nn.Module):
@@ -34,6 +39,12 @@ class CRDLoss(nn.Module):
         queue_length: contrast with this many latest embeddings instead of one row an image: for training sets whose
             bank does not fit. The positive of each side is then the other side's embedding of the same image,
             and `momentum` is of no consequence; at least one step's images of all processes.
+        share_negatives: draw `num_negatives` rows for a batch instead of for each of its images, and leave out each
+            image's own class afterwards: a fraction of the time. An image's negatives have the same distribution,
+            and its loss the same expectation, but the images of a batch no longer have independent ones.
+        table_dtype: of the bank's tables. `torch.bfloat16` halves them; rounding a row changes its similarities, which
+            lie in [-1, 1], by at most 2⁻⁸ (as a rule, with 128 dimensions, by 0.0002). `momentum` ≤ 0.9.
+        kernel: let a Triton kernel read the rows of each image's own negatives on a GPU; of no effect elsewhere.
 
     Attributes:
         student_embedding: linear map of the student's features.
@@ -56,6 +67,9 @@ class CRDLoss(nn.Module):
         temperature: float = 0.07,
         momentum: float = 0.5,
         queue_length: int | None = None,
+        share_negatives: bool = False,
+        table_dtype: torch.dtype = torch.float32,
+        kernel: bool = False,
     ) -> None:
         super().__init__()
         if num_samples < 2:
@@ -66,22 +80,33 @@ class CRDLoss(nn.Module):
             raise ValueError(f"CRD temperature must be > 0, got {temperature}; the usual choice is 0.07.")
         if not 0 <= momentum < 1:
             raise ValueError(f"CRD momentum must be in [0, 1), got {momentum}; the usual choice is 0.5.")
+        if table_dtype not in (torch.float32, torch.bfloat16):
+            raise ValueError(f"CRD table_dtype must be torch.float32 or torch.bfloat16, got {table_dtype}.")
+        if table_dtype == torch.bfloat16 and momentum > _BFLOAT16_MOMENTUM:
+            raise ValueError(
+                f"CRD momentum must be ≤ {_BFLOAT16_MOMENTUM} with tables in bfloat16, got {momentum}: a row's "
+                "small moves are rounded away. Take float32 tables, or less momentum."
+            )
         if queue_length is not None and queue_length < 2:
             raise ValueError(
                 f"CRD queue_length must be ≥ 2, got {queue_length}; leave it out for a bank of all images."
             )
+        if kernel and find_spec("triton") is None:
+            raise ValueError("CRD kernel is True, and triton is not installed; install it, or leave the kernel out.")
         self.num_samples = num_samples
         self.num_negatives = num_negatives
         self.temperature = temperature
+        self.share_negatives = share_negatives
+        self.kernel = kernel
         self.student_embedding = nn.Linear(student_dim, embedding_dim)
         self.teacher_embedding = nn.Linear(teacher_dim, embedding_dim)
         self.bank: MemoryBank | EmbeddingQueue = (
-            MemoryBank(num_samples, embedding_dim, momentum)
+            MemoryBank(num_samples, embedding_dim, momentum, table_dtype)
             if queue_length is None
-            else EmbeddingQueue(queue_length, embedding_dim)
+            else EmbeddingQueue(queue_length, embedding_dim, table_dtype)
         )
         # As many as the bank has rows, which for a queue is not the number of images.
-        self.negatives = NegativeSampler(len(self.bank.student))
+        self.negatives = NegativeSampler(len(self.bank.student), keeps_order=not share_negatives)
 
     @property
     def largest_batch(self) -> int:
@@ -129,10 +154,7 @@ class CRDLoss(nn.Module):
         rows = self._rows(sample_index, len(student_features)) if self.training else None  # (batch,)
         # Rows that hold an earlier embedding of the same image; a queue's hold those of others.
         own_rows = None if isinstance(self.bank, EmbeddingQueue) else rows
-        if negative_index is None:
-            negative_index = self.negatives.draw(own_rows, labels, len(student_features), self.num_negatives)
-        else:
-            self._check_negatives(negative_index, len(student_features))
+        negatives = self._negatives(own_rows, labels, negative_index, len(student_features))
 
         # Divided by 0.07, a score in bfloat16 is wrong by a tenth.
         with torch.autocast(student_features.device.type, enabled=False):
@@ -140,27 +162,30 @@ class CRDLoss(nn.Module):
             teacher = self._embed(self.teacher_embedding, teacher_features.detach())  # (batch, embedding_dim)
             bank, temperature = self.bank, self.temperature
             # Each side looks for its image among the other side's embeddings; (batch, embedding_dim).
-            student_positive = teacher.detach() if own_rows is None else bank.teacher[own_rows]
-            teacher_positive = student.detach() if own_rows is None else bank.student[own_rows]
-            # (batch, 1 + K), the positive first.
-            student_scores = similarities(student, student_positive, bank.teacher, negative_index) / temperature
-            teacher_scores = similarities(teacher, teacher_positive, bank.student, negative_index) / temperature
-            estimates = [log_normalizer(scores, len(bank.student)) for scores in (student_scores, teacher_scores)]
+            student_positive = teacher.detach() if own_rows is None else bank.teacher[own_rows].float()
+            teacher_positive = student.detach() if own_rows is None else bank.student[own_rows].float()
+            sides = (student, student_positive, bank.teacher), (teacher, teacher_positive, bank.student)
+            log_z = bank.log_normalizer_student, bank.log_normalizer_teacher
+            # After the first step these are the stored ones, which spares it a pass over the rows.
+            estimates = [
+                log_normalizer_unless(bank.is_normalized, stored, *side, *negatives.parts, temperature)
+                for stored, side in zip(log_z, sides, strict=True)
+            ]
             if rows is not None:
                 bank.set_normalizers(estimates[0], estimates[1], len(student))
             # Before the first training step Z is that of the batch at hand.
-            student_odds = student_scores - bank.normalizer_or(bank.log_normalizer_student, estimates[0])
-            teacher_odds = teacher_scores - bank.normalizer_or(bank.log_normalizer_teacher, estimates[1])
-            loss = contrastive_loss(
-                student, student_positive, bank.teacher, negative_index, student_odds, temperature
-            ) + contrastive_loss(teacher, teacher_positive, bank.student, negative_index, teacher_odds, temperature)
+            log_z = bank.normalizer_or(log_z[0], estimates[0]), bank.normalizer_or(log_z[1], estimates[1])
+            losses = [
+                contrastive_loss(*side, negatives, each_log_z, temperature, self.kernel)
+                for side, each_log_z in zip(sides, log_z, strict=True)
+            ]
             # Last: the loss is of the bank as it was before this batch.
             if rows is not None:
                 bank.update(rows, student.detach(), teacher.detach())
             # A queue's row changes its class with its image; before the draw, rows still hold earlier images.
             if rows is not None and own_rows is None and labels is not None:
                 self.negatives.remember(rows, labels)
-            return loss
+            return losses[0] + losses[1]
 
     def set_labels(self, labels: Tensor) -> None:
         """Register the class of every training image, so that negatives come from other classes.
@@ -201,6 +226,16 @@ class CRDLoss(nn.Module):
     def _embed(self, embedding: nn.Linear, features: Tensor) -> Tensor:
         # The weights may be in half precision; the bank, and all that is compared with it, is not.
         return F.normalize(embedding(features.to(embedding.weight.dtype)).float(), dim=1)
+
+    def _negatives(
+        self, rows: Tensor | None, labels: Tensor | None, negative_index: Tensor | None, batch: int
+    ) -> Negatives:
+        if negative_index is not None:
+            self._check_negatives(negative_index, batch)
+            return Negatives(negative_index)
+        if self.share_negatives:
+            return Negatives(*self.negatives.draw_for_all(rows, labels, batch, self.num_negatives))
+        return Negatives(self.negatives.draw(rows, labels, batch, self.num_negatives))
 
     def _rows(self, sample_index: Tensor | None, batch: int) -> Tensor:
         # A queue has no row of an image's own, so its number in the data set is of no consequence.

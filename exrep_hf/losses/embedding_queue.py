@@ -17,6 +17,7 @@ class EmbeddingQueue(MemoryBank):
     Args:
         length: rows; at least one step's images of all processes.
         embedding_dim: columns.
+        dtype: of the tables, float32 or bfloat16.
 
     Attributes:
         position: row that the next image gets, scalar int64.
@@ -24,9 +25,9 @@ class EmbeddingQueue(MemoryBank):
 
     position: Tensor
 
-    def __init__(self, length: int, embedding_dim: int) -> None:
+    def __init__(self, length: int, embedding_dim: int, dtype: torch.dtype = torch.float32) -> None:
         # What a row holds is of another image: nothing of it is kept.
-        super().__init__(length, embedding_dim, momentum=0.0)
+        super().__init__(length, embedding_dim, momentum=0.0, dtype=dtype)
         # A tensor, so that a step does not wait for the device.
         self.position = torch.zeros((), dtype=torch.int64, device="cpu")
 

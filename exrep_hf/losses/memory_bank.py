@@ -11,6 +11,8 @@ from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
 
 # Of the initial tables, whatever the run's own seed.
 _INITIAL_SEED = 0
+# Of a table that is drawn: more need not be held twice.
+_ROWS_AT_A_TIME = 4096
 
 
 class MemoryBank(UnregisteredTensorModule):
@@ -24,12 +26,15 @@ class MemoryBank(UnregisteredTensorModule):
         num_samples: rows, one per training image.
         embedding_dim: columns.
         momentum: share of the old row that an update keeps, in [0, 1).
+        dtype: of the tables, float32 or bfloat16; a new row is computed in float32.
 
     Attributes:
-        student: `(num_samples, embedding_dim)`, float32, initially uniform in ±1/√(embedding_dim / 3).
+        student: `(num_samples, embedding_dim)`, of this dtype, initially uniform in ±1/√(embedding_dim / 3).
         teacher: the same for the teacher's side.
         log_normalizer_student: log Z of the student's embeddings against the teacher's table, scalar; NaN until set.
         log_normalizer_teacher: log Z of the teacher's embeddings against the student's table, scalar; NaN until set.
+        is_normalized: whether both are set, scalar bool on the CPU: known without waiting for the device. A tensor, as
+            a step that is compiled would be compiled again when a plain value changes.
         largest_batch: images that a process may have in a batch; where it stays 0, all processes have to have equally
             many, as accelerate's loaders give them by default.
     """
@@ -38,19 +43,20 @@ class MemoryBank(UnregisteredTensorModule):
     teacher: Tensor
     log_normalizer_student: Tensor
     log_normalizer_teacher: Tensor
+    is_normalized: Tensor
+    on_host = ("is_normalized",)
 
-    def __init__(self, num_samples: int, embedding_dim: int, momentum: float) -> None:
+    def __init__(
+        self, num_samples: int, embedding_dim: int, momentum: float, dtype: torch.dtype = torch.float32
+    ) -> None:
         super().__init__()
+        self.is_normalized = torch.tensor(False, device="cpu")
         self.momentum = momentum
         self.largest_batch = 0
         # All processes must start from the same tables, whatever their global seeds are.
         generator = torch.Generator("cpu").manual_seed(_INITIAL_SEED)
-        # A row then has the norm 1 on average, like the unit embeddings that replace it.
-        bound = 1 / math.sqrt(embedding_dim / 3)
-        # On the CPU also under `torch.device("meta")` or "cuda": other devices draw other numbers from a seed.
-        tables = torch.empty(2, num_samples, embedding_dim, dtype=torch.float32, device="cpu")
-        tables.uniform_(-bound, bound, generator=generator)
-        self.student, self.teacher = tables[0].clone(), tables[1].clone()
+        self.student = _drawn(num_samples, embedding_dim, dtype, generator)
+        self.teacher = _drawn(num_samples, embedding_dim, dtype, generator)
         self.log_normalizer_student = torch.tensor(math.nan, device="cpu")
         self.log_normalizer_teacher = torch.tensor(math.nan, device="cpu")
 
@@ -77,6 +83,7 @@ class MemoryBank(UnregisteredTensorModule):
         )
         self.log_normalizer_student.copy_(self.normalizer_or(self.log_normalizer_student, student))
         self.log_normalizer_teacher.copy_(self.normalizer_or(self.log_normalizer_teacher, teacher))
+        self.is_normalized.fill_(True)
 
     @staticmethod
     def normalizer_or(log_normalizer: Tensor, estimate: Tensor) -> Tensor:
@@ -101,8 +108,8 @@ class MemoryBank(UnregisteredTensorModule):
         ordered, order = torch.sort(index, stable=True)
         last = order[torch.searchsorted(ordered, index, right=True) - 1]  # (n,), place of each image's last occurrence
         for table, new in zip((self.student, self.teacher), embeddings[last].unbind(1), strict=True):
-            moved = torch.lerp(new, table[index], self.momentum)  # (n, dim)
-            table.index_copy_(0, index, F.normalize(moved, dim=1))
+            moved = torch.lerp(new, table[index].float(), self.momentum)  # (n, dim)
+            table.index_copy_(0, index, F.normalize(moved, dim=1).to(table.dtype))
 
     def tensors(self) -> dict[str, Tensor]:
         """Return all that a checkpoint needs, by flat name; the tensors themselves, not copies."""
@@ -118,7 +125,7 @@ class MemoryBank(UnregisteredTensorModule):
         """Copy what `tensors` gave into this bank, in place.
 
         Raises:
-            ValueError: if names or sizes differ from this bank's; nothing is copied then.
+            ValueError: if names, sizes or dtypes differ from this bank's; nothing is copied then.
         """
         own = self.tensors()
         if state.keys() != own.keys():
@@ -130,5 +137,22 @@ class MemoryBank(UnregisteredTensorModule):
                     f"CRD {name} has size {tuple(tensor.shape)} here, {tuple(state[name].shape)} in the checkpoint; "
                     "resume with the same training set and embedding_dim."
                 )
+            if state[name].dtype != tensor.dtype:
+                raise ValueError(
+                    f"CRD {name} is {tensor.dtype} here, {state[name].dtype} in the checkpoint; resume with the same "
+                    "table_dtype."
+                )
         for name, tensor in own.items():
             tensor.copy_(state[name])
+        self.is_normalized.fill_(not bool(self.log_normalizer_student.isnan() | self.log_normalizer_teacher.isnan()))
+
+
+def _drawn(num_samples: int, embedding_dim: int, dtype: torch.dtype, generator: torch.Generator) -> Tensor:
+    """Return an initial table, `(num_samples, embedding_dim)`: the same numbers in any dtype, but for rounding."""
+    # A row then has the norm 1 on average, like the unit embeddings that replace it.
+    bound = 1 / math.sqrt(embedding_dim / 3)
+    # On the CPU also under `torch.device("meta")` or "cuda": other devices draw other numbers from a seed.
+    table = torch.empty(num_samples, embedding_dim, dtype=dtype, device="cpu")
+    for rows in table.split(_ROWS_AT_A_TIME):
+        rows.copy_(torch.empty(rows.shape, device="cpu").uniform_(-bound, bound, generator=generator))
+    return table

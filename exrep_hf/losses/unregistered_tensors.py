@@ -14,12 +14,17 @@ class UnregisteredTensorModule(nn.Module):
 
     Buffers would be broadcast by DistributedDataParallel at every forward and cast by `.half()`; a memory bank must
     suffer neither. Such tensors are not in `state_dict()`: their owner saves them.
+
+    Attributes:
+        on_host: names of those that stay on the CPU, where their values can be read without waiting for a device.
     """
+
+    on_host: tuple[str, ...] = ()
 
     def _apply(self: _Module, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> _Module:
         super()._apply(fn, recurse)
         for name, value in vars(self).items():
-            if isinstance(value, Tensor):
+            if isinstance(value, Tensor) and name not in self.on_host:
                 # An empty tensor shows where `fn` moves things; what it casts them to is ignored.
                 device = fn(torch.empty(0, device=value.device)).device
                 setattr(self, name, value.to(device))

@@ -244,10 +244,11 @@ class DistillationObjective(nn.Module):
                     "The classes of the training images differ from those in the checkpoint, whose memory bank has "
                     "one row an image. Resume with the same images in the same order."
                 )
-            self.crd.negatives.load(stored)
             prefix = len(BANK_PREFIX)
             bank = {name[prefix:]: value for name, value in state.items() if name.startswith(BANK_PREFIX)}
+            # Before the rest: it looks at the tables' dtype too.
             self.crd.load_bank_state(bank)
+            self.crd.negatives.load(stored)
         if parameters:
             for name, value in self.state_dict().items():
                 if not name.startswith(STUDENT_PREFIX):

@@ -40,7 +40,7 @@ MAY_CHANGE = frozenset(
     | {"bf16", "fp16", "tf32", "torch_compile", "torch_compile_backend", "torch_compile_mode", "use_cpu"}
     | {"channels_last"}
     | {"activation_checkpointing", "activation_checkpointing_kwargs", "gradient_checkpointing", "full_determinism"}
-    | {"gradient_checkpointing_kwargs", "ddp_broadcast_buffers"}
+    | {"gradient_checkpointing_kwargs", "ddp_broadcast_buffers", "crd_kernel"}
 )
 """Settings that a single run may change on its way, which is told; the runs of a study may not."""
 

@@ -1,5 +1,6 @@
 """The terms of the loss that have settings of their own: each a `Term`, as the user's are."""
 
+import torch
 from torch import Tensor, nn
 
 from exrep_hf.arguments import DistillationArguments
@@ -154,6 +155,9 @@ def _contrastive(args: DistillationArguments, student_dim: int, teacher_dim: int
         temperature=args.crd_temperature,
         momentum=args.momentum,
         queue_length=args.queue_length,
+        share_negatives=args.crd_negatives == "batch",
+        table_dtype=torch.bfloat16 if args.crd_table_dtype == "bfloat16" else torch.float32,
+        kernel=args.crd_kernel,
     )
     crd.largest_batch = args.train_batch_size
     images = args.train_batch_size * args.world_size

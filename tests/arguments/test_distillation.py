@@ -19,6 +19,8 @@ from exrep_hf.arguments.preset import DEFAULT_PRESET, preset_names, read_preset
         ("crd_temperature", -0.07, r"`crd_temperature` is -0.07"),
         ("momentum", 1.0, r"`momentum` is 1.0; expected a number in \[0, 1\)"),
         ("momentum", -0.1, r"`momentum` is -0.1"),
+        ("crd_negatives", "batches", "`crd_negatives` is 'batches'; expected `image` or `batch`"),
+        ("crd_table_dtype", "float16", "`crd_table_dtype` is 'float16'; expected `float32` or `bfloat16`"),
         ("num_negatives", 0, r"`num_negatives` is 0; expected a whole number ≥ 1"),
         ("mixup", -1.0, r"`mixup` is -1.0; expected a finite number ≥ 0"),
         ("cutmix", float("inf"), r"`cutmix` is inf"),

@@ -212,6 +212,24 @@ def test_half_precision_weights_keep_the_bank_in_float32() -> None:
     assert loss(*_batch()).dtype == torch.float32
 
 
+def test_bfloat16_tables_change_scores_by_little() -> None:
+    """Rounding a row moves a similarity by 2⁻⁸ at most, and by a tenth of that as a rule."""
+    features = torch.randn(64, 5), torch.randn(64, 7), torch.arange(64)
+    options: dict[str, Any] = {"num_samples": 200, "embedding_dim": 128, "num_negatives": 100}
+    exact, half = _small(**options), _small(**options, table_dtype=torch.bfloat16)
+    half.load_state_dict(exact.state_dict())
+    drawn = torch.randint(200, (64, 100))
+    for _ in range(3):
+        values = [loss(*features, negative_index=drawn) for loss in (exact, half)]
+        torch.testing.assert_close(values[1], values[0], rtol=1e-3, atol=0)
+    exact_scores, half_scores = (loss.bank.teacher.float() @ exact.bank.student.T for loss in (exact, half))
+    difference = (half_scores - exact_scores)[:64]
+    assert difference.abs().max() < 2**-8 and 0 < difference.std() < 4e-4
+    for table in (half.bank.student, half.bank.teacher):
+        assert table.dtype == torch.bfloat16
+    assert half.double().bank.student.dtype == torch.bfloat16
+
+
 class _NoWaiting(TorchDispatchMode):
     """Refuses operations that make the host wait for the device."""
 
@@ -302,6 +320,11 @@ def test_state_dict_holds_the_embeddings_alone() -> None:
         ({"temperature": math.nan}, "temperature must be > 0, got nan"),
         ({"momentum": 1.0}, r"momentum must be in \[0, 1\), got 1.0"),
         ({"momentum": -0.1}, r"momentum must be in \[0, 1\), got -0.1"),
+        ({"table_dtype": torch.float16}, "table_dtype must be torch.float32 or torch.bfloat16, got torch.float16"),
+        (
+            {"table_dtype": torch.bfloat16, "momentum": 0.95},
+            "momentum must be ≤ 0.9 with .* bfloat16, got 0.95",
+        ),
     ],
 )
 def test_bad_settings(change: dict[str, Any], message: str) -> None:

@@ -78,6 +78,27 @@ def test_processes_agree_with_each_other_and_with_one(tmp_path: Path) -> None:
         torch.testing.assert_close(first[name], tensor, rtol=1e-6, atol=1e-6)
 
 
+def _train_shared(rank: int, folder: str) -> None:
+    _join(rank, folder)
+    loss = _loss(share_negatives=True, num_negatives=50, table_dtype=torch.bfloat16)
+    drawn = []
+    for step in _steps():
+        own = {name: tensor.chunk(PROCESSES)[rank] for name, tensor in step.items() if name != "negative_index"}
+        drawn.append(loss(**own, labels=own["sample_index"] % 3).detach())
+    written = {"labels": loss.negatives.labels, "losses": torch.stack(drawn)}
+    torch.save(loss.bank_state() | written, f"{folder}/written_{rank}.pt")
+    dist.destroy_process_group()
+
+
+def test_processes_share_no_negatives_and_one_bank(tmp_path: Path) -> None:
+    """Each draws for its own batch, from a bank, under a Z and with classes that are the same on all."""
+    first, second = _run(_train_shared, tmp_path)
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]) == (name != "losses"), name
+    assert first["bank.student"].dtype == torch.bfloat16 and first["labels"].tolist()[8] == 2
+    assert first["losses"].isfinite().all() and first["log_normalizer.student"].isfinite()
+
+
 SHARES = [(5, 3), (4, 4), (1, 7)]
 """Images that each process has in each step, of 8."""
 

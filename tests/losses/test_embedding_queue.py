@@ -1,5 +1,7 @@
 """A queue instead of a bank."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -10,9 +12,14 @@ from exrep_hf.losses.embedding_queue import EmbeddingQueue
 LENGTH, DIM, K = 10, 4, 6
 
 
-def _loss(**changes: int) -> CRDLoss:
+def _loss(**changes: Any) -> CRDLoss:
     torch.manual_seed(0)
-    settings = {"num_samples": 1000, "embedding_dim": DIM, "num_negatives": K, "queue_length": LENGTH} | changes
+    settings: dict[str, Any] = {
+        "num_samples": 1000,
+        "embedding_dim": DIM,
+        "num_negatives": K,
+        "queue_length": LENGTH,
+    } | changes
     return CRDLoss(5, 7, **settings)
 
 

@@ -51,6 +51,47 @@ def test_update(momentum: float) -> None:
         torch.testing.assert_close(table, expected)
 
 
+def test_initial_tables_are_those_of_one_draw() -> None:
+    """Checkpoints of any release, and both dtypes, begin at the same rows, however a table is filled."""
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.empty(2, 5000, 12).uniform_(-0.5, 0.5, generator=generator)
+    bank, half = MemoryBank(5000, 12, 0.5), MemoryBank(5000, 12, 0.5, torch.bfloat16)
+    for table, rounded, expected in ((bank.student, half.student, drawn[0]), (bank.teacher, half.teacher, drawn[1])):
+        assert torch.equal(table, expected)
+        assert torch.equal(rounded, expected.bfloat16())
+
+
+def test_building_holds_no_table_twice() -> None:
+    """A bank that fills half of a machine's memory must not need all of it for a moment."""
+    with _LargestTensors() as watched:
+        MemoryBank(50_000, 8, 0.5)
+    assert sorted(watched.elements)[-3:] == [4096 * 8, 50_000 * 8, 50_000 * 8]
+
+
+@pytest.mark.parametrize("momentum", [0.5, 0.9])
+def test_bfloat16_rows_follow_float32_ones(momentum: float) -> None:
+    """Each new row is computed in float32 and rounded once; small moves are lost, at most 2⁻⁸ / (1 - momentum)."""
+    torch.manual_seed(0)
+    bank, half = MemoryBank(6, 128, momentum), MemoryBank(6, 128, momentum, torch.bfloat16)
+    assert sum(tensor.nbytes for tensor in half.tensors().values()) == 2 * 6 * 128 * 2 + 8
+    student, teacher = F.normalize(torch.randn(2, 128), dim=1), F.normalize(torch.randn(2, 128), dim=1)
+    before = half.student.clone()
+    half.update(torch.tensor([4, 1]), student, teacher)
+    mixed = F.normalize(momentum * before[[4, 1]].float() + (1 - momentum) * student, dim=1)
+    assert half.student.dtype == torch.bfloat16
+    torch.testing.assert_close(half.student[[4, 1]].float(), mixed, rtol=2**-8, atol=1e-6)
+    assert torch.equal(half.student[[0, 2, 3, 5]], before[[0, 2, 3, 5]])
+    bank.update(torch.tensor([4, 1]), student, teacher)
+    for _ in range(60):
+        for each in (bank, half):
+            each.update(torch.tensor([4, 1]), student, teacher)
+    rows, exact = half.teacher[[4, 1]].float(), bank.teacher[[4, 1]]
+    allowed = 2**-8 / (1 - momentum)
+    assert ((rows - exact).abs() <= allowed * exact.abs() + 1e-3 * allowed).all()
+    # What a similarity sees of it.
+    assert ((rows - exact) * student).sum(1).abs().max() < allowed / 4
+
+
 def test_last_of_duplicates_wins() -> None:
     """With duplicates, the order of writes on an accelerator would decide, differently on every process."""
     torch.manual_seed(0)
@@ -61,6 +102,20 @@ def test_last_of_duplicates_wins() -> None:
     last = torch.tensor([4, 5, 3])
     expected.update(rows[last], embeddings[last], -embeddings[last])
     assert torch.equal(bank.student, expected.student) and torch.equal(bank.teacher, expected.teacher)
+
+
+class _LargestTensors(TorchDispatchMode):
+    """Notes the sizes of what is made."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elements: list[int] = []
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):  # type: ignore[no-untyped-def]
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten.empty.memory_format or func is torch.ops.aten.clone.default:
+            self.elements.append(result.numel())
+        return result
 
 
 class _Writes(TorchDispatchMode):
@@ -109,8 +164,11 @@ def test_state_round_trip() -> None:
     bank.student.add_(1)
     bank.teacher.add_(2)
     tables = other.student
+    assert bank.is_normalized and not other.is_normalized
+    other.load({name: tensor.clone() for name, tensor in MemoryBank(6, 4, 0.5).tensors().items()})
+    assert not other.is_normalized
     other.load({name: tensor.clone() for name, tensor in bank.tensors().items()})
-    assert other.student is tables
+    assert other.is_normalized and other.student is tables
     for name, tensor in bank.tensors().items():
         assert torch.equal(other.tensors()[name], tensor)
 
@@ -127,4 +185,6 @@ def test_bad_state() -> None:
     partly_wrong = {name: tensor + 1 for name, tensor in bank.tensors().items()} | {"bank.teacher": torch.ones(6, 5)}
     with pytest.raises(ValueError, match=r"bank\.teacher has size"):
         bank.load(partly_wrong)
+    with pytest.raises(ValueError, match=r"bank\.student is torch.float32 here, torch.bfloat16 in the checkpoint"):
+        bank.load(MemoryBank(6, 4, 0.5, torch.bfloat16).tensors())
     assert torch.equal(bank.student, before)

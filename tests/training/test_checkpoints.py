@@ -85,7 +85,8 @@ class Stop(TrainerCallback):
 
 
 @pytest.mark.parametrize(
-    ("kind", "step"), [("images", 2), ("images", 3), ("images", 5), ("tensors", 2), ("tensors", 5), ("workers", 2)]
+    ("kind", "step"),
+    [("images", 2), ("images", 3), ("images", 5), ("tensors", 2), ("tensors", 5), ("workers", 2), ("shared", 3)],
 )
 def test_resumed_run_equals_an_uninterrupted_one(
     kind: str, step: int, make_trainer: MakeTrainer, make_rows: MakeRows, make_images: MakeImages,
@@ -94,8 +95,10 @@ def test_resumed_run_equals_an_uninterrupted_one(
     """Whatever a checkpoint forgets, a bank, Z, a generator, changes the rest of the run without a sign."""
 
     def make(name: str, **changes: Any) -> Any:
-        rows = {"train_dataset": make_rows(12)} if kind == "tensors" else {}
-        if kind != "tensors":
+        rows: dict[str, Any] = {"train_dataset": make_rows(12)}
+        if kind == "shared":
+            rows |= {"crd_negatives": "batch", "crd_table_dtype": "bfloat16"}
+        elif kind != "tensors":
             rows = {"train_dataset": make_images(12), "augmentation": AUGMENTATION}
         return make_trainer(
             **rows,
@@ -128,6 +131,7 @@ def test_resumed_run_equals_an_uninterrupted_one(
         "terms.crd.loss.student_embedding.weight",
         "crd_labels",
     } <= expected.keys()
+    assert (expected["crd_bank.bank.teacher"].dtype == torch.bfloat16) == (kind == "shared")
     for name, value in parameters(resumed).items():
         assert torch.equal(value, expected[name]), name
     assert _history(resumed) == _history(whole)

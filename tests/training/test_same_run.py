@@ -53,6 +53,8 @@ def begin(begun: dict[str, Path], tmp_path: Path, make_trainer: MakeTrainer, mak
         ({"num_negatives": 4}, "`num_negatives`: 8 in the checkpoint, 4 now"),
         ({"embedding_dim": 4}, "`embedding_dim`: 8 in the checkpoint, 4 now"),
         ({"momentum": 0.9}, "`momentum`: 0.5 in the checkpoint, 0.9 now"),
+        ({"crd_negatives": "batch"}, "`crd_negatives`: image in the checkpoint, batch now"),
+        ({"crd_table_dtype": "bfloat16"}, "`crd_table_dtype`: float32 in the checkpoint, bfloat16 now"),
         ({"queue_length": 8}, "`queue_length`: None in the checkpoint, 8 now"),
         ({"freeze_batch_norm": False}, "`freeze_batch_norm`: True in the checkpoint, False now"),
         ({"mixup": 0.5, "crd_weight": 0.0}, "`mixup`: 0.0 in the checkpoint, 0.5 now"),

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+import torch
+
 from exrep_hf.losses.embedding_queue import EmbeddingQueue
 
 MakeTrainer = Callable[..., Any]
@@ -20,6 +22,16 @@ def test_terms_are_built_as_the_arguments_say(make_trainer: MakeTrainer) -> None
     critic = objective.adversarial.critic.state_dict()
     assert critic["layers.0.weight"].shape == (9, 12) and critic["layers.2.weight"].shape == (9, 9)
     assert objective.adversarial.projection.weight.shape == (12, 8)
+
+
+def test_how_contrast_is_computed(make_trainer: MakeTrainer) -> None:
+    crd = make_trainer().distillation_objective.crd
+    assert (crd.share_negatives, crd.bank.teacher.dtype, crd.kernel) == (False, torch.float32, False)
+    for queue_length in (None, 10):
+        crd = make_trainer(
+            crd_negatives="batch", crd_table_dtype="bfloat16", crd_kernel=True, queue_length=queue_length
+        ).distillation_objective.crd
+        assert (crd.share_negatives, crd.bank.teacher.dtype, crd.kernel) == (True, torch.bfloat16, True)
 
 
 def test_a_queue_is_as_long_as_asked_for(make_trainer: MakeTrainer) -> None:
