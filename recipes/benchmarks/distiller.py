@@ -191,9 +191,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         parts = ", ".join(f"{name} {size / 2**20:.1f} MiB" for name, size in entry["bytes_an_image"].items())
         peak = f"peak {entry['peak_bytes_an_image'] / 2**20:.1f} MiB"
         told_of = f"distiller {entry['distiller']}, gradient checkpointing {entry['gradient_checkpointing']}"
-        print(
-            f"{told_of}: {parts}, {peak} an image; largest batch on 80 GB, predicted: {entry['largest_batch_of_80_gb']}"
-        )
+        print(f"{told_of}: {parts}, {peak} an image; predicted for 80 GB: batch {entry['largest_batch_of_80_gb']}")
     rows = [
         Row(7, "light distiller over the plain student, inference", inference, 1.05, note=told),
         Row(7, "light distiller over the plain student, training", training, 1.10, note=told),
