@@ -141,33 +141,27 @@ class DistillationArguments(TrainingArguments):
     channels_last: bool | None = field(
         default=None,
         metadata={
-            "help": "Lay teacher and student out in channels_last (timm's name). Not given: where there are "
-            "convolutions, on GPUs, and on CPUs that compute in float32; not under DeepSpeed and FSDP."
+            "help": "Lay teacher and student out in channels_last (timm's name). Not given: chosen for the machine."
         },
     )
     bf16: bool | None = field(  # type: ignore[assignment]
         default=None,
         metadata={
-            "help": "Compute in bfloat16 (autocast; weights stay float32). Not given: where training runs on a GPU "
-            "that has it, unless a launcher's `--mixed_precision` says otherwise; not under DeepSpeed."
+            "help": "Compute in bfloat16 (autocast, weights in float32). Not given: in training, on GPUs that have it."
         },
     )
     tf32: bool | None = field(
         default=None,
-        metadata={
-            "help": "Compute in TF32 what stays in float32. Not given: where training runs on a GPU that has it; not "
-            "under DeepSpeed."
-        },
+        metadata={"help": "Compute in TF32 what stays in float32. Not given: in training, on GPUs that have it."},
     )
     dataloader_num_workers: int | None = field(  # type: ignore[assignment]
         default=None,
         metadata={
-            "help": "Worker processes of the loader. Not given: on GPUs, where images are decoded, one for each core "
-            "of a process but one, up to 16; else 0."
+            "help": "Worker processes of the loader. Not given: on GPUs, where images are decoded, one a core, else 0."
         },
     )
     dataloader_persistent_workers: bool | None = field(  # type: ignore[assignment]
-        default=None, metadata={"help": "Keep workers from one epoch to the next. Not given: where there are some."}
+        default=None, metadata={"help": "Keep workers from one epoch to the next. Not given: those that were chosen."}
     )
 
     learning_rate: float | None = field(  # type: ignore[assignment]

@@ -53,12 +53,14 @@ def complete_for_machine(args: DistillationArguments, networks: Sequence[nn.Modu
         pays = on_gpu or args.mixed_precision == "no"
         args.channels_last = pays and free and not is_fsdp(args) and any(map(has_convolutions, networks))
         told += ["channels_last"] * args.channels_last
+    stays = False
     if args.dataloader_num_workers is None:
         args.dataloader_num_workers = loader_workers(args) if decodes_images(train_dataset) else 0
-        if args.dataloader_num_workers:
-            told.append(f"{args.dataloader_num_workers} workers that decode images, on each process")
+        stays = args.dataloader_num_workers > 0
+        told += [f"{args.dataloader_num_workers} workers that decode images, on each process"] * stays
     if args.dataloader_persistent_workers is None:
-        args.dataloader_persistent_workers = args.dataloader_num_workers > 0
+        # Of those that are given as with transformers itself, which ends them after each epoch.
+        args.dataloader_persistent_workers = stays
     where = torch.cuda.get_device_name(args.device) if on_gpu else "a CPU"
     return Chosen(args, (f"{', '.join(told)}: chosen for {where}, as nothing was given",) if told else ())
 

@@ -37,6 +37,8 @@ def test_saved_student_is_the_trained_one(make_trainer: MakeTrainer, make_rows: 
     }
     model = AutoModelForImageClassification.from_pretrained(folder)
     images = make_rows(5).images
+    # Read from a file it has the usual memory layout, in which sums are rounded otherwise.
+    torch.nn.Module.to(trainer.student, memory_format=torch.contiguous_format)
     with torch.no_grad():
         assert isinstance(model, ExRepForImageClassification) and not model.training
         assert torch.equal(model(images).logits, trainer.student.eval()(images).logits)
@@ -86,7 +88,8 @@ class Stop(TrainerCallback):
 
 @pytest.mark.parametrize(
     ("kind", "step"),
-    [("images", 2), ("images", 3), ("images", 5), ("tensors", 2), ("tensors", 5), ("workers", 2), ("shared", 3)],
+    [("images", 2), ("images", 3), ("images", 5), ("tensors", 2), ("tensors", 5), ("workers", 2), ("shared", 3)]
+    + [("kept workers", 2)],
 )
 def test_resumed_run_equals_an_uninterrupted_one(
     kind: str, step: int, make_trainer: MakeTrainer, make_rows: MakeRows, make_images: MakeImages,
@@ -104,7 +107,8 @@ def test_resumed_run_equals_an_uninterrupted_one(
             **rows,
             **changes,
             output_dir=str(tmp_path / name),
-            dataloader_num_workers=2 if kind == "workers" else 0,
+            dataloader_num_workers=2 if "workers" in kind else 0,
+            dataloader_persistent_workers=kind == "kept workers",
             per_device_train_batch_size=2,
             gradient_accumulation_steps=2,
             # Some checkpoints come between two logs.
@@ -143,7 +147,8 @@ def test_resumed_run_equals_an_uninterrupted_one(
         torch.load(tmp_path / name / f"checkpoint-{7 // step * step}" / "rng_state.pth", weights_only=False)
         for name in ("whole", "interrupted")
     ]
-    assert torch.equal(generators[0]["cpu"], generators[1]["cpu"])
+    # A loader draws a seed for its workers when they start: nothing of a step depends on how often that is.
+    assert kind == "kept workers" or torch.equal(generators[0]["cpu"], generators[1]["cpu"])
     assert generators[0]["python"] == generators[1]["python"]
 
 

@@ -104,7 +104,10 @@ def test_workers_only_for_images_that_are_decoded_here(gpu: list[bool], tmp_path
     args = arguments(tmp_path)
     assert complete_for_machine(args, [PATCHES], SeededDataset([{}], 0)).args.dataloader_num_workers == 0
     assert loader_workers(args) == 7
-    assert loader_workers(arguments(tmp_path, dataloader_num_workers=3)) == 3
+    given = arguments(tmp_path, dataloader_num_workers=3)
+    assert loader_workers(given) == 3
+    # As with transformers' own default.
+    assert complete_for_machine(given, [PATCHES], [1]).args.dataloader_persistent_workers is False
 
 
 def test_several_processes_share_the_cores(gpu: list[bool], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
