@@ -8,7 +8,6 @@ and `PrefetchLoader`, which normalises on the device; one view of 240 px, never 
 and the step of `DistillationTrainer`. All in one process, without workers: speed a core.
 """
 
-import argparse
 import io
 import tempfile
 from collections.abc import Callable, Iterator
