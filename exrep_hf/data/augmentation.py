@@ -108,6 +108,8 @@ class ViewTransform:
         augmentation: `None` for evaluation.
         reference: the model at whose size `auto_augment` acts; the one with the largest input where not given. Views
             that are made again elsewhere, for some of the models alone, need the same.
+        normalised: whether the tensors are what the models take; if not, they are pixels, and `Normalising` makes of
+            a batch of them, where the models are, the same values to the bit.
     """
 
     def __init__(
@@ -116,10 +118,12 @@ class ViewTransform:
         teachers: Sequence[Preprocessing] = (),
         augmentation: Augmentation | None = None,
         reference: Preprocessing | None = None,
+        normalised: bool = True,
     ) -> None:
         self.student = student
         self.teachers = tuple(teachers)
         self.augmentation = augmentation
+        self.normalised = normalised
         self._reference = reference or largest((student, *self.teachers))
         self._policy = None
         if augmentation is not None and augmentation.auto_augment is not None:
@@ -134,17 +138,19 @@ class ViewTransform:
         Returns:
             `pixel_values` `(channels, height, width)` for the student, and for the teacher each set of pixels that
             differs from it, under its `teacher_pixels_name`; where one is the same, the student's tensor serves both.
+            float32 where they are normalised, else uint8.
         """
         view = image if self.augmentation is None else self._random_view(image, self.augmentation)
-        made = {
-            wanted: wanted.evaluation(view) if self.augmentation is None else wanted.squeezed(view)
-            for wanted in dict.fromkeys((self.student, *self.teachers))
-        }
+        made = {wanted: self._tensor(view, wanted) for wanted in dict.fromkeys((self.student, *self.teachers))}
         pixels = {STUDENT_PIXELS: made[self.student]}
         for place, wanted in enumerate(self.teachers):
             if wanted != self.student:
                 pixels[teacher_pixels_name(place, len(self.teachers))] = made[wanted]
         return pixels
+
+    def _tensor(self, view: Image.Image, wanted: Preprocessing) -> Tensor:
+        pixels = wanted.evaluation_pixels(view) if self.augmentation is None else wanted.squeezed_pixels(view)
+        return wanted.normalised(pixels) if self.normalised else pixels
 
     def _random_view(self, image: Image.Image, augmentation: Augmentation) -> Image.Image:
         top, left, height, width = RandomResizedCrop.get_params(image, augmentation.scale, augmentation.ratio)

@@ -36,6 +36,7 @@ from exrep_hf.data.labels import MISSING, usable_labels
 from exrep_hf.data.loading import holds_tensors
 from exrep_hf.data.rows import parts_of
 from exrep_hf.data.stream import StreamedImages, is_image_stream
+from exrep_hf.data.transport import Normalising
 from exrep_hf.teacher import TeacherSource, check_views, known_preprocessing
 from exrep_hf.training.classes import names_of_data
 from exrep_hf.training.default_settings import images_per_step
@@ -61,6 +62,7 @@ class DataPreparation:
 
     Attributes:
         pixels: what has to hold for them.
+        normalising: makes of a batch's pixels what student and teacher take.
     """
 
     def __init__(
@@ -77,7 +79,8 @@ class DataPreparation:
         self.classes = classes
         self.num_labels = classes.student.count
         self.items_are_final = items_are_final
-        self.pixels = PixelRules(preprocessing, () if teacher is None else teacher.preprocessing)
+        of_teacher = () if teacher is None else teacher.preprocessing
+        self.pixels, self.normalising = PixelRules(preprocessing, of_teacher), Normalising(preprocessing, of_teacher)
 
     def for_training(
         self,
@@ -198,9 +201,20 @@ class DataPreparation:
         # A source that sees neither pixels nor rows has its answers from the batch.
         if for_teacher and teacher is not None and (teacher.preprocessing or teacher.views is not None):
             check_one_teacher(item, type(teacher).__name__, name)
-        if self.items_are_final:
+        if self.items_are_final and not self._holds_our_pixels(dataset):
             self.pixels.check_item(item, f"row 0 of `{name}`", for_teacher)
         return item
+
+    def _holds_our_pixels(self, dataset: Any) -> bool:
+        """Return whether all items are of transforms for these models, and still to be normalised."""
+        inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
+        made = [getattr(part, "transform", None) for part in parts_of(inner)]
+        return all(
+            isinstance(each, ViewTransform)
+            and not each.normalised
+            and self.normalising.is_for(each.student, each.teachers)
+            for each in made
+        )
 
     def _numbers_of_labels(self, names: list[str] | None, what: str) -> tuple[int, ...] | None:
         try:
@@ -251,7 +265,7 @@ class DataPreparation:
                 "How the student wants its images is not known. Pass its image processor as `processing_class`."
             )
         teachers = () if self.teacher is None else known_preprocessing(self.teacher)
-        return ViewTransform(self.preprocessing, teachers, augmentation, reference)
+        return ViewTransform(self.preprocessing, teachers, augmentation, reference, normalised=False)
 
 
 def _length_of_epoch(dataset: SeededDataset, args: DistillationArguments) -> int:

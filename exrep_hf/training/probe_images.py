@@ -94,7 +94,8 @@ def unvaried(dataset: SeededDataset) -> SeededDataset:
     if not isinstance(inner, DistillationDataset) or inner.transform.augmentation is None:
         return dataset
     plain = copy.copy(inner)
-    plain.transform = ViewTransform(inner.transform.student, inner.transform.teachers)
+    made = inner.transform
+    plain.transform = ViewTransform(made.student, made.teachers, normalised=made.normalised)
     return SeededDataset(plain, dataset.seed, dataset.numbered)
 
 

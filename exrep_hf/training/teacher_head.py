@@ -28,6 +28,7 @@ from exrep_hf.teacher.text_head import text_fingerprint
 from exrep_hf.training.asked_views import AskedViews
 from exrep_hf.training.classes import names_of_data
 from exrep_hf.training.components import ComponentTrainer
+from exrep_hf.training.inputs import DataPreparation
 from exrep_hf.training.probe_images import (
     ProbeImages,
     check_two_classes,
@@ -159,6 +160,7 @@ class TeacherHeadTrainer(ComponentTrainer):
     # The teacher, if its head is this trainer's to fit, or to keep.
     headed: HeadTeacher | None
     _head_labels: Tensor | None = None
+    _data: DataPreparation
 
     @property
     def probed(self) -> ProbedTeacher | None:
@@ -253,8 +255,9 @@ class TeacherHeadTrainer(ComponentTrainer):
 
     def _asked(self, dataset: SeededDataset | None, images: ProbeImages, thinned: int | None = None) -> AskedViews:
         args = self.args
-        pace = (self.data_collator, args.train_batch_size, args.dataloader_num_workers, args.device)
-        return images.asked(dataset, *pace, thinned)
+        collate = self._data.normalising.after(self.data_collator)
+        pace = (args.train_batch_size, args.dataloader_num_workers, args.device)
+        return images.asked(dataset, collate, *pace, thinned)
 
     def _features(self, probed: ProbedTeacher, batch: dict[str, Tensor]) -> Tensor:
         with torch.no_grad(), self.accelerator.autocast():

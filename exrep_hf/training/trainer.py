@@ -1,7 +1,7 @@
 """`DistillationTrainer`: the Hugging Face Trainer with a teacher.
 
-Of the Trainer `_prepare_inputs` is called that is not public, and only here: a step of evaluation has to move its
-batch as the Trainer's own does, and under DeepSpeed to cast it.
+Of the Trainer `_prepare_inputs` is extended that is not public, and only here: it is where each batch of training and
+evaluation is moved to the device, and under DeepSpeed cast, and so where its pixels become what models take.
 """
 
 import contextlib
@@ -165,7 +165,8 @@ class DistillationTrainer(AskingTrainer):
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
         if compute_metrics is None:
             check_best_metric(args, eval_dataset)
-        check_first_images(student, self._source, train_dataset, eval_dataset, data_collator, args)
+        collate = self._data.normalising.after(data_collator)
+        check_first_images(student, self._source, train_dataset, eval_dataset, collate, args)
         if args.needs_teacher and self.teacher is not None and (told_size := size_in_words(self.teacher)):
             notes.append(told_size)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
@@ -243,6 +244,10 @@ class DistillationTrainer(AskingTrainer):
         """Say how many processes train."""
         tell_processes(self.args)
         super().prepare_training()
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Move a batch to the device, and normalise its pixels there."""
+        return self._data.normalising(super()._prepare_inputs(inputs))
 
     def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
         answer = self.ask_teacher(batch, training=model.training)

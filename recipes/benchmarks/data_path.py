@@ -30,6 +30,7 @@ from exrep_hf.data import (
     Augmentation,
     DistillationDataset,
     Mixing,
+    Normalising,
     Preprocessing,
     ViewPolicy,
     ViewTransform,
@@ -109,7 +110,8 @@ class Ours:
         batch_size: int,
         device: torch.device,
     ) -> None:
-        transform = ViewTransform(SMALL, teachers, Augmentation())
+        transform = ViewTransform(SMALL, teachers, Augmentation(), normalised=False)
+        self.normalising = Normalising(SMALL, teachers)
         items = DistillationDataset(images, transform, "image", "label")
         self.items = SeededDataset(items, 42)
         self.mixing = mixing
@@ -131,7 +133,8 @@ class Ours:
         self.epoch += 1
         self.items.set_epoch(self.epoch)
         for batch in self.loader:
-            yield self.mixing({name: each.to(self.device, non_blocking=True) for name, each in batch.items()}, CLASSES)
+            moved = {name: each.to(self.device, non_blocking=True) for name, each in batch.items()}
+            yield self.mixing(self.normalising(moved), CLASSES)
 
 
 def walk(loader: Any) -> Callable[[], None]:
