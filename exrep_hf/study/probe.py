@@ -13,8 +13,8 @@ from transformers import EvalPrediction
 from exrep_hf.arguments import DataArguments, DistillationArguments
 from exrep_hf.data import ClassMap, ViewPolicy, collate_distillation
 from exrep_hf.data.classes import HasClasses
-from exrep_hf.data.datasets import generators_kept
 from exrep_hf.data.partition import DataPartition
+from exrep_hf.data.seeding import generators_kept
 from exrep_hf.data.transport import Normalising
 from exrep_hf.teacher import FeaturesOnly, LinearProbe, TeacherSource
 from exrep_hf.teacher.cache.asked_images import images_to_ask_about

@@ -11,9 +11,11 @@ from torch import Tensor
 
 from exrep_hf.data import DistillationDataset, ViewTransform, find_columns
 from exrep_hf.data.checks import is_map_style
-from exrep_hf.data.datasets import Place, SeededDataset, generators_kept
+from exrep_hf.data.datasets import SeededDataset
 from exrep_hf.data.labels import unlabelled_rows, with_class_numbers
 from exrep_hf.data.loading import holds_tensors
+from exrep_hf.data.partners import Place
+from exrep_hf.data.seeding import generators_kept
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.teacher import LinearProbe, fit_linear_probe
 from exrep_hf.teacher.image_folds import spread_over_classes

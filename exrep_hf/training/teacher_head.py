@@ -11,7 +11,8 @@ from torch import Tensor
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import ClassMap
 from exrep_hf.data.classes import HasClasses
-from exrep_hf.data.datasets import SeededDataset, generators_kept
+from exrep_hf.data.datasets import SeededDataset
+from exrep_hf.data.seeding import generators_kept
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.teacher import (
