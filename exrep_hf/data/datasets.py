@@ -5,11 +5,11 @@ from typing import Any
 
 import torch
 from datasets import Dataset, Image
-from PIL import Image as PILImage
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from exrep_hf.data.augmentation import ViewTransform
+from exrep_hf.data.decoding import decoded
 from exrep_hf.data.extra_images import Extra, place_in_walks
 from exrep_hf.data.labels import MISSING, is_missing
 from exrep_hf.data.mixing import mix_pairs
@@ -48,6 +48,9 @@ class DistillationDataset(torch.utils.data.Dataset):
             raise ValueError("The data set is empty; expected at least one image.")
         columns = [image_column, *([] if label_column is None else [label_column]), *answer_columns]
         self.rows = dataset.with_format(None).select_columns(columns)
+        # Data sets copy their features whenever they are asked for them.
+        self._feature = self.rows.features[image_column]
+        self._stored = self.rows.cast_column(image_column, Image(decode=False))
         self.transform = transform
         self.image_column = image_column
         self.label_column = label_column
@@ -91,21 +94,17 @@ class DistillationDataset(torch.utils.data.Dataset):
         return list(self.iterate(indices))
 
     def iterate(self, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Read several rows together and transform each when it is asked for."""
+        """Read several rows together, and decode and transform each when it is asked for."""
         positions = [range(len(self))[index] for index in indices]
-        try:
-            rows = self.rows[positions]
-        except Exception as error:
-            # Pillow raises many kinds of errors on broken files. The rows are read again, alone, to find which one.
-            raise self._undecodable(positions, error) from error
+        rows = self._stored[positions]
         for place, position in enumerate(positions):
             yield self._item(rows, place, position)
 
     def _item(self, rows: Mapping[str, list[Any]], place: int, position: int) -> dict[str, Any]:
-        image = rows[self.image_column][place]
-        if image is None:
+        stored = rows[self.image_column][place]
+        if stored is None:
             raise self._broken(position, "there is no image")
-        item: dict[str, Any] = dict(self._views(image, position))
+        item: dict[str, Any] = dict(self._views(stored, position))
         if self.label_column is not None:
             label = rows[self.label_column][place]
             item["labels"] = self._renumbered(label)
@@ -114,22 +113,19 @@ class DistillationDataset(torch.utils.data.Dataset):
         item["sample_index"] = position
         return item
 
-    def _views(self, image: PILImage.Image, position: int) -> dict[str, torch.Tensor]:
+    def _views(self, stored: Any, position: int) -> dict[str, torch.Tensor]:
+        try:
+            image = decoded(stored, self._feature, self.transform.takes_pixels)
+        except Exception as error:
+            # Pillow raises many kinds of errors on broken files.
+            raise self._broken(position, str(error)) from error
         try:
             return self.transform(image)
         except (OSError, ValueError, SyntaxError) as error:
             raise self._broken(position, str(error)) from error
 
-    def _undecodable(self, positions: Sequence[int], error: Exception) -> ValueError:
-        for position in positions:
-            try:
-                self.rows[position]
-            except Exception as row_error:
-                return self._broken(position, str(row_error))
-        return self._broken(positions[0], str(error))
-
     def _broken(self, position: int, reason: str) -> ValueError:
-        stored = self.rows.cast_column(self.image_column, Image(decode=False))[position][self.image_column] or {}
+        stored = self._stored[position][self.image_column] or {}
         file = f" ({stored['path']})" if stored.get("path") else ""
         return ValueError(
             f"The image in row {position}{file} cannot be decoded: {reason}. Replace it, or leave such rows out with "
@@ -256,6 +252,11 @@ class ReplayedDataset(SeededDataset):
         num_labels: number of classes, for the labels of mixed images; None leaves these out.
         numbered: as in `SeededDataset`.
         extra: as in `SeededDataset`; partners in mixtures are extra images as often.
+
+    Attributes:
+        policy: as given.
+        partners: what is mixed with what.
+        grouped: the same, where it is within groups.
     """
 
     def __init__(
@@ -269,9 +270,10 @@ class ReplayedDataset(SeededDataset):
         super().__init__(dataset, policy.seed, numbered, extra)
         self.policy = policy
         self.num_labels = num_labels
-        self.partners: Partners = AnyPartners(policy.seed, policy.mixing, self._any_row)
-        if policy.rule > 1 and extra is None:
-            self.partners = GroupPartners(policy.seed, policy.mixing, len(dataset))
+        self.grouped: GroupPartners | None = None
+        if policy.mixing and policy.rule > 1 and extra is None:
+            self.grouped = GroupPartners(policy.seed, policy.mixing, len(dataset))
+        self.partners: Partners = self.grouped or AnyPartners(policy.seed, policy.mixing, self._any_row)
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return several items of the current view.

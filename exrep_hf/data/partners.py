@@ -4,12 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from exrep_hf.data.mixing import Mixing
-from exrep_hf.data.seeding import generators_kept, seed_generators
+from exrep_hf.data.seeding import generators_kept, seed_generators, seed_of
 
 Place = tuple[int, int]
 """A row, and the number of the epoch or view that its item is made for."""
@@ -107,8 +106,8 @@ class GroupPartners:
             if len(self._orders) > 3:
                 # Of a million rows one takes 16 MB.
                 self._orders.clear()
-            seed = np.random.SeedSequence([self.seed, view, _GROUPS]).generate_state(1)[0]
-            order = torch.randperm(self.count, generator=torch.Generator().manual_seed(int(seed)))
+            generator = torch.Generator().manual_seed(seed_of([self.seed, view, _GROUPS]))
+            order = torch.randperm(self.count, generator=generator)
             self._orders[view] = order, torch.argsort(order)
         return self._orders[view]
 

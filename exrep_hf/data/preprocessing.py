@@ -151,7 +151,7 @@ class Preprocessing:
         """Resize a whole image to the input's size, aspect ratio ignored, and normalise it, as `evaluation` does."""
         return self.normalised(self.squeezed_pixels(image))
 
-    def evaluation_pixels(self, image: Image.Image) -> Tensor:
+    def evaluation_pixels(self, image: Image.Image | Tensor) -> Tensor:
         """Return what `evaluation` normalises, uint8 `(channels, height, width)`."""
         if self.resize is None:
             return self.squeezed_pixels(image)
@@ -160,7 +160,7 @@ class Preprocessing:
         top, left = (pixels.shape[-2] - self.height) // 2, (pixels.shape[-1] - self.width) // 2
         return F.crop(pixels, top, left, self.height, self.width)
 
-    def squeezed_pixels(self, image: Image.Image) -> Tensor:
+    def squeezed_pixels(self, image: Image.Image | Tensor) -> Tensor:
         """Return what `squeezed` normalises, uint8 `(channels, height, width)`."""
         return self._resized(self.pixels(image), (self.height, self.width))
 
@@ -172,8 +172,13 @@ class Preprocessing:
         mean, std = _constants(self.mean, self.std, pixels.device)
         return pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True).sub_(mean).div_(std)
 
-    def pixels(self, image: Image.Image) -> Tensor:
-        """Return an image's pixels in the model's channels, `(channels, height, width)`, uint8; refuse wide ones."""
+    def pixels(self, image: Image.Image | Tensor) -> Tensor:
+        """Return an image's pixels in the model's channels, `(channels, height, width)`, uint8; refuse wide ones.
+
+        Those that are in the model's channels already are returned as they are.
+        """
+        if isinstance(image, Tensor):
+            return image
         if has_wide_pixels(image):
             raise ValueError(
                 f"An image of mode {image.mode!r} has more than 8 bits a channel and would be clipped: convert the "

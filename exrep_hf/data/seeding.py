@@ -22,9 +22,14 @@ def generators_kept() -> Iterator[None]:
         generator.set_state(before[2])
 
 
+def seed_of(entropy: Sequence[int]) -> int:
+    """Return one seed of some numbers ≥ 0."""
+    return int(np.random.SeedSequence(entropy).generate_state(1)[0])
+
+
 def seed_generators(entropy: Sequence[int]) -> None:
     """Seed the CPU's generators of torch, NumPy and `random` from some numbers ≥ 0."""
-    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
+    seed = seed_of(entropy)
     random.seed(seed)
     np.random.seed(seed)
     torch.default_generator.manual_seed(seed)

@@ -1,7 +1,8 @@
 """`DistillationTrainer`: the Hugging Face Trainer with a teacher.
 
-Of the Trainer `_prepare_inputs` is extended that is not public, and only here: it is where each batch of training and
-evaluation is moved to the device, and under DeepSpeed cast, and so where its pixels become what models take.
+Of the Trainer two methods are extended that are not public, and only here. `_prepare_inputs` is where each batch of
+training and evaluation is moved to the device, and under DeepSpeed cast, and so where its pixels become what models
+take. `_get_train_sampler` says in which order images come.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import datasets
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback, set_seed
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -24,6 +25,7 @@ from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.extra_images import Extra, WithExtraImages, as_one_dataset
 from exrep_hf.data.fingerprint import fingerprint
+from exrep_hf.data.group_sampler import group_sampler
 from exrep_hf.data.stream import StreamedImages
 from exrep_hf.losses import Term
 from exrep_hf.models import ExRepForImageClassification, feature_definition
@@ -216,6 +218,13 @@ class DistillationTrainer(AskingTrainer):
             return super().get_train_dataloader()
         finally:
             self.data_collator = collate
+
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        """Let images that are mixed with each other come in one batch, where the order is random."""
+        usual = super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        grouped = group_sampler(self.train_dataset, seed) if isinstance(usual, RandomSampler) else None
+        return usual if grouped is None else grouped
 
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Take HF data sets with image columns here too."""

@@ -24,7 +24,7 @@ from sklearn.datasets import load_sample_images
 from timm.data import create_dataset, create_transform
 from timm.data.loader import PrefetchLoader, fast_collate
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 
 from exrep_hf.data import (
     Augmentation,
@@ -37,6 +37,7 @@ from exrep_hf.data import (
     collate_distillation,
 )
 from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
+from exrep_hf.data.group_sampler import group_sampler
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 HALVES = ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
@@ -121,7 +122,7 @@ class Ours:
         self.loader = DataLoader(
             self.items,
             batch_size,
-            shuffle=True,
+            sampler=group_sampler(self.items, 42) or RandomSampler(self.items),
             drop_last=True,
             collate_fn=collate_distillation,
             pin_memory=device.type == "cuda",
