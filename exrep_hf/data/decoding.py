@@ -14,9 +14,8 @@ from torch import Tensor
 try:
     from torchvision.io import ImageReadMode, decode_jpeg
 except ImportError:
-    # torchvision is to give its decoders up, from 0.29 on said at each call; Pillow gives the same pixels.
+    # torchvision is to give its decoders up; Pillow gives the same pixels.
     decode_jpeg = None
-warnings.filterwarnings("ignore", "The image decoding and encoding capabilities of TorchVision", DeprecationWarning)
 
 
 def decoded(stored: Any, feature: Image, as_pixels: bool) -> PIL.Image.Image | Tensor:
@@ -47,7 +46,10 @@ def _pixels_of_jpeg(stored: Any) -> Tensor | None:
             turned = image.getexif().get(PIL.Image.ExifTags.Base.Orientation)
             if image.format != "JPEG" or image.mode != "RGB" or turned is not None:
                 return None
-        return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
+        with warnings.catch_warnings():
+            # Said at each call.
+            warnings.simplefilter("ignore", DeprecationWarning)
+            return decode_jpeg(torch.frombuffer(bytearray(data), dtype=torch.uint8), ImageReadMode.RGB)
     except Exception:
         # Whatever it is, Pillow says it better, or takes it.
         return None

@@ -55,4 +55,6 @@ class GroupSampler(Sampler[int]):
         sizes = groups.bincount()
         generator = torch.Generator().manual_seed(seed_of([self.seed, self.dataset.epoch, _ORDER]))
         rank = torch.rand(len(sizes), generator=generator) + (sizes != GROUP)
-        yield from rank[groups].argsort(stable=True).tolist()
+        # Those of a group in a random order too: smaller batches are parts of one.
+        shuffled = torch.randperm(len(self), generator=generator)
+        yield from shuffled[rank[groups][shuffled].argsort(stable=True)].tolist()

@@ -55,7 +55,7 @@ def test_losses_are_those_of_the_teacher_itself(
     half = make_trainer(teacher=store(teacher, images, tmp_path / "b", "float16", args), **common)
     half.train()
     for found, wanted in zip(history(half), expected, strict=True):
-        assert found == pytest.approx(wanted, rel=3e-3, abs=3e-4)
+        assert found == pytest.approx(wanted, rel=5e-3, abs=3e-4)
     assert history(half) != expected
     # Another epoch's view would be an answer for other pixels.
     fresh = make_trainer(**common)
