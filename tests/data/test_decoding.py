@@ -39,7 +39,11 @@ def test_the_same_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     random = np.random.default_rng(1)
     for number in range(60):
         image = picture(int(random.integers(1, 90)), int(random.integers(1, 90)), number)
-        options = {"quality": int(random.integers(5, 100)), "subsampling": number % 3, "progressive": number % 2 == 0}
+        options: dict[str, Any] = {
+            "quality": int(random.integers(5, 100)),
+            "subsampling": number % 3,
+            "progressive": number % 2 == 0,
+        }
         file = stored(image, **options)
         found = decoded(file, IMAGE, as_pixels=True)
         assert isinstance(found, Tensor) and found.dtype == torch.uint8

@@ -130,6 +130,54 @@ def test_against_a_plain_loop() -> None:
     torch.testing.assert_close(_mix(images, images[partner], share, box), expected)
 
 
+def masked(images: Tensor, others: Tensor, own_share: Tensor, box: Tensor) -> Tensor:
+    """What other devices than a CPU compute, as one expression for all pixels."""
+    height, width = images.shape[-2:]
+    rows, columns = ((torch.arange(size) + 0.5) / size for size in (height, width))
+    top, left, bottom, right = (edge[:, None] for edge in box.T)
+    vertical, horizontal = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
+    inside = vertical[:, None, :, None] & horizontal[:, None, None]
+    return torch.lerp(others, images, torch.where(inside, 0.0, own_share[:, None, None, None]))
+
+
+@pytest.mark.parametrize("size", [(8, 8), (33, 47), (5, 3)])
+def test_image_by_image_is_the_same_to_the_bit(size: tuple[int, int]) -> None:
+    """Runs that were begun before it was so go on as they were."""
+    torch.manual_seed(4)
+    for _ in range(5):
+        images, others = torch.randn(2, 32, 3, *size)
+        share, box = Mixing(1.0, 1.0).draw(32)
+        expected = masked(images, others, share, box)
+        assert torch.equal(_mix(images, others, share, box), expected)
+        assert torch.equal(_mix(images, list(others), share, box), expected)
+        strided = images.contiguous(memory_format=torch.channels_last)
+        assert torch.equal(_mix(strided, others, share, box), expected)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_draws_come_in_one_order(rounds: int) -> None:
+    """Partner, share and box of a round, then the next: what a resumed run's generator stands before."""
+    torch.manual_seed(9)
+    mixed = Mixing(1.0, 1.0, rounds)(before := batch(), CLASSES)
+    following = torch.rand(())
+    torch.manual_seed(9)
+    expected = before["pixel_values"]
+    for _ in range(rounds):
+        partner = torch.randperm(COUNT)
+        expected = masked(expected, expected[partner], *Mixing(1.0, 1.0).draw(COUNT))
+    assert torch.equal(mixed["pixel_values"], expected) and torch.rand(()) == following
+
+
+def test_pixels_stay_pixels() -> None:
+    """Of eight bits, rounded."""
+    torch.manual_seed(2)
+    images, others = torch.randint(0, 256, (2, 16, 3, 9, 7), dtype=torch.uint8)
+    share, box = Mixing(1.0, 1.0).draw(16)
+    mixed = _mix(images, others, share, box)
+    assert mixed.dtype == torch.uint8
+    assert torch.equal(mixed.float(), masked(images.float(), others.float(), share, box).round())
+
+
 def test_labels_of_a_blend_with_a_box() -> None:
     """Shares of a class are those of the pixels, where a box is pasted into a blend."""
     one = {"pixel_values": torch.ones(1, 3, 8, 8), "labels": torch.tensor([1])}

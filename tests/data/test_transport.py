@@ -76,12 +76,10 @@ def test_whose_pixels() -> None:
 
 def test_collators_in_workers() -> None:
     """They reach other processes pickled."""
-    items = [{"pixel_values": torch.full((3, 4, 4), number).byte(), "label": number} for number in range(3)]
+    pixels = [torch.full((3, 4, 4), number).byte() for number in range(3)]
     collate = pickle.loads(pickle.dumps(Normalising(STUDENT).after(collate_distillation)))
-    batch = collate(items)
-    assert torch.equal(
-        batch["pixel_values"], STUDENT.normalised(torch.stack([each["pixel_values"] for each in items]))
-    )  # type: ignore[list-item]
+    batch = collate([{"pixel_values": each, "label": number} for number, each in enumerate(pixels)])
+    assert torch.equal(batch["pixel_values"], STUDENT.normalised(torch.stack(pixels)))
     assert batch["labels"].tolist() == [0, 1, 2]
 
 

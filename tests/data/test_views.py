@@ -204,7 +204,7 @@ def test_views_of_older_releases_keep_their_rule() -> None:
 
 @pytest.mark.parametrize("rounds", [1, 2, 3])
 def test_a_group_is_mixed_as_a_batch_is(rounds: int) -> None:
-    """The second rule: of seven images, which are one group, every mixture is that of `Mixing` under the group's seed."""
+    """The second rule: seven images are one group, and mixed as `Mixing` does under the group's seed."""
     mixing = Mixing(mixup=1.0, cutmix=1.0, rounds=rounds)
     dataset, single = replayed(3, mixing, num_labels=3), replayed(3)
     for each in (dataset, single):
