@@ -162,6 +162,11 @@ def _mix(images: Tensor, others: Others, own_share: Tensor, box: Tensor) -> Tens
     if images.device.type == "cpu":
         return _mixed_one_by_one(images, others, own_share, box)
     assert isinstance(others, Tensor)
+    return _mixed_by_masks(images, others, own_share, box)
+
+
+def _mixed_by_masks(images: Tensor, others: Tensor, own_share: Tensor, box: Tensor) -> Tensor:
+    """Mix a whole batch at once, without a look at what was drawn."""
     height, width = images.shape[-2:]
     rows, columns = (_centres(size, images.device) for size in (height, width))
     top, left, bottom, right = (edge[:, None] for edge in box.T)

@@ -1,11 +1,13 @@
 """Mixed images are the same mixture for teacher and student, and labels say what is in them."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from exrep_hf.data import Mixing
-from exrep_hf.data.mixing import _mix, mix_pairs
+from exrep_hf.data.mixing import _mix, _mixed_by_masks, mix_pairs
 
 COUNT, CLASSES = 64, 5
 
@@ -111,7 +113,8 @@ def test_both_take_turns() -> None:
     assert len(blended) > COUNT // 8
 
 
-def test_against_a_plain_loop() -> None:
+@pytest.mark.parametrize("mix", [_mix, _mixed_by_masks])
+def test_against_a_plain_loop(mix: Callable[..., Tensor]) -> None:
     """One pixel at a time, on images without structure."""
     images = torch.randn(3, 2, 6, 5)
     partner = torch.tensor([2, 0, 1])
@@ -127,27 +130,17 @@ def test_against_a_plain_loop() -> None:
                 own = 0.0 if inside else float(share[number])
                 other = images[partner[number], :, row, column]
                 expected[number, :, row, column] = own * images[number, :, row, column] + (1 - own) * other
-    torch.testing.assert_close(_mix(images, images[partner], share, box), expected)
-
-
-def masked(images: Tensor, others: Tensor, own_share: Tensor, box: Tensor) -> Tensor:
-    """What other devices than a CPU compute, as one expression for all pixels."""
-    height, width = images.shape[-2:]
-    rows, columns = ((torch.arange(size) + 0.5) / size for size in (height, width))
-    top, left, bottom, right = (edge[:, None] for edge in box.T)
-    vertical, horizontal = (rows >= top) & (rows < bottom), (columns >= left) & (columns < right)
-    inside = vertical[:, None, :, None] & horizontal[:, None, None]
-    return torch.lerp(others, images, torch.where(inside, 0.0, own_share[:, None, None, None]))
+    torch.testing.assert_close(mix(images, images[partner], share, box), expected)
 
 
 @pytest.mark.parametrize("size", [(8, 8), (33, 47), (5, 3)])
 def test_image_by_image_is_the_same_to_the_bit(size: tuple[int, int]) -> None:
-    """Runs that were begun before it was so go on as they were."""
+    """On a CPU as on other devices; runs that were begun before it was so go on as they were."""
     torch.manual_seed(4)
     for _ in range(5):
         images, others = torch.randn(2, 32, 3, *size)
         share, box = Mixing(1.0, 1.0).draw(32)
-        expected = masked(images, others, share, box)
+        expected = _mixed_by_masks(images, others, share, box)
         assert torch.equal(_mix(images, others, share, box), expected)
         assert torch.equal(_mix(images, list(others), share, box), expected)
         strided = images.contiguous(memory_format=torch.channels_last)
@@ -164,7 +157,7 @@ def test_draws_come_in_one_order(rounds: int) -> None:
     expected = before["pixel_values"]
     for _ in range(rounds):
         partner = torch.randperm(COUNT)
-        expected = masked(expected, expected[partner], *Mixing(1.0, 1.0).draw(COUNT))
+        expected = _mixed_by_masks(expected, expected[partner], *Mixing(1.0, 1.0).draw(COUNT))
     assert torch.equal(mixed["pixel_values"], expected) and torch.rand(()) == following
 
 
@@ -175,7 +168,8 @@ def test_pixels_stay_pixels() -> None:
     share, box = Mixing(1.0, 1.0).draw(16)
     mixed = _mix(images, others, share, box)
     assert mixed.dtype == torch.uint8
-    assert torch.equal(mixed.float(), masked(images.float(), others.float(), share, box).round())
+    assert torch.equal(mixed.float(), _mixed_by_masks(images.float(), others.float(), share, box).round())
+    assert torch.equal(mixed, _mixed_by_masks(images, others, share, box))
 
 
 def test_labels_of_a_blend_with_a_box() -> None:
