@@ -1,5 +1,6 @@
 """Images reach the step as pixels and are normalised there; nothing that is trained or evaluated depends on it."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch.utils.data import ConcatDataset
 
 from exrep_hf import DistillationTrainer, OnlineTeacher
 from exrep_hf.data import Augmentation, DistillationDataset, Mixing, Preprocessing, ViewPolicy, ViewTransform
+from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.data.group_sampler import GroupSampler
 from exrep_hf.teacher import CachedTeacher
 from exrep_hf.teacher.cache.manifest import Storage
@@ -119,3 +121,28 @@ def test_resumed_within_an_epoch_of_groups(make_trainer: MakeTrainer, make_image
     assert losses == [entry["loss"] for entry in expected if "loss" in entry]
     for name, value in resumed.student.state_dict().items():
         assert torch.equal(value, whole.student.state_dict()[name])
+
+
+def test_answers_of_older_releases(
+    make_trainer: MakeTrainer, make_images: MakeImages, teacher: OnlineTeacher, tmp_path: Any
+) -> None:
+    """They are for mixtures of any two normalised images, unrounded, and these are what is trained on."""
+    images, mixing, crops = make_images(40), Mixing(mixup=1.0), Augmentation()
+    views = ViewPolicy(2, 42, crops, mixing, rule=1)
+    stored = CachedTeacher.write(teacher, images, tmp_path / "a", views, Storage("float32", batch_size=4))
+    manifest = json.loads((tmp_path / "a" / "manifest.json").read_text())
+    assert "rule" not in manifest["views"] and CachedTeacher(tmp_path / "a").views == views
+    trainer = make_trainer(
+        train_dataset=images, teacher=stored, augmentation=crops, mixup=1.0, crd_weight=0.0, max_steps=3
+    )
+    items = DistillationDataset(images, ViewTransform(PREPROCESSING, (), crops), "image", "label")
+    expected = ReplayedDataset(items, views, 4)
+    for row in (0, 7, 39):
+        item = trainer.train_dataset[row]
+        assert item["pixel_values"].dtype == torch.float32
+        assert torch.equal(item["pixel_values"], expected[row]["pixel_values"])
+    assert not isinstance(trainer.get_train_dataloader().batch_sampler.sampler, GroupSampler)
+    # What is stored is what the teacher says to these very pixels.
+    batch = trainer.batch_of([trainer.train_dataset[row] for row in range(4)])
+    torch.testing.assert_close(trainer.ask_teacher(batch, training=True).logits, teacher(batch).logits)
+    trainer.train()
