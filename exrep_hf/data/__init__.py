@@ -11,6 +11,7 @@ from exrep_hf.data.loading import find_columns, load_digits, load_images
 from exrep_hf.data.mixing import Mixing
 from exrep_hf.data.preprocessing import Preprocessing
 from exrep_hf.data.splits import split_public_private, train_val_split
+from exrep_hf.data.transport import Normalising
 from exrep_hf.data.views import ViewPolicy
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "ClassMap",
     "DistillationDataset",
     "Mixing",
+    "Normalising",
     "Preprocessing",
     "ViewPolicy",
     "ViewTransform",

@@ -108,6 +108,8 @@ class ViewTransform:
         augmentation: `None` for evaluation.
         reference: the model at whose size `auto_augment` acts; the one with the largest input where not given. Views
             that are made again elsewhere, for some of the models alone, need the same.
+        normalised: whether the tensors are what the models take; if not, they are pixels, and `Normalising` makes of
+            a batch of them, where the models are, the same values to the bit.
     """
 
     def __init__(
@@ -116,10 +118,12 @@ class ViewTransform:
         teachers: Sequence[Preprocessing] = (),
         augmentation: Augmentation | None = None,
         reference: Preprocessing | None = None,
+        normalised: bool = True,
     ) -> None:
         self.student = student
         self.teachers = tuple(teachers)
         self.augmentation = augmentation
+        self.normalised = normalised
         self._reference = reference or largest((student, *self.teachers))
         self._policy = None
         if augmentation is not None and augmentation.auto_augment is not None:
@@ -128,23 +132,51 @@ class ViewTransform:
             resampling = RESAMPLING[self._reference.interpolation]
             self._policy = policy_transform(augmentation.auto_augment, size, mean, resampling)
 
-    def __call__(self, image: Image.Image) -> dict[str, Tensor]:
+    @property
+    def takes_pixels(self) -> bool:
+        """Whether it takes pixels as well as Pillow's images: for random views in colours, without `auto_augment`."""
+        in_colours = all(model.mode == "RGB" for model in (self.student, *self.teachers))
+        return self.augmentation is not None and self._policy is None and in_colours
+
+    def __call__(self, image: Image.Image | Tensor) -> dict[str, Tensor]:
         """Transform a decoded image of any size.
+
+        Args:
+            image: Pillow's; or, where it `takes_pixels`, their values `(3, height, width)`, uint8.
 
         Returns:
             `pixel_values` `(channels, height, width)` for the student, and for the teacher each set of pixels that
             differs from it, under its `teacher_pixels_name`; where one is the same, the student's tensor serves both.
+            float32 where they are normalised, else uint8.
         """
-        view = image if self.augmentation is None else self._random_view(image, self.augmentation)
-        made = {
-            wanted: wanted.evaluation(view) if self.augmentation is None else wanted.squeezed(view)
-            for wanted in dict.fromkeys((self.student, *self.teachers))
-        }
+        view = image
+        if self.augmentation is not None:
+            view = self._varied(image, self.augmentation)
+        models = dict.fromkeys((self.student, *self.teachers))
+        # From an image to a tensor once, where all want the same channels.
+        if len({model.mode for model in models}) == 1:
+            view = self.student.pixels(view)
+        made = {wanted: self._tensor(view, wanted) for wanted in models}
         pixels = {STUDENT_PIXELS: made[self.student]}
         for place, wanted in enumerate(self.teachers):
             if wanted != self.student:
                 pixels[teacher_pixels_name(place, len(self.teachers))] = made[wanted]
         return pixels
+
+    def _tensor(self, view: Image.Image | Tensor, wanted: Preprocessing) -> Tensor:
+        pixels = wanted.evaluation_pixels(view) if self.augmentation is None else wanted.squeezed_pixels(view)
+        return wanted.normalised(pixels) if self.normalised else pixels
+
+    def _varied(self, image: Image.Image | Tensor, augmentation: Augmentation) -> Image.Image | Tensor:
+        """Return a random view; of pixels that of the image, by the same draws."""
+        if isinstance(image, Image.Image):
+            return self._random_view(image, augmentation)
+        top, left, height, width = RandomResizedCrop.get_params(image, augmentation.scale, augmentation.ratio)
+        view = image[:, top : top + height, left : left + width]
+        view = view.permute(1, 2, 0)
+        # Its own memory, each pixel's channels side by side.
+        view = view.flip(1) if torch.rand(()).item() < augmentation.hflip else view.contiguous()
+        return view.permute(2, 0, 1)
 
     def _random_view(self, image: Image.Image, augmentation: Augmentation) -> Image.Image:
         top, left, height, width = RandomResizedCrop.get_params(image, augmentation.scale, augmentation.ratio)

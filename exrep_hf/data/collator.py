@@ -75,6 +75,8 @@ def _stacked(key: str, values: list[Any]) -> Tensor:
     whole = key in ("labels", "sample_index", "view") and not shares
     dtype = torch.int64 if whole else None
     try:
+        if any(isinstance(value, Tensor) and value.dtype == torch.uint8 and value.ndim == 3 for value in values):
+            return _stacked_pixels(values)
         if isinstance(values[0], Tensor):
             return torch.stack(values).to(dtype or values[0].dtype)
         return torch.stack([torch.as_tensor(value, dtype=dtype) for value in values])
@@ -84,3 +86,12 @@ def _stacked(key: str, values: list[Any]) -> Tensor:
             f"{key!r} cannot be stacked to one tensor: shapes {', '.join(shapes)} ({error}); every item must have a "
             "number or an array of the same shape."
         ) from error
+
+
+def _stacked_pixels(values: list[Any]) -> Tensor:
+    """Stack images `(channels, height, width)`, each pixel's channels side by side, as decoded images have them."""
+    kinds = {getattr(value, "dtype", type(value).__name__) for value in values}
+    if kinds != {torch.uint8}:
+        # Stacked as they are, pixels would pass as values that are normalised.
+        raise TypeError(f"of {', '.join(sorted(map(str, kinds)))}: some hold pixels, others normalised values")
+    return torch.stack([value.permute(1, 2, 0) for value in values]).permute(0, 3, 1, 2)

@@ -1,31 +1,23 @@
 """The data sets that the Trainer walks through: rows as items, items that come out the same again, fixed views."""
 
-import contextlib
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from datasets import Dataset, Image
-from PIL import Image as PILImage
 from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from exrep_hf.data.augmentation import ViewTransform
+from exrep_hf.data.decoding import decoded
 from exrep_hf.data.extra_images import Extra, place_in_walks
 from exrep_hf.data.labels import MISSING, is_missing
 from exrep_hf.data.mixing import mix_pairs
+from exrep_hf.data.partners import AnyPartners, Draw, GroupPartners, Partners, Place
 from exrep_hf.data.pixels import pixel_names
 from exrep_hf.data.rows import is_number, parts_of
+from exrep_hf.data.seeding import generators_kept, seed_generators
 from exrep_hf.data.views import ViewPolicy
-
-# Sets the draws of a mixture apart from those of the image itself.
-_MIXTURE = 1
-
-Place = tuple[int, int]
-"""A row, and the number of the epoch or view that its item is made for."""
 
 
 class DistillationDataset(torch.utils.data.Dataset):
@@ -56,6 +48,9 @@ class DistillationDataset(torch.utils.data.Dataset):
             raise ValueError("The data set is empty; expected at least one image.")
         columns = [image_column, *([] if label_column is None else [label_column]), *answer_columns]
         self.rows = dataset.with_format(None).select_columns(columns)
+        # Data sets copy their features whenever they are asked for them.
+        self._feature = self.rows.features[image_column]
+        self._stored = self.rows.cast_column(image_column, Image(decode=False))
         self.transform = transform
         self.image_column = image_column
         self.label_column = label_column
@@ -99,21 +94,17 @@ class DistillationDataset(torch.utils.data.Dataset):
         return list(self.iterate(indices))
 
     def iterate(self, indices: Sequence[int]) -> Iterator[dict[str, Any]]:
-        """Read several rows together and transform each when it is asked for."""
+        """Read several rows together, and decode and transform each when it is asked for."""
         positions = [range(len(self))[index] for index in indices]
-        try:
-            rows = self.rows[positions]
-        except Exception as error:
-            # Pillow raises many kinds of errors on broken files. The rows are read again, alone, to find which one.
-            raise self._undecodable(positions, error) from error
+        rows = self._stored[positions]
         for place, position in enumerate(positions):
             yield self._item(rows, place, position)
 
     def _item(self, rows: Mapping[str, list[Any]], place: int, position: int) -> dict[str, Any]:
-        image = rows[self.image_column][place]
-        if image is None:
+        stored = rows[self.image_column][place]
+        if stored is None:
             raise self._broken(position, "there is no image")
-        item: dict[str, Any] = dict(self._views(image, position))
+        item: dict[str, Any] = dict(self._views(stored, position))
         if self.label_column is not None:
             label = rows[self.label_column][place]
             item["labels"] = self._renumbered(label)
@@ -122,22 +113,19 @@ class DistillationDataset(torch.utils.data.Dataset):
         item["sample_index"] = position
         return item
 
-    def _views(self, image: PILImage.Image, position: int) -> dict[str, torch.Tensor]:
+    def _views(self, stored: Any, position: int) -> dict[str, torch.Tensor]:
+        try:
+            image = decoded(stored, self._feature, self.transform.takes_pixels)
+        except Exception as error:
+            # Pillow raises many kinds of errors on broken files.
+            raise self._broken(position, str(error)) from error
         try:
             return self.transform(image)
         except (OSError, ValueError, SyntaxError) as error:
             raise self._broken(position, str(error)) from error
 
-    def _undecodable(self, positions: Sequence[int], error: Exception) -> ValueError:
-        for position in positions:
-            try:
-                self.rows[position]
-            except Exception as row_error:
-                return self._broken(position, str(row_error))
-        return self._broken(positions[0], str(error))
-
     def _broken(self, position: int, reason: str) -> ValueError:
-        stored = self.rows.cast_column(self.image_column, Image(decode=False))[position][self.image_column] or {}
+        stored = self._stored[position][self.image_column] or {}
         file = f" ({stored['path']})" if stored.get("path") else ""
         return ValueError(
             f"The image in row {position}{file} cannot be decoded: {reason}. Replace it, or leave such rows out with "
@@ -237,28 +225,6 @@ class SeededDataset(torch.utils.data.Dataset):
         return {**item, "sample_index": row}
 
 
-@contextlib.contextmanager
-def generators_kept() -> Iterator[None]:
-    """Leave the CPU's generators of torch, NumPy and `random` as they were."""
-    # torch's CPU generator alone: `torch.manual_seed` would also reset those of accelerators.
-    generator = torch.default_generator
-    before = random.getstate(), np.random.get_state(), generator.get_state()
-    try:
-        yield
-    finally:
-        random.setstate(before[0])
-        np.random.set_state(before[1])
-        generator.set_state(before[2])
-
-
-def seed_generators(entropy: Sequence[int]) -> None:
-    """Seed the CPU's generators of torch, NumPy and `random` from some numbers ≥ 0."""
-    seed = int(np.random.SeedSequence(entropy).generate_state(1)[0])
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.default_generator.manual_seed(seed)
-
-
 class EpochCallback(TrainerCallback):
     """Tells a `SeededDataset` which epoch begins; accelerate's loaders do so in runs of one process only.
 
@@ -286,6 +252,11 @@ class ReplayedDataset(SeededDataset):
         num_labels: number of classes, for the labels of mixed images; None leaves these out.
         numbered: as in `SeededDataset`.
         extra: as in `SeededDataset`; partners in mixtures are extra images as often.
+
+    Attributes:
+        policy: as given.
+        partners: what is mixed with what.
+        grouped: the same, where it is within groups.
     """
 
     def __init__(
@@ -299,6 +270,10 @@ class ReplayedDataset(SeededDataset):
         super().__init__(dataset, policy.seed, numbered, extra)
         self.policy = policy
         self.num_labels = num_labels
+        self.grouped: GroupPartners | None = None
+        if policy.mixing and policy.rule > 1 and extra is None:
+            self.grouped = GroupPartners(policy.seed, policy.mixing, len(dataset))
+        self.partners: Partners = self.grouped or AnyPartners(policy.seed, policy.mixing, self._any_row)
 
     def __getitems__(self, indices: Sequence[int]) -> list[dict[str, Any]]:
         """Return several items of the current view.
@@ -314,55 +289,29 @@ class ReplayedDataset(SeededDataset):
 
     def _made_at(self, places: Sequence[Place]) -> list[dict[str, Any]]:
         views = [(row, number % self.policy.views) for row, number in places]
-        mixing = self.policy.mixing
-        recipes = [self._recipe(place, mixing.rounds if mixing else 0) for place in views]
-        # An image that is in several mixtures of a batch is decoded once.
-        needed = list(dict.fromkeys(place for recipe in recipes for place in recipe.places()))
-        items = dict(zip(needed, self.items_of(needed), strict=True))
-        return [{**self._made(recipe, items), "view": view} for recipe, (_, view) in zip(recipes, views, strict=True)]
+        rounds = self.policy.mixing.rounds if self.policy.mixing else 0
+        # From the last round to the images themselves: one that is in several mixtures of a batch is made once.
+        wanted, draws = [dict.fromkeys(views)], []
+        for mixing_round in range(rounds, 0, -1):
+            drawn = {place: self.partners.draw(place, mixing_round) for place in wanted[-1]}
+            wanted.append(dict.fromkeys([*drawn, *(partner for partner, _, _ in drawn.values())]))
+            draws.append(drawn)
+        made = dict(zip(wanted[-1], self.items_of(list(wanted[-1])), strict=True))
+        for drawn in reversed(draws):
+            made = {place: self._mixed(made[place], made[draw[0]], draw) for place, draw in drawn.items()}
+        return [{**made[place], "view": place[1]} for place in views]
 
-    def _recipe(self, place: Place, rounds: int) -> "_Recipe":
-        """Return what an item is mixed of, after so many rounds."""
-        if not rounds:
-            return _Recipe(place)
-        row, view = place
-        with generators_kept():
-            # The first round's draws are those of views that are mixed once.
-            seed_generators([self.seed, view, row, _MIXTURE, *[rounds] * (rounds > 1)])
-            partner = int(torch.randint(self.walk, ()))
-            if partner >= self._regular and self.extra is not None:
-                partner = self._regular + int(torch.randint(self.extra.count, ()))
-            share, box = self.policy.mixing.draw(1)
-        own, other = self._recipe(place, rounds - 1), self._recipe((partner, view), rounds - 1)
-        return _Recipe(place, (own, other, share, box))
+    def _any_row(self) -> int:
+        partner = int(torch.randint(self.walk, ()))
+        if partner >= self._regular and self.extra is not None:
+            partner = self._regular + int(torch.randint(self.extra.count, ()))
+        return partner
 
-    def _made(self, recipe: "_Recipe", items: Mapping[Place, dict[str, Any]]) -> dict[str, Any]:
-        if recipe.mixture is None:
-            return items[recipe.place]
-        own, other, share, box = recipe.mixture
-        return self._mixed(self._made(own, items), self._made(other, items), share, box)
-
-    def _mixed(self, item: dict[str, Any], other: dict[str, Any], share: Tensor, box: Tensor) -> dict[str, Any]:
+    def _mixed(self, item: dict[str, Any], other: dict[str, Any], draw: Draw) -> dict[str, Any]:
         pairs = [_batch_of_one(part) for part in (item, other)]
-        mixed = mix_pairs(pairs[0], pairs[1], share, box, self.num_labels)
+        mixed = mix_pairs(pairs[0], pairs[1], draw[1], draw[2], self.num_labels)
         kept = {name: value for name, value in item.items() if name not in ("labels", "label")}
         return kept | {name: value[0] for name, value in mixed.items()}
-
-
-@dataclass(frozen=True)
-class _Recipe:
-    """An item as it is, or a mixture: of two recipes, with `Mixing.draw` for one image."""
-
-    place: Place
-    mixture: "tuple[_Recipe, _Recipe, Tensor, Tensor] | None" = None
-
-    def places(self) -> Iterator[Place]:
-        """Walk through the items that it needs."""
-        if self.mixture is None:
-            yield self.place
-        else:
-            yield from self.mixture[0].places()
-            yield from self.mixture[1].places()
 
 
 def _batch_of_one(item: dict[str, Any]) -> dict[str, Tensor]:

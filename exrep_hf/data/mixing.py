@@ -6,7 +6,7 @@ it, is from Beyer et al., "Knowledge distillation: a good teacher is patient and
 https://arxiv.org/abs/2106.05237.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +18,9 @@ from exrep_hf.data.checks import check_label_batch
 from exrep_hf.data.pixels import pixel_names
 
 MOST_ROUNDS = 6
+
+Others = Tensor | Sequence[Tensor]
+"""Each image's partner `(batch, ...)`, or one by one."""
 
 
 @dataclass(frozen=True)
@@ -82,13 +85,23 @@ class Mixing:
                 "`mixup` and `cutmix` to 0, or ask the teacher at each step."
             )
         images = batch["pixel_values"]
-        for _ in range(self.rounds):
-            # Small tensors, so that the masks of whole images are made where the images are.
-            partner = torch.randperm(len(images)).to(images.device)
-            own_share, box = (drawn.to(images.device) for drawn in self.draw(len(images)))
-            others = {name: mixed[name][partner] for name in (*pixel_names(mixed), "labels") if name in mixed}
-            mixed |= mix_pairs(mixed, others, own_share, box, num_labels)
+        for partner, own_share, box in self._drawn(len(images), images.device):
+            others: dict[str, Others] = {name: _chosen(mixed[name], partner) for name in pixel_names(mixed)}
+            labels = {"labels": mixed["labels"][partner]} if "labels" in mixed else {}
+            mixed |= mix_pairs(mixed, others | labels, own_share, box, num_labels)
         return mixed
+
+    def _drawn(self, count: int, device: torch.device) -> list[tuple[Tensor, Tensor, Tensor]]:
+        """Return what is drawn for each round: partners `(count,)`, shares and boxes as of `draw`."""
+        rounds = []
+        for _ in range(self.rounds):
+            partner = torch.randperm(count)
+            own_share, box = self.draw(count)
+            rounds.append(torch.cat([partner[:, None], own_share[:, None], box], 1))
+        # Small, and in one copy that nobody waits for; floats hold the numbers of a batch exactly.
+        table = torch.stack(rounds)
+        table = table.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else table.to(device)
+        return [(each[:, 0].long(), each[:, 1], each[:, 2:]) for each in table]
 
     def draw(self, count: int) -> tuple[Tensor, Tensor]:
         """Return each image's share in a blend `(count,)`, and box (top, left, bottom, right) as image parts."""
@@ -109,13 +122,14 @@ def _beta(alpha: float, count: int) -> Tensor:
 
 
 def mix_pairs(
-    batch: Mapping[str, Tensor], others: Mapping[str, Tensor], own_share: Tensor, box: Tensor, num_labels: int | None
+    batch: Mapping[str, Tensor], others: Mapping[str, Others], own_share: Tensor, box: Tensor, num_labels: int | None
 ) -> dict[str, Tensor]:
     """Mix images, and labels to shares of the classes, with their partners.
 
     Args:
         batch: `pixel_values` `(batch, channels, height, width)`, and the teacher's sets of pixels and `labels`
-            `(batch,)`, or shares of classes `(batch, num_labels)`, where there are any.
+            `(batch,)`, or shares of classes `(batch, num_labels)`, where there are any. Of pixels of uint8 mixtures
+            are rounded, as timm's `FastCollateMixup` does.
         others: the same of each image's partner.
         own_share: of `Mixing.draw`, `(batch,)`.
         box: of `Mixing.draw`, `(batch, 4)`.
@@ -126,7 +140,7 @@ def mix_pairs(
     """
     mixed = {name: _mix(batch[name], others[name], own_share, box) for name in pixel_names(batch)}
     if "labels" in batch and num_labels is not None:
-        own, other = (_one_hot(part["labels"], num_labels) for part in (batch, others))
+        own, other = (_one_hot(part["labels"], num_labels) for part in (batch, others))  # type: ignore[arg-type]
         covered = (box[:, 2] - box[:, 0]) * (box[:, 3] - box[:, 1])
         mixed["labels"] = torch.lerp(other, own, (own_share * (1 - covered))[:, None])
     return mixed
@@ -139,12 +153,50 @@ def _one_hot(labels: Tensor, num_labels: int) -> Tensor:
     return F.one_hot(labels.long().clamp(min=0), num_labels).float() * (labels >= 0)[:, None]
 
 
-def _mix(images: Tensor, others: Tensor, own_share: Tensor, box: Tensor) -> Tensor:
+def _chosen(images: Tensor, partner: Tensor) -> Others:
+    # On the CPU a copy of a whole batch takes longer than mixing it.
+    return [images[row] for row in partner.tolist()] if images.device.type == "cpu" else images[partner]
+
+
+def _mix(images: Tensor, others: Others, own_share: Tensor, box: Tensor) -> Tensor:
+    if images.device.type == "cpu":
+        return _mixed_one_by_one(images, others, own_share, box)
+    assert isinstance(others, Tensor)
+    return _mixed_by_masks(images, others, own_share, box)
+
+
+def _mixed_by_masks(images: Tensor, others: Tensor, own_share: Tensor, box: Tensor) -> Tensor:
+    """Mix a whole batch at once, without a look at what was drawn."""
     height, width = images.shape[-2:]
-    rows, columns = ((torch.arange(size, device=images.device) + 0.5) / size for size in (height, width))
+    rows, columns = (_centres(size, images.device) for size in (height, width))
     top, left, bottom, right = (edge[:, None] for edge in box.T)
     inside = ((rows >= top) & (rows < bottom))[:, None, :, None] & ((columns >= left) & (columns < right))[
         :, None, None
     ]
-    share = torch.where(inside, 0.0, own_share[:, None, None, None]).to(images.dtype)
-    return torch.lerp(others, images, share)
+    share = torch.where(inside, 0.0, own_share[:, None, None, None])
+    if images.dtype == torch.uint8:
+        return torch.lerp(others.float(), images.float(), share).round_().to(torch.uint8)
+    return torch.lerp(others, images, share.to(images.dtype))
+
+
+def _mixed_one_by_one(images: Tensor, others: Others, own_share: Tensor, box: Tensor) -> Tensor:
+    """Return the same to the bit, where an image stays in the cache and masks take longer than boxes."""
+    mixed = torch.empty_like(images)
+    heights, widths = (_centres(size, images.device) for size in images.shape[-2:])
+    rows = torch.searchsorted(heights, box[:, 0::2].contiguous()).tolist()
+    columns = torch.searchsorted(widths, box[:, 1::2].contiguous()).tolist()
+    each = zip(mixed, images, others, own_share.tolist(), rows, columns, strict=True)
+    for made, image, other, share, (top, bottom), (left, right) in each:
+        if share == 1:
+            made.copy_(image)
+        elif image.dtype == torch.uint8:
+            made.copy_(torch.lerp(other.float(), image.float(), share).round_())
+        else:
+            torch.lerp(other, image, share, out=made)
+        made[:, top:bottom, left:right] = other[:, top:bottom, left:right]
+    return mixed
+
+
+def _centres(size: int, device: torch.device) -> Tensor:
+    """Return where pixels lie, as parts of an image's side."""
+    return (torch.arange(size, device=device) + 0.5) / size

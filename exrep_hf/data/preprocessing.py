@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import torch
@@ -145,19 +145,40 @@ class Preprocessing:
 
     def evaluation(self, image: Image.Image) -> Tensor:
         """Resize, centre-crop and normalise a whole image; return float32 `(channels, height, width)`."""
+        return self.normalised(self.evaluation_pixels(image))
+
+    def squeezed(self, image: Image.Image) -> Tensor:
+        """Resize a whole image to the input's size, aspect ratio ignored, and normalise it, as `evaluation` does."""
+        return self.normalised(self.squeezed_pixels(image))
+
+    def evaluation_pixels(self, image: Image.Image | Tensor) -> Tensor:
+        """Return what `evaluation` normalises, uint8 `(channels, height, width)`."""
         if self.resize is None:
-            return self.squeezed(image)
+            return self.squeezed_pixels(image)
         pixels = self._resized(self.pixels(image), self.resize)
         # The offsets are rounded as transformers does it, which is what readers of the saved processor get.
         top, left = (pixels.shape[-2] - self.height) // 2, (pixels.shape[-1] - self.width) // 2
-        return self._normalised(F.crop(pixels, top, left, self.height, self.width))
+        return F.crop(pixels, top, left, self.height, self.width)
 
-    def squeezed(self, image: Image.Image) -> Tensor:
-        """Resize a whole image to the input's size, aspect ratio ignored; return `(channels, height, width)`."""
-        return self._normalised(self._resized(self.pixels(image), (self.height, self.width)))
+    def squeezed_pixels(self, image: Image.Image | Tensor) -> Tensor:
+        """Return what `squeezed` normalises, uint8 `(channels, height, width)`."""
+        return self._resized(self.pixels(image), (self.height, self.width))
 
-    def pixels(self, image: Image.Image) -> Tensor:
-        """Return an image's pixels in the model's channels, `(channels, height, width)`, uint8; refuse wide ones."""
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Normalise pixels `(…, channels, height, width)` from 0 to 255, where they are; return float32, contiguous.
+
+        Each value is the same to the bit wherever and with however many others it is computed.
+        """
+        mean, std = _constants(self.mean, self.std, pixels.device)
+        return pixels.to(torch.float32, memory_format=torch.contiguous_format, copy=True).sub_(mean).div_(std)
+
+    def pixels(self, image: Image.Image | Tensor) -> Tensor:
+        """Return an image's pixels in the model's channels, `(channels, height, width)`, uint8; refuse wide ones.
+
+        Those that are in the model's channels already are returned as they are.
+        """
+        if isinstance(image, Tensor):
+            return image
         if has_wide_pixels(image):
             raise ValueError(
                 f"An image of mode {image.mode!r} has more than 8 bits a channel and would be clipped: convert the "
@@ -169,15 +190,14 @@ class Preprocessing:
         edges = [size] if isinstance(size, int) else list(size)
         return F.resize(pixels, edges, interpolation=self._interpolation_mode, antialias=True)
 
-    def _normalised(self, pixels: Tensor) -> Tensor:
-        mean, std = self._mean_and_std
-        return pixels.to(torch.float32).sub_(mean).div_(std)
-
     @cached_property
     def _interpolation_mode(self) -> InterpolationMode:
         return InterpolationMode(self.interpolation)
 
-    @cached_property
-    def _mean_and_std(self) -> tuple[Tensor, Tensor]:
-        # Scaled to 0..255 in float32 like transformers' processors, so that results are equal to the last bit.
-        return tuple(torch.tensor(values)[:, None, None] * 255.0 for values in (self.mean, self.std))  # type: ignore[return-value]
+
+@lru_cache(maxsize=64)
+def _constants(mean: tuple[float, ...], std: tuple[float, ...], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return mean and deviation of each channel on a device, to which they are copied once: a copy waits for it."""
+    # Scaled to 0..255 in float32 like transformers' processors, so that results are equal to the last bit.
+    scaled = [(torch.tensor(values)[:, None, None] * 255.0).to(device) for values in (mean, std)]
+    return scaled[0], scaled[1]

@@ -10,10 +10,11 @@ from datasets import Image
 from torch.utils.data import get_worker_info
 
 from exrep_hf.data.augmentation import ViewTransform
-from exrep_hf.data.datasets import generators_kept, seed_generators
+from exrep_hf.data.decoding import decoded
 from exrep_hf.data.labels import MISSING, is_missing
 from exrep_hf.data.loading import find_columns
 from exrep_hf.data.pixels import STUDENT_PIXELS
+from exrep_hf.data.seeding import generators_kept, seed_generators
 
 # Sets these draws apart from those of data sets with rows.
 _STREAM = 3
@@ -110,7 +111,7 @@ class StreamedImages(torch.utils.data.IterableDataset):
         with generators_kept():
             seed_generators([self.seed, _STREAM, *place])
             try:
-                image = Image().decode_example(stored) if isinstance(stored, dict) else stored
+                image = decoded(stored, Image(), self.transform.takes_pixels)
                 item: dict[str, Any] = dict(self.transform(image))
             except Exception as error:
                 # Pillow raises many kinds of errors on broken files.

@@ -47,7 +47,7 @@ def predict(
     """
     device = next(model.parameters()).device
     loader = DataLoader(
-        DistillationDataset(images, ViewTransform(preprocessing), *columns, numbers),
+        DistillationDataset(images, ViewTransform(preprocessing, normalised=False), *columns, numbers),
         batch_size=batch_size,
         collate_fn=collate_distillation,
     )
@@ -55,7 +55,8 @@ def predict(
     model.eval()
     logits, labels = [], []
     for batch in tqdm(loader, desc="evaluating", unit=" batches", leave=False):
-        logits.append(model(batch["pixel_values"].to(device)).logits.float().cpu())
+        pixels = preprocessing.normalised(batch["pixel_values"].to(device))
+        logits.append(model(pixels).logits.float().cpu())
         labels.append(batch["labels"])
     model.train(was_training)
     answers = torch.cat(logits)

@@ -105,7 +105,15 @@ class ExRepForImageClassification(PreTrainedModel):
             output_features: add the pooled features, `(batch, feature_dim)`.
             with_residual: which images get their residual, `(batch,)` of bool; None: all of them.
             return_dict: False for a tuple of those parts of the output that are there.
+
+        Raises:
+            ValueError: for images that are not normalised.
         """
+        if pixel_values.dtype == torch.uint8:
+            raise ValueError(
+                "`pixel_values` are of torch.uint8, from 0 to 255; expected normalised images. Normalise them as the "
+                "student's image processor does; batches of a trainer's loaders by `exrep_hf.data.Normalising`."
+            )
         # Here, so that weights in bfloat16 take images in float32, whatever the classifier's own habits.
         pixel_values = pixel_values.to(self.dtype)
         if self.input_distiller is not None:

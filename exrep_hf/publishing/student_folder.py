@@ -86,8 +86,7 @@ def publish_student(
     plot_losses(history, folder / LOSS_PICTURE, title)
     dataset: Any = trainer.eval_dataset
     rows = torch.linspace(0, len(dataset) - 1, min(PICTURED_IMAGES, len(dataset))).long().tolist()
-    batch = trainer.data_collator([dataset[row] for row in rows])
-    batch = {name: value.to(trainer.args.device) for name, value in batch.items()}
+    batch = trainer.batch_of([dataset[row] for row in rows])
     answer = trainer.ask_teacher(batch, training=False).logits
     plot_residuals(
         student,

@@ -1,8 +1,9 @@
 """A linear head for a study's teacher: fitted on public images, and measured on those that students are judged on."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from datasets import Dataset
@@ -12,8 +13,9 @@ from transformers import EvalPrediction
 from exrep_hf.arguments import DataArguments, DistillationArguments
 from exrep_hf.data import ClassMap, ViewPolicy, collate_distillation
 from exrep_hf.data.classes import HasClasses
-from exrep_hf.data.datasets import generators_kept
 from exrep_hf.data.partition import DataPartition
+from exrep_hf.data.seeding import generators_kept
+from exrep_hf.data.transport import Normalising
 from exrep_hf.teacher import FeaturesOnly, LinearProbe, TeacherSource
 from exrep_hf.teacher.cache.asked_images import images_to_ask_about
 from exrep_hf.training.asked_views import AskedViews
@@ -74,7 +76,7 @@ def fit_head(
         labels = labels_to_fit_on(images, dataset, numbers_of)
         chosen = ProbeImages.of(dataset, labels, None if stored is None else stored.views)
         pace = (args.train_batch_size, loader_workers(args), args.device)
-        asked = chosen.asked(dataset, collate_distillation, *pace)
+        asked = chosen.asked(dataset, _collate(teacher), *pace)
         return fitted_probe(asked, chosen.views, features, classes.num_labels or 0)
 
 
@@ -85,7 +87,7 @@ def evaluate_head(
     dataset = images_to_ask_about(teacher, images, ViewPolicy(), data_args.class_rule())
     places = [(row, 0) for row in range(len(images))]
     pace = (args.eval_batch_size, loader_workers(args), args.device)
-    asked = AskedViews(dataset, places, None, collate_distillation, *pace)
+    asked = AskedViews(dataset, places, None, _collate(teacher), *pace)
 
     def logits(batch: dict[str, Tensor]) -> Tensor:
         with torch.no_grad(), _autocast(args):
@@ -96,6 +98,10 @@ def evaluate_head(
     with generators_kept():
         found, labels = asked.answers(logits)
     return classification_metrics(EvalPrediction(found.cpu().numpy(), labels.numpy()))
+
+
+def _collate(teacher: TeacherSource) -> Callable[[Any], dict[str, Tensor]]:
+    return Normalising.for_teacher(teacher.preprocessing).after(collate_distillation)
 
 
 def _autocast(args: DistillationArguments) -> AbstractContextManager[None]:

@@ -11,7 +11,7 @@ from exrep_hf.data import Preprocessing
 from exrep_hf.data.answers import FEATURES, LOGITS
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.classes import HasClasses
-from exrep_hf.data.datasets import generators_kept
+from exrep_hf.data.seeding import generators_kept
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.source import TeacherSource
 

@@ -137,8 +137,17 @@ class OnlineTeacher:
         Returns:
             Logits `(batch, num_labels)`, where there is a classifier, and pooled features before dropout
             `(batch, feature_dim)`, float32, on the device of the images.
+
+        Raises:
+            ValueError: for images that are not normalised.
         """
         (images,) = teacher_pixels(batch, 1)
+        if images.dtype == torch.uint8:
+            raise ValueError(
+                "The batch holds pixels of torch.uint8, as those of a `DistillationTrainer`'s loaders do; expected "
+                "normalised images. Pass it through `exrep_hf.data.Normalising(student, teachers)` first, with how "
+                "both want their images."
+            )
         # At each call, because the model is the caller's too: what they do to it must not change the answers.
         if any(module.training for module in self._modules):
             self.model.eval()

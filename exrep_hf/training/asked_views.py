@@ -10,7 +10,8 @@ from accelerate.utils import gather
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from exrep_hf.data.datasets import Place, SeededDataset
+from exrep_hf.data.datasets import SeededDataset
+from exrep_hf.data.partners import Place
 
 Batch = dict[str, Tensor]
 

@@ -12,7 +12,7 @@ from exrep_hf.teacher import ProbedTeacher, compile_source
 from exrep_hf.teacher.feature_moments import stored_statistics
 from exrep_hf.training.class_look import look_at_answers, rows_to_look_at, told
 from exrep_hf.training.feature_statistics import collect_moments
-from exrep_hf.training.inputs import DataPreparation, number_of, training_labels
+from exrep_hf.training.inputs import number_of, training_labels
 from exrep_hf.training.teacher_head import TeacherHeadTrainer
 
 
@@ -20,7 +20,6 @@ class AskingTrainer(TeacherHeadTrainer):
     """Asks the teacher about batches as training and evaluation have them; looks at its first answers."""
 
     classes: ClassMap
-    _data: DataPreparation
     _mixing: Mixing
 
     @property
@@ -40,6 +39,11 @@ class AskingTrainer(TeacherHeadTrainer):
         if answer.logits is None or not self.classes.has_teacher:
             return TeacherOutput(features=answer.features)
         return TeacherOutput(logits=self.classes.in_students_order(answer.logits), features=answer.features)
+
+    def batch_of(self, items: list[Any]) -> dict[str, Tensor]:
+        """Return a batch of items on the device, as models take it."""
+        batch = {name: value.to(self.args.device) for name, value in self.data_collator(items).items()}
+        return self._data.normalising(batch)
 
     def mixed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         """Return a training batch as student and teacher see it."""
@@ -81,8 +85,7 @@ class AskingTrainer(TeacherHeadTrainer):
 
     def _features_of_items(self, items: list[Any]) -> Tensor:
         """Return the teacher's features of training images, `(batch, feature_dim)`, mixed as in training."""
-        batch = {name: value.to(self.args.device) for name, value in self.data_collator(items).items()}
-        features = self.ask_teacher(self.mixed(batch), training=True).features
+        features = self.ask_teacher(self.mixed(self.batch_of(items)), training=True).features
         assert features is not None
         return features
 
@@ -101,8 +104,7 @@ class AskingTrainer(TeacherHeadTrainer):
 
     def _answers_of_rows(self, rows: list[int]) -> tuple[Tensor, Tensor | None]:
         """Return the teacher's logits about training images, and their labels, of the classes that both have."""
-        batch = self.data_collator([self.train_dataset[row] for row in rows])  # type: ignore[index]
-        batch = {name: value.to(self.args.device) for name, value in batch.items()}
+        batch = self.batch_of([self.train_dataset[row] for row in rows])  # type: ignore[index]
         logits = self.ask_teacher(batch, training=True).logits
         assert logits is not None
         labels = batch.get("labels")

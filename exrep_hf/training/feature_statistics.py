@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept, seed_generators
+from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
+from exrep_hf.data.seeding import generators_kept, seed_generators
 from exrep_hf.finite import NonFiniteError, is_finite
 from exrep_hf.teacher.feature_moments import Moments
 

@@ -29,13 +29,15 @@ from exrep_hf.data import (
 from exrep_hf.data.answers import ANSWERS, check_answered_images, check_one_teacher
 from exrep_hf.data.checks import is_map_style
 from exrep_hf.data.collator import collate_numbered
-from exrep_hf.data.datasets import ReplayedDataset, SeededDataset, generators_kept
+from exrep_hf.data.datasets import ReplayedDataset, SeededDataset
 from exrep_hf.data.extra_images import Extra, check_walk
 from exrep_hf.data.item_pixels import PixelRules
 from exrep_hf.data.labels import MISSING, usable_labels
 from exrep_hf.data.loading import holds_tensors
 from exrep_hf.data.rows import parts_of
+from exrep_hf.data.seeding import generators_kept
 from exrep_hf.data.stream import StreamedImages, is_image_stream
+from exrep_hf.data.transport import Normalising
 from exrep_hf.teacher import AnsweredCollator, TeacherSource, answer_reader_of, check_views, known_preprocessing
 from exrep_hf.training.classes import names_of_data
 from exrep_hf.training.default_settings import images_per_step
@@ -61,6 +63,7 @@ class DataPreparation:
 
     Attributes:
         pixels: what has to hold for them.
+        normalising: makes of a batch's pixels what student and teacher take.
     """
 
     def __init__(
@@ -77,7 +80,8 @@ class DataPreparation:
         self.classes = classes
         self.num_labels = classes.student.count
         self.items_are_final = items_are_final
-        self.pixels = PixelRules(preprocessing, () if teacher is None else teacher.preprocessing)
+        of_teacher = () if teacher is None else teacher.preprocessing
+        self.pixels, self.normalising = PixelRules(preprocessing, of_teacher), Normalising(preprocessing, of_teacher)
 
     def for_training(
         self,
@@ -108,9 +112,10 @@ class DataPreparation:
             augmentation = self._usual_augmentation(args)
         views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)
         needed = self._needed_keys(args)
-        of_images = (views.augmentation, views.reference)
+        normalised = replayed and not views.mixes_pixels
+        transform = functools.partial(self._transform, views.augmentation, views.reference, normalised)
         dataset = self._with_transform(
-            dataset, "train_dataset", *of_images, args.needs_teacher, "some" if "labels" in needed else "none", seed
+            dataset, "train_dataset", transform, args.needs_teacher, "some" if "labels" in needed else "none", seed
         )
         if is_map_style(dataset):
             dataset = SeededDataset(dataset, views.seed, "sample_index" in needed, extra)
@@ -185,7 +190,7 @@ class DataPreparation:
         if isinstance(dataset, dict):
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
         check_given(dataset, "eval_dataset")
-        dataset = self._with_transform(dataset, "eval_dataset", None, None, answers=True)
+        dataset = self._with_transform(dataset, "eval_dataset", self._transform, answers=True)
         check_items(dataset, (), self.num_labels, "eval_dataset", may_lack_labels=False)
         self._check_first(dataset, "eval_dataset", self.teacher is not None and self.teacher.views is None)
         return dataset
@@ -200,9 +205,20 @@ class DataPreparation:
         # A source that sees neither pixels nor rows has its answers from the batch.
         if for_teacher and teacher is not None and (teacher.preprocessing or teacher.views is not None):
             check_one_teacher(item, type(teacher).__name__, name)
-        if self.items_are_final:
+        if self.items_are_final and not self._holds_our_pixels(dataset):
             self.pixels.check_item(item, f"row 0 of `{name}`", for_teacher)
         return item
+
+    def _holds_our_pixels(self, dataset: Any) -> bool:
+        """Return whether all items are of transforms for these models, and still to be normalised."""
+        inner = dataset.dataset if isinstance(dataset, SeededDataset) else dataset
+        made = [getattr(part, "transform", None) for part in parts_of(inner)]
+        return all(
+            isinstance(each, ViewTransform)
+            and not each.normalised
+            and self.normalising.is_for(each.student, each.teachers)
+            for each in made
+        )
 
     def _numbers_of_labels(self, names: list[str] | None, what: str) -> tuple[int, ...] | None:
         try:
@@ -216,8 +232,7 @@ class DataPreparation:
         self,
         dataset: Any,
         what: str,
-        augmentation: Augmentation | None,
-        reference: Preprocessing | None,
+        make_transform: Callable[[], ViewTransform],
         answers: bool,
         labels_needed: Literal["all", "some", "none"] = "all",
         seed: int = 0,
@@ -226,8 +241,7 @@ class DataPreparation:
         names = names_of_data(dataset)
         numbers = self._numbers_of_labels(names, what)
         if is_image_stream(dataset):
-            transform = self._transform(augmentation, reference)
-            return StreamedImages(dataset, transform, labels_needed == "some", numbers, self.num_labels, seed)
+            return StreamedImages(dataset, make_transform(), labels_needed == "some", numbers, self.num_labels, seed)
         if isinstance(dataset, DistillationDataset) and dataset.numbers == numbers:
             # Prepared already: the Trainer hands over what it was given.
             return dataset
@@ -242,18 +256,22 @@ class DataPreparation:
         if label_column is not None:
             known = self.num_labels if names is None else len(names)
             check_labels(dataset, label_column, known, may_be_missing=labels_needed != "all")
-        transform = self._transform(augmentation, reference)
         answered = [name for name in ANSWERS if answers and name in dataset.column_names]
-        return DistillationDataset(dataset, transform, image_column, label_column, numbers, answered)
+        return DistillationDataset(dataset, make_transform(), image_column, label_column, numbers, answered)
 
-    def _transform(self, augmentation: Augmentation | None, reference: Preprocessing | None) -> ViewTransform:
+    def _transform(
+        self,
+        augmentation: Augmentation | None = None,
+        reference: Preprocessing | None = None,
+        normalised: bool = False,
+    ) -> ViewTransform:
         """Return what makes the tensors of both models from an image."""
         if self.preprocessing is None:
             raise ValueError(
                 "How the student wants its images is not known. Pass its image processor as `processing_class`."
             )
         teachers = () if self.teacher is None else known_preprocessing(self.teacher)
-        return ViewTransform(self.preprocessing, teachers, augmentation, reference)
+        return ViewTransform(self.preprocessing, teachers, augmentation, reference, normalised)
 
 
 def set_length_of_epoch(dataset: SeededDataset, args: DistillationArguments, batch: int) -> None:

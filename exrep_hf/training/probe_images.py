@@ -11,9 +11,11 @@ from torch import Tensor
 
 from exrep_hf.data import DistillationDataset, ViewTransform, find_columns
 from exrep_hf.data.checks import is_map_style
-from exrep_hf.data.datasets import Place, SeededDataset, generators_kept
+from exrep_hf.data.datasets import SeededDataset
 from exrep_hf.data.labels import unlabelled_rows, with_class_numbers
 from exrep_hf.data.loading import holds_tensors
+from exrep_hf.data.partners import Place
+from exrep_hf.data.seeding import generators_kept
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.teacher import LinearProbe, fit_linear_probe
 from exrep_hf.teacher.image_folds import spread_over_classes
@@ -94,7 +96,8 @@ def unvaried(dataset: SeededDataset) -> SeededDataset:
     if not isinstance(inner, DistillationDataset) or inner.transform.augmentation is None:
         return dataset
     plain = copy.copy(inner)
-    plain.transform = ViewTransform(inner.transform.student, inner.transform.teachers)
+    made = inner.transform
+    plain.transform = ViewTransform(made.student, made.teachers, normalised=made.normalised)
     return SeededDataset(plain, dataset.seed, dataset.numbered)
 
 

@@ -21,8 +21,8 @@ from transformers.utils.hub import PushInProgress
 from exrep_hf.arguments.public import public_name, public_settings, software_versions
 from exrep_hf.data import ClassMap
 from exrep_hf.data.class_words import classes_in_words
-from exrep_hf.data.datasets import generators_kept
 from exrep_hf.data.described import described
+from exrep_hf.data.seeding import generators_kept
 from exrep_hf.files import replacing
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
 from exrep_hf.teacher import TeacherSource, fitted_head, teacher_names

@@ -11,7 +11,8 @@ from torch import Tensor
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data import ClassMap
 from exrep_hf.data.classes import HasClasses
-from exrep_hf.data.datasets import SeededDataset, generators_kept
+from exrep_hf.data.datasets import SeededDataset
+from exrep_hf.data.seeding import generators_kept
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import ExRepForImageClassification
 from exrep_hf.teacher import (
@@ -28,6 +29,7 @@ from exrep_hf.teacher.text_head import text_fingerprint
 from exrep_hf.training.asked_views import AskedViews
 from exrep_hf.training.classes import names_of_data
 from exrep_hf.training.components import ComponentTrainer
+from exrep_hf.training.inputs import DataPreparation
 from exrep_hf.training.machine import loader_workers
 from exrep_hf.training.probe_images import (
     ProbeImages,
@@ -160,6 +162,7 @@ class TeacherHeadTrainer(ComponentTrainer):
     # The teacher, if its head is this trainer's to fit, or to keep.
     headed: HeadTeacher | None
     _head_labels: Tensor | None = None
+    _data: DataPreparation
 
     @property
     def probed(self) -> ProbedTeacher | None:
@@ -254,8 +257,9 @@ class TeacherHeadTrainer(ComponentTrainer):
 
     def _asked(self, dataset: SeededDataset | None, images: ProbeImages, thinned: int | None = None) -> AskedViews:
         args = self.args
-        pace = (self.data_collator, args.train_batch_size, loader_workers(args), args.device)
-        return images.asked(dataset, *pace, thinned)
+        collate = self._data.normalising.after(self.data_collator)
+        pace = (args.train_batch_size, loader_workers(args), args.device)
+        return images.asked(dataset, collate, *pace, thinned)
 
     def _features(self, probed: ProbedTeacher, batch: dict[str, Tensor]) -> Tensor:
         with torch.no_grad(), self.accelerator.autocast():

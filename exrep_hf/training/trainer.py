@@ -1,7 +1,8 @@
 """`DistillationTrainer`: the Hugging Face Trainer with a teacher.
 
-Of the Trainer `_prepare_inputs` is called that is not public, and only here: a step of evaluation has to move its
-batch as the Trainer's own does, and under DeepSpeed to cast it.
+Of the Trainer two methods are extended that are not public, and only here. `_prepare_inputs` is where each batch of
+training and evaluation is moved to the device, and under DeepSpeed cast, and so where its pixels become what models
+take. `_get_train_sampler` says in which order images come.
 """
 
 import contextlib
@@ -14,7 +15,7 @@ import datasets
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, Sampler
 from transformers import EvalPrediction, PreTrainedModel, TrainerCallback, set_seed
 from transformers.image_processing_utils import BaseImageProcessor
 
@@ -24,6 +25,7 @@ from exrep_hf.data import Augmentation, collate_distillation
 from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.extra_images import Extra, WithExtraImages, as_one_dataset
 from exrep_hf.data.fingerprint import fingerprint
+from exrep_hf.data.group_sampler import group_sampler
 from exrep_hf.data.stream import StreamedImages
 from exrep_hf.losses import Term
 from exrep_hf.models import ExRepForImageClassification, feature_definition
@@ -170,7 +172,8 @@ class DistillationTrainer(AskingTrainer):
         eval_dataset, data_collator = self._data.for_evaluation(eval_dataset), data_collator or collate_distillation
         if compute_metrics is None:
             check_best_metric(args, eval_dataset)
-        check_first_images(student, self._source, train_dataset, eval_dataset, data_collator, args)
+        collate = self._data.normalising.after(data_collator)
+        check_first_images(student, self._source, train_dataset, eval_dataset, collate, args)
         if args.needs_teacher and self.teacher is not None and (told_size := size_in_words(self.teacher)):
             notes.append(told_size)
         # The Trainer does so too, but only when embeddings and critic have their weights already.
@@ -221,6 +224,13 @@ class DistillationTrainer(AskingTrainer):
         finally:
             self.data_collator = collate
 
+    def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
+        """Let images that are mixed with each other come in one batch, where the order is random."""
+        usual = super()._get_train_sampler(train_dataset)
+        seed = self.args.seed if self.args.data_seed is None else self.args.data_seed
+        grouped = group_sampler(self.train_dataset, seed) if isinstance(usual, RandomSampler) else None
+        return usual if grouped is None else grouped
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Take HF data sets with image columns here too."""
         # A name stands for one of several sets that were given, and checked, at the start.
@@ -248,6 +258,10 @@ class DistillationTrainer(AskingTrainer):
         """Say how many processes train."""
         tell_processes(self.args)
         super().prepare_training()
+
+    def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
+        """Move a batch to the device, and normalise its pixels there."""
+        return self._data.normalising(super()._prepare_inputs(inputs))
 
     def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
         answer = self.ask_teacher(batch, training=model.training)

@@ -60,3 +60,19 @@ def test_shapes_that_disagree_are_named() -> None:
         collate_distillation([{"pixel_values": torch.zeros(1)}, {"pixel_values": torch.zeros(2)}])
     with pytest.raises(ValueError, match="'labels' cannot be stacked"):
         collate_distillation([{"pixel_values": torch.zeros(1), "labels": "cat"}])
+
+
+def test_pixels_are_stacked_as_they_lie() -> None:
+    """Decoded images have a pixel's channels side by side; to turn them is for the device."""
+    pixels = torch.randint(0, 256, (4, 6, 5, 3), dtype=torch.uint8).permute(0, 3, 1, 2)
+    for images in (pixels, pixels.contiguous()):
+        batch = collate_distillation([{"pixel_values": image} for image in images])["pixel_values"]
+        assert torch.equal(batch, pixels) and batch.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_pixels_and_normalised_values_are_not_one_batch() -> None:
+    """Torch would make floats of the pixels, which would pass as normalised."""
+    items = [{"pixel_values": torch.zeros(3, 4, 4)}, {"pixel_values": torch.zeros(3, 4, 4).byte()}]
+    for each in (items, items[::-1]):
+        with pytest.raises(ValueError, match=r"float32, torch.uint8: some hold pixels, others normalised values"):
+            collate_distillation(each)

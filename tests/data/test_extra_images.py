@@ -75,12 +75,7 @@ def test_partners_in_fixed_mixtures() -> None:
     """Of a thousand extra images beside 20 a fourth of the partners are of them, as of the batches."""
     policy = ViewPolicy(50, 0, None, Mixing(mixup=1.0))
     dataset = ReplayedDataset(Rows(1020), policy, None, extra=Extra(1000, 0.25))
-    partners = [
-        place[0]
-        for view in range(50)
-        for row in range(20)
-        for place in list(dataset._recipe((row, view), 1).places())[1:]
-    ]
+    partners = [dataset.partners.draw((row, view), 1)[0][0] for view in range(50) for row in range(20)]
     assert len(partners) == 1000
     of_extra = [row for row in partners if row >= 20]
     assert 0.2 < len(of_extra) / 1000 < 0.32 and len(set(of_extra)) > 150 and len(set(partners) - set(of_extra)) == 20

@@ -1,11 +1,13 @@
 """Mixed images are the same mixture for teacher and student, and labels say what is in them."""
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor
 
 from exrep_hf.data import Mixing
-from exrep_hf.data.mixing import _mix, mix_pairs
+from exrep_hf.data.mixing import _mix, _mixed_by_masks, mix_pairs
 
 COUNT, CLASSES = 64, 5
 
@@ -111,7 +113,8 @@ def test_both_take_turns() -> None:
     assert len(blended) > COUNT // 8
 
 
-def test_against_a_plain_loop() -> None:
+@pytest.mark.parametrize("mix", [_mix, _mixed_by_masks])
+def test_against_a_plain_loop(mix: Callable[..., Tensor]) -> None:
     """One pixel at a time, on images without structure."""
     images = torch.randn(3, 2, 6, 5)
     partner = torch.tensor([2, 0, 1])
@@ -127,7 +130,46 @@ def test_against_a_plain_loop() -> None:
                 own = 0.0 if inside else float(share[number])
                 other = images[partner[number], :, row, column]
                 expected[number, :, row, column] = own * images[number, :, row, column] + (1 - own) * other
-    torch.testing.assert_close(_mix(images, images[partner], share, box), expected)
+    torch.testing.assert_close(mix(images, images[partner], share, box), expected)
+
+
+@pytest.mark.parametrize("size", [(8, 8), (33, 47), (5, 3)])
+def test_image_by_image_is_the_same_to_the_bit(size: tuple[int, int]) -> None:
+    """On a CPU as on other devices; runs that were begun before it was so go on as they were."""
+    torch.manual_seed(4)
+    for _ in range(5):
+        images, others = torch.randn(2, 32, 3, *size)
+        share, box = Mixing(1.0, 1.0).draw(32)
+        expected = _mixed_by_masks(images, others, share, box)
+        assert torch.equal(_mix(images, others, share, box), expected)
+        assert torch.equal(_mix(images, list(others), share, box), expected)
+        strided = images.contiguous(memory_format=torch.channels_last)
+        assert torch.equal(_mix(strided, others, share, box), expected)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_draws_come_in_one_order(rounds: int) -> None:
+    """Partner, share and box of a round, then the next: what a resumed run's generator stands before."""
+    torch.manual_seed(9)
+    mixed = Mixing(1.0, 1.0, rounds)(before := batch(), CLASSES)
+    following = torch.rand(())
+    torch.manual_seed(9)
+    expected = before["pixel_values"]
+    for _ in range(rounds):
+        partner = torch.randperm(COUNT)
+        expected = _mixed_by_masks(expected, expected[partner], *Mixing(1.0, 1.0).draw(COUNT))
+    assert torch.equal(mixed["pixel_values"], expected) and torch.rand(()) == following
+
+
+def test_pixels_stay_pixels() -> None:
+    """Of eight bits, rounded."""
+    torch.manual_seed(2)
+    images, others = torch.randint(0, 256, (2, 16, 3, 9, 7), dtype=torch.uint8)
+    share, box = Mixing(1.0, 1.0).draw(16)
+    mixed = _mix(images, others, share, box)
+    assert mixed.dtype == torch.uint8
+    assert torch.equal(mixed.float(), _mixed_by_masks(images.float(), others.float(), share, box).round())
+    assert torch.equal(mixed, _mixed_by_masks(images, others, share, box))
 
 
 def test_labels_of_a_blend_with_a_box() -> None:

@@ -34,8 +34,10 @@ class Noisy(Dataset):
 UNMIXED = Mixing()
 
 
-def replayed(views: int, mixing: Mixing = UNMIXED, seed: int = 5, num_labels: int | None = None) -> ReplayedDataset:
-    return ReplayedDataset(Noisy(), ViewPolicy(views, seed, None, mixing), num_labels)
+def replayed(
+    views: int, mixing: Mixing = UNMIXED, seed: int = 5, num_labels: int | None = None, rule: int = 2
+) -> ReplayedDataset:
+    return ReplayedDataset(Noisy(), ViewPolicy(views, seed, None, mixing, rule=rule), num_labels)
 
 
 def pixels(dataset: ReplayedDataset, epoch: int, rows: list[int]) -> list[torch.Tensor]:
@@ -69,9 +71,9 @@ def test_views_are_the_epochs_that_a_run_without_views_begins_with() -> None:
 
 
 def test_mixtures_against_a_plain_loop() -> None:
-    """Partner, share and box of each image are drawn once for its view, and images are those of that view."""
+    """The first rule: each image draws partner, share and box once for its view; images are those of that view."""
     mixing = Mixing(mixup=1.0)
-    dataset = replayed(3, mixing, num_labels=3)
+    dataset = replayed(3, mixing, num_labels=3, rule=1)
     dataset.set_epoch(1)
     single = replayed(3)
     single.set_epoch(1)
@@ -96,9 +98,9 @@ def test_mixtures_against_a_plain_loop() -> None:
 
 
 def test_mixtures_of_mixtures_against_a_plain_loop() -> None:
-    """An image is mixed of its own mixture and that of its second partner, so of four images."""
-    mixing = Mixing(mixup=1.0)
-    dataset, once = replayed(3, Mixing(mixup=1.0, rounds=2), num_labels=3), replayed(3, mixing, num_labels=3)
+    """By the first rule too an image is mixed of its own mixture and that of its second partner, so of four."""
+    mixing, twice = Mixing(mixup=1.0), Mixing(mixup=1.0, rounds=2)
+    dataset, once = replayed(3, twice, num_labels=3, rule=1), replayed(3, mixing, num_labels=3, rule=1)
     dataset.set_epoch(2)
     once.set_epoch(2)
     partners = set()
@@ -185,6 +187,62 @@ def test_policy_survives_json(tmp_path: Path) -> None:
     assert ViewPolicy.from_dict(json.loads(json.dumps(twice.as_dict()))) == twice
     # Answers that were stored by releases without rounds are for the same views.
     assert policy.as_dict()["mixing"] == {"mixup": 0.4, "cutmix": 1.0}
+
+
+def test_views_of_older_releases_keep_their_rule() -> None:
+    """Their mixtures have to be made as the stored answers saw them; views that are not mixed have one form."""
+    mixed, plain = ViewPolicy(2, 9, None, Mixing(0.4, 1.0)), ViewPolicy(2, 9)
+    assert mixed.as_dict()["rule"] == 2 and "rule" not in plain.as_dict()
+    older = {name: value for name, value in mixed.as_dict().items() if name != "rule"}
+    read = ViewPolicy.from_dict(json.loads(json.dumps(older)))
+    assert read.rule == 1 and read != mixed and read.as_dict() == older
+    assert not read.mixes_pixels and mixed.mixes_pixels and plain.mixes_pixels
+    assert replayed(2, Mixing(mixup=1.0), rule=1).grouped is None
+    with pytest.raises(ValueError, match="`rule` is 3; expected 1 to 2, by which views can be made again"):
+        ViewPolicy.from_dict(older | {"rule": 3})
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 3])
+def test_a_group_is_mixed_as_a_batch_is(rounds: int) -> None:
+    """The second rule: seven images are one group, and mixed as `Mixing` does under the group's seed."""
+    mixing = Mixing(mixup=1.0, cutmix=1.0, rounds=rounds)
+    dataset, single = replayed(3, mixing, num_labels=3), replayed(3)
+    for each in (dataset, single):
+        each.set_epoch(2)
+    assert dataset.grouped is not None
+    order = dataset.grouped._order(2)[0].tolist()
+    batch = collate_distillation([single[row] for row in order])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(np.random.SeedSequence([5, 2, 0, 1, 4]).generate_state(1)[0]))
+        expected = mixing(batch, 3)
+    found = collate_distillation(dataset.__getitems__(order))
+    for name in ("pixel_values", "teacher_pixel_values", "labels", "sample_index"):
+        assert torch.equal(found[name], expected[name])
+    # One by one they are the same.
+    assert all(torch.equal(dataset[row]["pixel_values"], found["pixel_values"][at]) for at, row in enumerate(order))
+
+
+def test_pixels_are_mixed_to_pixels() -> None:
+    """Eight bits are all that an image has: mixtures are rounded, and nothing else."""
+
+    class Pixels(Noisy):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            item = super().__getitem__(index)
+            return item | {name: (25 * item[name]).byte() for name in ("pixel_values", "teacher_pixel_values")}
+
+    class Values(Pixels):
+        def __getitem__(self, index: int) -> dict[str, Any]:
+            item = super().__getitem__(index)
+            return item | {name: item[name].float() for name in ("pixel_values", "teacher_pixel_values")}
+
+    policy = ViewPolicy(2, 5, None, Mixing(mixup=1.0, cutmix=1.0))
+    rows = list(range(ROWS))
+    whole, exact = (ReplayedDataset(kind(), policy).__getitems__(rows) for kind in (Pixels, Values))
+    for pixels, values in zip(whole, exact, strict=True):
+        for name in ("pixel_values", "teacher_pixel_values"):
+            assert pixels[name].dtype == torch.uint8
+            assert torch.equal(pixels[name].float(), values[name].round())
+    assert any((each["pixel_values"] % 1 > 0).any() for each in exact)
 
 
 def test_no_views_are_refused() -> None:

@@ -335,3 +335,9 @@ def test_exrep_as_a_teacher(images: Tensor) -> None:
     logits, features = reader(model, images)
     assert torch.equal(features, model(images, output_features=True).features)
     assert torch.equal(logits, model(images).logits)
+
+
+def test_pixels_that_are_not_normalised(images: Tensor) -> None:
+    """A loader's batch holds them, and any network answers to values from 0 to 255."""
+    with pytest.raises(ValueError, match=r"of torch.uint8, from 0 to 255; expected normalised images"):
+        student("resnet", "light", images)(images.byte())

@@ -120,6 +120,7 @@ def test_what_the_manifest_says(teacher: OnlineTeacher, preprocessing: Preproces
         "seed": 3,
         "augmentation": None,
         "mixing": {"mixup": 0.0, "cutmix": 0.5},
+        "rule": 2,
     }
     assert [*manifest["shards"]] == [
         f"view-000{view}/shard-0000{number}.safetensors" for view in (0, 1) for number in (0, 1)

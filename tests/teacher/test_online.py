@@ -174,3 +174,9 @@ def test_loaded_in_a_type(
     answer = teacher({"pixel_values": images})
     assert answer["logits"].dtype == answer["features"].dtype == torch.float32
     torch.testing.assert_close(answer["logits"], network(images).logits, rtol=0.05, atol=0.05)
+
+
+def test_pixels_that_are_not_normalised(network: ResNetForImageClassification, images: Tensor) -> None:
+    """A loader's batch holds them; answers to values from 0 to 255 are for images that nobody has seen."""
+    with pytest.raises(ValueError, match=r"pixels of torch.uint8, .* Pass it through `exrep_hf.data.Normalising"):
+        OnlineTeacher(network)({"pixel_values": images.byte()})

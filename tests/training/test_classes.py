@@ -61,11 +61,11 @@ def test_batches_have_the_students_numbers(make_trainer: MakeTrainer, named: Any
     images = shades(["DOG", "bee"], 8)
     teacher = ByShade(named(["dog", "cat", "bee", "ant"]), PROCESSOR)
     trainer = make_trainer(model=named(NAMES, 3), teacher=teacher, train_dataset=images, eval_dataset=images)
-    batch = next(iter(trainer.get_train_dataloader()))
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     assert sorted(batch["labels"].tolist()) == [1, 1, 3, 3]
     answer = trainer.ask_teacher(batch, training=True)
     assert torch.equal(answer.logits.argmax(-1), batch["labels"]) and answer.logits.shape == (4, 4)
-    batch = next(iter(trainer.get_eval_dataloader()))
+    batch = trainer._prepare_inputs(next(iter(trainer.get_eval_dataloader())))
     assert batch["labels"].tolist() == [3, 1, 3, 1]
     # What was given at the start is the same as what is handed over now.
     assert trainer.evaluate()["eval_accuracy"] == trainer.evaluate(images)["eval_accuracy"]

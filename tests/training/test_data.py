@@ -28,7 +28,7 @@ def test_images_and_labels_in_columns(make_trainer: MakeTrainer, make_images: Ma
     assert trainer.distillation_objective.crd.negatives.labels.tolist() == images["label"][:]
     trainer.train()
     item = trainer.train_dataset[5]
-    assert torch.equal(item["pixel_values"], STUDENT.evaluation(images[5]["image"]))
+    assert torch.equal(item["pixel_values"], STUDENT.evaluation_pixels(images[5]["image"]))
     assert (item["labels"], item["sample_index"]) == (1, 5)
     assert "teacher_pixel_values" not in item
     assert trainer.evaluate()["eval_accuracy"] >= 0
@@ -43,8 +43,8 @@ def test_teacher_gets_images_in_its_own_way(
     teacher = OnlineTeacher(make_network(seed=1), own.to_image_processor())
     trainer = make_trainer(train_dataset=images, eval_dataset=images, teacher=teacher)
     item = trainer.train_dataset[5]
-    assert torch.equal(item["teacher_pixel_values"], own.evaluation(images[5]["image"]))
-    assert torch.equal(item["pixel_values"], STUDENT.evaluation(images[5]["image"]))
+    assert torch.equal(item["teacher_pixel_values"], own.evaluation_pixels(images[5]["image"]))
+    assert torch.equal(item["pixel_values"], STUDENT.evaluation_pixels(images[5]["image"]))
     seen = []
     teacher.model.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].shape))
     trainer.train()
@@ -56,7 +56,7 @@ def test_augmentation_varies_training_images_alone(make_trainer: MakeTrainer, ma
     """An augmented evaluation set gives other numbers at each evaluation."""
     images = make_images(12)
     trainer = make_trainer(train_dataset=images, eval_dataset=images, augmentation=Augmentation())
-    plain = STUDENT.evaluation(images[3]["image"])
+    plain = STUDENT.evaluation_pixels(images[3]["image"])
     assert not torch.equal(trainer.train_dataset[3]["pixel_values"], plain)
     assert torch.equal(trainer.eval_dataset[3]["pixel_values"], plain)
     first = trainer.train_dataset[3]["pixel_values"]

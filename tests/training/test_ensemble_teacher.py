@@ -48,7 +48,7 @@ def test_one_step_by_hand(
     trainer = make_trainer(
         teacher=TeacherEnsemble(members), train_dataset=make_images(8), augmentation=augmentation, **MIXED | weights
     )
-    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(4)])  # type: ignore[index]
+    batch = trainer.batch_of([trainer.train_dataset[row] for row in range(4)])  # type: ignore[index]
     sizes = {name: value.shape[-1] for name, value in batch.items() if "pixel" in name}
     assert sizes == {"pixel_values": 16, "teacher_pixel_values_1": 20, "teacher_pixel_values_2": 24}
     # One crop: the sets differ in size and normalisation alone.

@@ -151,8 +151,8 @@ def test_images_that_are_called_pixel_values(
     image = images[3]["image"]
     for dataset in (trainer.train_dataset, trainer.eval_dataset):
         item: Any = dataset[3]  # type: ignore[index]
-        assert torch.equal(item["pixel_values"], PREPROCESSING.evaluation(image))
-        assert torch.equal(item["teacher_pixel_values"], OTHER.evaluation(image))
+        assert torch.equal(item["pixel_values"], PREPROCESSING.evaluation_pixels(image))
+        assert torch.equal(item["teacher_pixel_values"], OTHER.evaluation_pixels(image))
     arrays = datasets.Dataset.from_dict({"pixel_values": TensorRows(8).images.numpy(), "labels": [0, 1] * 4})
     item = make_trainer(train_dataset=arrays).train_dataset[3]  # type: ignore[index]
     assert torch.equal(item["pixel_values"], TensorRows(8).images[3])
@@ -202,7 +202,7 @@ def test_answers_in_columns(make_trainer: MakeTrainer, make_images: MakeImages, 
     trainer = make_trainer(train_dataset=answered, eval_dataset=answered, **ANSWERED)
     for dataset in (trainer.train_dataset, trainer.eval_dataset):
         item: Any = dataset[5]  # type: ignore[index]
-        assert torch.equal(item["pixel_values"], PREPROCESSING.evaluation(images[5]["image"]))
+        assert torch.equal(item["pixel_values"], PREPROCESSING.evaluation_pixels(images[5]["image"]))
         for name in table[5]:
             assert torch.equal(item[name], torch.tensor(table[5][name], dtype=torch.float32))
     trainer.train()

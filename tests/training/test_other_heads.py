@@ -54,7 +54,7 @@ def test_imagenette(count: int, by: str, make_args: Any, tmp_path: Path) -> None
     ids = ImageNetInfo(HEADS[count]).label_names()
     columns = [ids.index(wordnet_id) for wordnet_id in sorted(IMAGENETTE, reverse=True)]
     assert trainer.classes.teacher_columns == tuple(columns)
-    batch = next(iter(trainer.get_eval_dataloader()))
+    batch = trainer._prepare_inputs(next(iter(trainer.get_eval_dataloader())))
     pixels = batch["pixel_values"]
     answer = teacher.model(pixels).logits[:, columns]
     student = trainer.student.eval()(pixels).logits.detach()

@@ -61,7 +61,7 @@ def test_training_and_evaluation(
     SHADES.update(elk=250)
     trainer = make_trainer(model=named(NAMES, 3), teacher=teacher, **given, **LOGITS, **mixing)
     assert trainer.classes.student_columns == (0, 1, 3) and trainer.classes.teacher_columns == (3, 2, 0)
-    batch = next(iter(trainer.get_eval_dataloader()))
+    batch = trainer._prepare_inputs(next(iter(trainer.get_eval_dataloader())))
     answer, student = teacher(batch).logits[:, COLUMNS], trainer.student.eval()(batch["pixel_values"]).logits.detach()
     metrics = trainer.evaluate(images.select(range(4)))
     assert metrics["eval_loss_kd"] == pytest.approx(kd(student[:, SHARED], answer, 4.0), rel=1e-4)
@@ -107,7 +107,7 @@ def test_stored_answers_and_ensembles(make_trainer: MakeTrainer, named: Any, tmp
     ensemble = TeacherEnsemble([network, OnlineTeacher(named([*reversed(KNOWN)], 5), PROCESSOR)])
     given = {"train_dataset": images, "max_steps": 1, "mixup": 1.0, "cutmix": 1.0, "augmentation": None} | LOGITS
     trainer = make_trainer(model=named(NAMES, 3), teacher=stored, **given)
-    batch = next(iter(trainer.get_train_dataloader()))
+    batch = trainer._prepare_inputs(next(iter(trainer.get_train_dataloader())))
     answer = trainer.ask_teacher(batch, training=True).logits
     asked = network({"pixel_values": batch["pixel_values"]}).logits
     assert asked is not None

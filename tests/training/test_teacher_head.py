@@ -57,7 +57,7 @@ def test_a_probe_is_fitted_on_the_teachers_features(
     state = torch.get_rng_state()
     trainer.prepare_teacher(None)
     assert torch.equal(torch.get_rng_state(), state)
-    batch = trainer.data_collator(items_of(trainer, 40))
+    batch = trainer.batch_of(items_of(trainer, 40))
     features = headless(batch).features
     expected = fit_linear_probe(features[:, None], batch["labels"], 4)
     found = head_of(trainer)
@@ -175,7 +175,7 @@ def test_labels_are_numbered_as_the_student_does(
     images = make_images(40).cast(datasets.Features(features))
     trainer = make_trainer(teacher=headless, train_dataset=images, **ALONE)
     trainer.fit_head()
-    batch = trainer.data_collator(items_of(trainer, 40))
+    batch = trainer.batch_of(items_of(trainer, 40))
     assert batch["labels"][:4].tolist() == [3, 1, 0, 2]
     expected = fit_linear_probe(headless(batch).features[:, None], batch["labels"], 4)
     torch.testing.assert_close(head_of(trainer).weight, expected.weight, atol=1e-4, rtol=1e-3)
@@ -201,7 +201,7 @@ def test_augmented_images_are_asked_about_whole(
     whole: Any = make_trainer(
         teacher=headless, train_dataset=make_images(12), augmentation=None, **ALONE
     ).train_dataset
-    features = headless(trainer.data_collator([whole[row] for row in range(12)])).features
+    features = headless(trainer.batch_of([whole[row] for row in range(12)])).features
     assert features is not None
     expected = fit_linear_probe(features[:, None], torch.arange(12) % 4, 4)
     assert head_of(trainer).views == 1
@@ -216,7 +216,7 @@ def test_a_probe_no_better_than_the_student_is_said_to_be_so(
     given: dict[str, Any] = {"train_dataset": images, "eval_dataset": images.select(range(12)), **ALONE}
     trainer: Any = make_trainer(teacher=headless, **given)
     answer = trainer.student.forward
-    batch = trainer.data_collator(items_of(trainer, 12))
+    batch = trainer.batch_of(items_of(trainer, 12))
 
     def knows(pixel_values: torch.Tensor, **rest: Any) -> Any:
         output = answer(pixel_values=pixel_values, **rest)

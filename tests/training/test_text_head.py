@@ -30,7 +30,7 @@ def teacher_of(trainer: DistillationTrainer) -> TextTeacher:
 def test_images_without_labels_and_names_make_a_student(towers: str, tmp_path: Path) -> None:
     """The term compares the student with the model's own zero-shot logits; the student is named by them."""
     trainer = trainer_of(tmp_path / "out", towers)
-    batch = trainer.data_collator([trainer.train_dataset[row] for row in range(6)])  # type: ignore[index]
+    batch = trainer.batch_of([trainer.train_dataset[row] for row in range(6)])  # type: ignore[index]
     assert "labels" not in batch
     found = trainer.ask_teacher(batch, training=True).logits
     expected = zero_shot_logits(towers, [f"a photo of a {name}." for name in NAMES], batch["teacher_pixel_values"])

@@ -102,4 +102,4 @@ def _transform(teacher: TeacherSource, views: ViewPolicy) -> ViewTransform:
             "network, as an `OnlineTeacher`."
         )
     # The first set stands where a student's would.
-    return ViewTransform(wanted[0], wanted, views.augmentation)
+    return ViewTransform(wanted[0], wanted, views.augmentation, normalised=not views.mixes_pixels)

@@ -15,6 +15,7 @@ from tqdm.auto import tqdm
 from exrep_hf.data import collate_distillation
 from exrep_hf.data.datasets import ReplayedDataset
 from exrep_hf.data.labels import class_of_most
+from exrep_hf.data.transport import Normalising
 from exrep_hf.files import write_bytes
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher.cache.finite_answers import check_answers
@@ -57,6 +58,7 @@ class ShardWriter:
         self.batch_size = batch_size
         self.expected_top1 = expected_top1
         self.device = PartialState().device
+        self.normalising = Normalising.for_teacher(teacher.preprocessing)
         self.dtype: torch.dtype = getattr(torch, plan.storage["dtype"])
         self.autocast: torch.dtype | None = plan.storage["autocast"] and getattr(torch, plan.storage["autocast"])
         self.correct = self.labelled = 0
@@ -127,7 +129,8 @@ class ShardWriter:
     def _ask(self, batch: dict[str, Tensor], rows: list[int], view: int) -> tuple[dict[str, Tensor], int, int]:
         """Return what is stored for a batch, how many images the teacher gave their label, and how many have one."""
         with torch.autocast(self.device.type, dtype=self.autocast, enabled=self.autocast is not None):
-            answer = self.teacher({name: each.to(self.device, non_blocking=True) for name, each in batch.items()})
+            moved = {name: each.to(self.device, non_blocking=True) for name, each in batch.items()}
+            answer = self.teacher(self.normalising(moved))
         given = self._declared(answer)
         logits = given.get("logits")
         views = [view] * len(rows)
