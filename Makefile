@@ -1,5 +1,6 @@
 # make demo          the digits study: a student, its controls, a table (about three minutes)
 # make test          the tests
+# make bench         the benchmarks of speed, and their table (about ten minutes on two cores)
 # make test-oldest   the tests of training and models under the lowest versions that pyproject.toml allows
 # make test-newest   the same under the newest
 # Each of the three environments (about 6 GB) is built once and used again, .venv-newest with what was released since;
@@ -9,13 +10,16 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: demo test test-oldest test-newest lint FORCE
+.PHONY: demo test bench test-oldest test-newest lint FORCE
 
 demo: $(STAMP)
 	$(BIN)/accelerate launch recipes/train.py --config recipes/digits.yaml --overwrite_output_dir
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist worksteal
+
+bench: $(STAMP)
+	$(BIN)/python recipes/benchmarks/speed.py
 
 test-oldest test-newest: test-%: .venv-%/installed
 	.venv-$*/bin/python -m pytest tests/training tests/models

@@ -52,8 +52,8 @@ PAPER: dict[str, Any] = {
 class Rows(torch.utils.data.Dataset):
     """As many rows as ImageNet has; the loader gives others than these."""
 
-    def __init__(self, count: int, size: int) -> None:
-        self.labels = torch.arange(count) % CLASSES
+    def __init__(self, count: int, size: int, classes: int) -> None:
+        self.labels = torch.arange(count) % classes
         self.image = torch.randn(3, size, size)
 
     def __len__(self) -> int:
@@ -73,11 +73,14 @@ class Bench:
         device: where.
         rows: of the memory bank.
         folder: for what the Trainer writes.
+        classes: that both know.
     """
 
-    def __init__(self, name: str, size: int, batch: int, device: str, rows: int, folder: str) -> None:
-        self.name, self.size, self.device, self.folder = name, size, device, folder
-        self.rows = Rows(rows, size)
+    def __init__(
+        self, name: str, size: int, batch: int, device: str, rows: int, folder: str, classes: int = CLASSES
+    ) -> None:
+        self.name, self.size, self.device, self.folder, self.classes = name, size, device, folder, classes
+        self.rows = Rows(rows, size, classes)
         index = torch.arange(batch)
         self.batch = {
             "pixel_values": torch.randn(batch, 3, size, size, device=device),
@@ -88,12 +91,12 @@ class Bench:
     def network(self) -> Any:
         """A network of timm, the same each time."""
         torch.manual_seed(0)
-        return timm.create_model(self.name, pretrained=False, num_classes=CLASSES)
+        return timm.create_model(self.name, pretrained=False, num_classes=self.classes)
 
     def trainer(self, distiller: Distiller | None = None, **settings: Any) -> DistillationTrainer:
         """A trainer as a user makes it."""
         student = ExRepForImageClassification.from_backbone(
-            f"timm/{self.name}", distiller=distiller, pretrained=False, image_size=self.size
+            f"timm/{self.name}", distiller=distiller, pretrained=False, image_size=self.size, num_labels=self.classes
         )
         args = DistillationArguments(
             self.folder,
