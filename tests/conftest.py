@@ -36,6 +36,10 @@ for _name in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "http_proxy", "HTTP_PROX
     os.environ.pop(_name, None)
 
 import torch  # noqa: E402
+
+if torch.cuda.is_available():
+    # Figures are compared with those of a CPU; what needs a GPU says so by itself (`skipif`).
+    os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 from hypothesis import settings  # noqa: E402
 
 from tests.processes import Processes  # noqa: E402

@@ -1,4 +1,4 @@
-"""BatchNorm's statistics on several processes."""
+"""What is gathered batch by batch, BatchNorm's statistics above all, on several processes."""
 
 import torch
 from torch import nn
@@ -7,20 +7,20 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 
 def broadcast_batch_statistics(module: nn.Module) -> None:
-    """Give every process the first one's running means and variances, as DistributedDataParallel does.
+    """Give every process the first one's buffers, as DistributedDataParallel does before each forward.
 
-    FSDP and DeepSpeed leave each process its own: what is evaluated would not be what is saved. Frozen statistics are
-    equal already, and cost nothing here.
+    FSDP and DeepSpeed leave each process its own: what is evaluated would not be what is saved. Frozen statistics of
+    BatchNorm are equal already, and cost nothing here.
 
     Args:
-        module: on each process; its BatchNorm layers in training mode count.
+        module: on each process; its floating-point buffers count, those of terms of the user's among them.
     """
     statistics = [
         value
         for layer in module.modules()
-        if isinstance(layer, _BatchNorm) and layer.training and layer.track_running_stats
-        for value in (layer.running_mean, layer.running_var)
-        if value is not None
+        if layer.training or not isinstance(layer, _BatchNorm)
+        for value in layer.buffers(recurse=False)
+        if value.is_floating_point()
     ]
     if statistics:
         joined = torch.cat([each.flatten() for each in statistics])

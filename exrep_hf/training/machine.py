@@ -61,6 +61,9 @@ def complete_for_machine(args: DistillationArguments, networks: Sequence[nn.Modu
     if args.dataloader_persistent_workers is None:
         # Of those that are given as with transformers itself, which ends them after each epoch.
         args.dataloader_persistent_workers = stays
+    if args.ddp_broadcast_buffers is None:
+        # Each step ends with it, on every backend: DDP would do it again before each forward.
+        args.ddp_broadcast_buffers = False
     where = torch.cuda.get_device_name(args.device) if on_gpu else "a CPU"
     return Chosen(args, (f"{', '.join(told)}: chosen for {where}, as nothing was given",) if told else ())
 

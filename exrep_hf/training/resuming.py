@@ -250,7 +250,7 @@ class ResumableTrainer(Trainer):
         with torch.random.fork_rng(self.random_devices):
             torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
             loss = super().training_step(model, inputs, num_items_in_batch)
-        if self.args.world_size > 1:
+        if self.args.world_size > 1 and self.accelerator.sync_gradients:
             broadcast_batch_statistics(model)
         return loss
 

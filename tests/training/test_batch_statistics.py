@@ -12,6 +12,8 @@ from exrep_hf.training.distributed import broadcast_batch_statistics
 
 def _module(rank: int) -> nn.Module:
     module = nn.Sequential(nn.BatchNorm2d(3), nn.BatchNorm1d(2), nn.BatchNorm1d(2, track_running_stats=False))
+    # As a term of the user's may gather something over batches, such as a mean.
+    module.register_buffer("centre", torch.zeros(2))
     for number, buffer in enumerate(module.buffers()):
         buffer.fill_(10 * rank + number)
     module[1].eval()
@@ -31,6 +33,7 @@ def test_statistics_are_those_of_the_first(tmp_path: Path) -> None:
     """Frozen layers are left alone: they cost nothing, and are equal already in a run."""
     mp.start_processes(_work, args=(str(tmp_path),), nprocs=2, start_method="fork")
     states = [torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert torch.equal(states[1]["centre"], states[0]["centre"])
     for name in ("running_mean", "running_var"):
         assert torch.equal(states[1][f"0.{name}"], states[0][f"0.{name}"])
         assert torch.equal(states[1][f"1.{name}"], _module(1).state_dict()[f"1.{name}"])
