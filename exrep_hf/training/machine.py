@@ -1,6 +1,7 @@
 """Memory layout, precision and workers of the loader: what is fastest on a machine, where nothing is given."""
 
 import copy
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -61,6 +62,10 @@ def complete_for_machine(args: DistillationArguments, networks: Sequence[nn.Modu
     if args.dataloader_persistent_workers is None:
         # Of those that are given as with transformers itself, which ends them after each epoch.
         args.dataloader_persistent_workers = stays
+    if on_gpu and args.dataloader_pin_memory:
+        # From pinned memory, so that nobody waits for the copy of a batch.
+        config: Any = args.accelerator_config
+        args.accelerator_config = dataclasses.replace(config, non_blocking=True)
     if args.ddp_broadcast_buffers is None:
         # Each step ends with it, on every backend: DDP would do it again before each forward.
         args.ddp_broadcast_buffers = False

@@ -43,7 +43,8 @@ def test_a_gpu(gpu: list[bool], tmp_path: Path, make_images: Callable[[int], Any
     args, told = (chosen := complete_for_machine(given, [CONVOLUTIONS], images)).args, chosen.told
     assert (args.bf16, args.mixed_precision, args.tf32, args.channels_last) == (True, "bf16", True, True)
     assert (args.dataloader_num_workers, args.dataloader_persistent_workers) == (7, True)
-    assert gpu == [True]
+    configs: list[Any] = [args.accelerator_config, given.accelerator_config]
+    assert gpu == [True] and [config.non_blocking for config in configs] == [True, False]
     assert told == (
         "bfloat16, TF32, channels_last, 7 workers that decode images, on each process: chosen for NVIDIA X, as "
         "nothing was given",
