@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from transformers import HfArgumentParser, TrainingArguments
+from transformers.hf_argparser import string_to_bool
 
 from exrep_hf.arguments import (
     CachingArguments,
@@ -45,6 +46,10 @@ class SettingsParser(HfArgumentParser):
     def __init__(self, classes: Sequence[Any], effective: frozenset[str] | None = None, **options: Any) -> None:
         super().__init__(list(classes), allow_abbrev=False, formatter_class=_OneNameEach, **options)
         self.effective = effective
+        for action in self._actions:
+            # Of settings that are chosen where they are not given it makes flags that need a value: `--bf16` is one.
+            if action.type is string_to_bool and action.nargs is None:
+                action.nargs, action.const = "?", True
 
     def format_help(self) -> str:
         """Return the help: our settings in groups, then those that are the Trainer's alone."""

@@ -53,6 +53,18 @@ def test_flags_win(config: Path) -> None:
     assert settings.model.teacher == "timm/test_efficientnet"
 
 
+@pytest.mark.parametrize("name", ["bf16", "tf32", "channels_last", "freeze_batch_norm"])
+def test_settings_that_may_be_left_open_are_flags_all_the_same(name: str, config: Path) -> None:
+    """People type `--bf16`, and `--bf16 false` where it would be chosen; a config may have either."""
+    read = {}
+    for flags in ((), (f"--{name}",), (f"--{name}", "false"), (f"--{name}", "--seed", "3")):
+        if name == "tf32" and "false" not in flags and flags:
+            continue
+        read[flags] = getattr(parse_settings(["--config", str(config), "--use_cpu", *flags], config).training, name)
+    expected = {(): None, (f"--{name}",): True, (f"--{name}", "false"): False, (f"--{name}", "--seed", "3"): True}
+    assert read == {flags: expected[flags] for flags in read}
+
+
 def test_default_config_only_without_a_task(config: Path, tmp_path: Path) -> None:
     """Digits settings must not leak into a run that names its own data."""
     assert parse_settings(["--num_seeds", "2"], config).data.dataset == "digits"

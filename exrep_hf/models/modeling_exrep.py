@@ -109,10 +109,11 @@ class ExRepForImageClassification(PreTrainedModel):
         Raises:
             ValueError: for images that are not normalised.
         """
-        if pixel_values.dtype == torch.uint8:
+        if not pixel_values.is_floating_point():
             raise ValueError(
-                "`pixel_values` are of torch.uint8, from 0 to 255; expected normalised images. Normalise them as the "
-                "student's image processor does; batches of a trainer's loaders by `exrep_hf.data.Normalising`."
+                f"`pixel_values` are of {pixel_values.dtype}; expected normalised images, floating-point. Normalise "
+                "them as the student's image processor does; batches of a trainer's loaders by "
+                "`exrep_hf.data.Normalising`."
             )
         # Here, so that weights in bfloat16 take images in float32, whatever the classifier's own habits.
         pixel_values = pixel_values.to(self.dtype)

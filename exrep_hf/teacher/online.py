@@ -142,11 +142,11 @@ class OnlineTeacher:
             ValueError: for images that are not normalised.
         """
         (images,) = teacher_pixels(batch, 1)
-        if images.dtype == torch.uint8:
+        if not images.is_floating_point():
             raise ValueError(
-                "The batch holds pixels of torch.uint8, as those of a `DistillationTrainer`'s loaders do; expected "
-                "normalised images. Pass it through `exrep_hf.data.Normalising(student, teachers)` first, with how "
-                "both want their images."
+                f"The batch holds pixels of {images.dtype}, as batches of a `DistillationTrainer`'s loaders do; "
+                "expected normalised images. Pass it through `exrep_hf.data.Normalising(student, teachers)` first, "
+                "with how both want their images."
             )
         # At each call, because the model is the caller's too: what they do to it must not change the answers.
         if any(module.training for module in self._modules):

@@ -28,7 +28,7 @@ class ComponentTrainer(AveragingTrainer):
         super().__init__(*args, **kwargs)
         self._train_meters: dict[str, AverageMeter] = defaultdict(AverageMeter)
         self._eval_sums = EvaluationSums()
-        self._keeps_sums_alone = False
+        self._keeps_sums_alone, self._prefix = False, "eval"
 
     def begin(self) -> None:
         """Start with an empty logging window."""
@@ -56,20 +56,22 @@ class ComponentTrainer(AveragingTrainer):
         ignore_keys: list[str] | None = None,
         metric_key_prefix: str = "eval",
     ) -> EvalLoopOutput:
-        """Add the components and the agreement with the teacher to the metrics."""
+        """Evaluate as the Trainer does, and sum figures up where nobody asks for logits."""
         self._eval_sums = EvaluationSums()
         # What the usual metrics are made of is summed up as it comes: all logits of 21 843 classes fill a memory.
         judges_alone = self.compute_metrics is classification_metrics and not self.args.batch_eval_metrics
         self._keeps_sums_alone = judges_alone and description == EVALUATION
+        self._prefix = metric_key_prefix
         rounds = (self.args.bf16_full_eval or self.args.fp16_full_eval) and not self.is_in_train
         with weights_kept(self.distillation_objective, rounds and not self.backend_saves_model):
-            output = super().evaluation_loop(
+            return super().evaluation_loop(
                 dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
             )
-        assert output.metrics is not None
-        for name, value in as_metrics(self._eval_sums).items():
-            output.metrics[f"{metric_key_prefix}_{name}"] = value
-        return output
+
+    def finish_evaluation(self, metrics: dict[str, float]) -> None:
+        """Add loss, accuracy, components and agreement with the teacher, before anybody looks at the figures."""
+        metrics |= {f"{self._prefix}_{name}": value for name, value in as_metrics(self._eval_sums).items()}
+        super().finish_evaluation(metrics)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Add each component's mean over the logging window, over all processes."""

@@ -14,6 +14,7 @@ from exrep_hf.data.checks import is_map_style
 from exrep_hf.training.probe_images import may_have_labels
 
 logger = logging.getLogger(__name__)
+_NO_ROW = torch.iinfo(torch.int64).max
 # Of each image: whether it has a label, is right, is right among five, and has logits that say nothing.
 _LABELLED, _RIGHT, _AMONG_FIVE, _LOST = "_labelled", "_right", "_among_five", "_lost"
 METRIC_TITLES = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
@@ -50,6 +51,7 @@ class EvaluationSums:
     def __init__(self) -> None:
         self._sums: dict[tuple[str, ...], Tensor] = {}
         self._images: dict[tuple[str, ...], int] = {}
+        self._first_lost: Tensor | None = None
 
     def add(self, names: tuple[str, ...], table: Tensor) -> None:
         """Add the metrics of some images.
@@ -58,9 +60,18 @@ class EvaluationSums:
             names: of the metrics.
             table: `(images, metrics)`.
         """
+        if _LOST in names:
+            rows = torch.arange(len(table), device=table.device) + self._images.get(names, 0)
+            first = rows.masked_fill(table[:, names.index(_LOST)] == 0, _NO_ROW).amin()
+            self._first_lost = first if self._first_lost is None else torch.minimum(self._first_lost, first)
         total, known = table.sum(0), self._sums.get(names)
         self._sums[names] = total if known is None else known.add_(total)
         self._images[names] = self._images.get(names, 0) + len(table)
+
+    @property
+    def first_lost(self) -> int:
+        """The first image whose logits say nothing, where there is one."""
+        return _NO_ROW if self._first_lost is None else int(self._first_lost)
 
     def totals(self) -> dict[str, tuple[float, int]]:
         """Return the sum of each metric, and of how many images it is."""
@@ -95,17 +106,22 @@ def as_metrics(sums: EvaluationSums) -> dict[str, float]:
     totals = sums.totals()
     counts = {name: totals.pop(name) for name in (_LABELLED, _RIGHT, _AMONG_FIVE, _LOST) if name in totals}
     means = {name: total / images for name, (total, images) in totals.items()}
+    # As the Trainer has it: the loss, what is judged, and then the components.
+    loss = {"loss": means.pop("loss")} if "loss" in means else {}
     if not counts:
-        return means
+        return loss | means
     (labelled, images), (lost, _) = counts[_LABELLED], counts[_LOST]
     if labelled < images:
         logger.warning("%d of %d images have no label: accuracy is that of the others.", images - labelled, images)
     if not labelled:
-        return means
+        return loss | means
     if lost:
-        logger.warning("The logits of %d of %d images are NaN or infinite; `predict` names the first.", lost, labelled)
+        logger.warning(
+            "The logits of %d of %d images are NaN or infinite, row %d first.", lost, labelled, sums.first_lost
+        )
     right = {"accuracy": counts[_RIGHT][0], "top5_accuracy": counts[_AMONG_FIVE][0]}
-    return means | {name: math.nan if lost else count / labelled for name, count in right.items()}
+    judged_as = {name: math.nan if lost else count / labelled for name, count in right.items()}
+    return loss | judged_as | means
 
 
 def check_best_metric(args: DistillationArguments, eval_dataset: Any) -> None:

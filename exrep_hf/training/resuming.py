@@ -135,7 +135,8 @@ class ResumableTrainer(Trainer):
                 output = super().evaluation_loop(
                     dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
                 )
-            self.finish_evaluation(output.metrics or {})
+            assert output.metrics is not None
+            self.finish_evaluation(output.metrics)
         return output
 
     @contextlib.contextmanager

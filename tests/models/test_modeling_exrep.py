@@ -339,5 +339,5 @@ def test_exrep_as_a_teacher(images: Tensor) -> None:
 
 def test_pixels_that_are_not_normalised(images: Tensor) -> None:
     """A loader's batch holds them, and any network answers to values from 0 to 255."""
-    with pytest.raises(ValueError, match=r"of torch.uint8, from 0 to 255; expected normalised images"):
+    with pytest.raises(ValueError, match=r"of torch.uint8; expected normalised images, floating"):
         student("resnet", "light", images)(images.byte())

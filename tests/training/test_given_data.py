@@ -66,9 +66,10 @@ def test_streams_of_tensors_are_evaluated(make_trainer: MakeTrainer, make_images
     """A stream whose images are made to tensors gives the numbers of the rows that it is of."""
     images = make_images(6)
     trainer = make_trainer(train_dataset=images, eval_dataset=images)
-    rows = [trainer.eval_dataset[row] for row in range(6)]
+    batch = trainer.batch_of([trainer.eval_dataset[row] for row in range(6)])
+    rows = [{name: batch[name][row] for name in ("pixel_values", "labels")} for row in range(6)]
     stream = datasets.Dataset.from_list(
-        [{"pixel_values": row["pixel_values"].tolist(), "labels": row["labels"]} for row in rows]
+        [{"pixel_values": row["pixel_values"].tolist(), "labels": int(row["labels"])} for row in rows]
     )
     streamed = make_trainer(train_dataset=images, eval_dataset=stream.to_iterable_dataset().with_format("torch"))
     expected, found = trainer.evaluate(), streamed.evaluate()
