@@ -62,10 +62,14 @@ class ComponentTrainer(AveragingTrainer):
         judges_alone = self.compute_metrics is classification_metrics and not self.args.batch_eval_metrics
         self._keeps_sums_alone = judges_alone and description == EVALUATION
         rounds = (self.args.bf16_full_eval or self.args.fp16_full_eval) and not self.is_in_train
-        with weights_kept(self.distillation_objective, rounds and not self.backend_saves_model):
-            output = super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
+        try:
+            with weights_kept(self.distillation_objective, rounds and not self.backend_saves_model):
+                output = super().evaluation_loop(
+                    dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+                )
+        finally:
+            # Whoever asks for a single step gets what it returns.
+            self._keeps_sums_alone = False
         assert output.metrics is not None
         for name, value in as_metrics(self._eval_sums).items():
             output.metrics[f"{metric_key_prefix}_{name}"] = value
