@@ -2,7 +2,7 @@
 
 Of the Trainer two methods are extended that are not public, and only here. `_prepare_inputs` is where each batch of
 training and evaluation is moved to the device, and under DeepSpeed cast, and so where its pixels become what models
-take. `_get_train_sampler` says in which order images come.
+take. `_get_train_sampler` says in which order images come. `_eval_dataloaders` is where it keeps loaders.
 """
 
 import contextlib

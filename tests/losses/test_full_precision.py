@@ -1,5 +1,7 @@
 """Products in float32 under settings that round them."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -36,15 +38,16 @@ def test_one_setting_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_followed_another_setting_still_does() -> None:
     """A run without TF32, after one with it, has none in its products either."""
-    matmul = torch.backends.cuda.matmul
-    before = torch.backends.fp32_precision, matmul.fp32_precision
+    backends: Any = torch.backends
+    matmul = backends.cuda.matmul
+    before = backends.fp32_precision, matmul.fp32_precision
     try:
         matmul.fp32_precision = "none"
-        torch.backends.fp32_precision = "tf32"
+        backends.fp32_precision = "tf32"
         with full_precision():
             assert matmul.fp32_precision == "ieee"
         assert matmul.fp32_precision == "tf32"
-        torch.backends.fp32_precision = "ieee"
+        backends.fp32_precision = "ieee"
         assert matmul.fp32_precision == "ieee"
     finally:
-        torch.backends.fp32_precision, matmul.fp32_precision = before
+        backends.fp32_precision, matmul.fp32_precision = before

@@ -166,7 +166,8 @@ def test_a_collator_of_the_users_gets_values(
     teacher: OnlineTeacher,
 ) -> None:
     """Items are as models take them: pixels that became numbers on the way would pass as normalised."""
-    common = {"train_dataset": make_images(12), "eval_dataset": make_images(8), "augmentation": Augmentation(), **mixed}
+    common: dict[str, Any] = {"train_dataset": make_images(12), "eval_dataset": make_images(8)}
+    common |= {"augmentation": Augmentation(), **mixed}
     usual = make_trainer(eval_strategy="steps", eval_steps=2, **common)
     theirs = DistillationTrainer(
         make_student(),
