@@ -1,6 +1,6 @@
 """The data sets that the Trainer walks through: rows as items, items that come out the same again, fixed views."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -257,7 +257,10 @@ class ReplayedDataset(SeededDataset):
         policy: as given.
         partners: what is mixed with what.
         grouped: the same, where it is within groups.
+        finish: what is done to each item at the end, after it was mixed; None: nothing.
     """
+
+    finish: Callable[[dict[str, Any]], dict[str, Any]] | None = None
 
     def __init__(
         self,
@@ -299,7 +302,8 @@ class ReplayedDataset(SeededDataset):
         made = dict(zip(wanted[-1], self.items_of(list(wanted[-1])), strict=True))
         for drawn in reversed(draws):
             made = {place: self._mixed(made[place], made[draw[0]], draw) for place, draw in drawn.items()}
-        return [{**made[place], "view": place[1]} for place in views]
+        items = [{**made[place], "view": place[1]} for place in views]
+        return items if self.finish is None else [self.finish(item) for item in items]
 
     def _any_row(self) -> int:
         partner = int(torch.randint(self.walk, ()))

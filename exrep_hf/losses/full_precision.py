@@ -21,7 +21,10 @@ def full_precision() -> Iterator[None]:
             yield
         finally:
             for backend, setting in zip(backends, before, strict=True):
-                backend.fp32_precision = setting
+                # One that followed the setting for all goes on to do so.
+                backend.fp32_precision = "none"
+                if backend.fp32_precision != setting:
+                    backend.fp32_precision = setting
         return
     # Until torch 2.8 there is one setting for all.
     setting = torch.get_float32_matmul_precision()

@@ -88,6 +88,12 @@ class ExRepConfig(PreTrainedConfig):
         self.image_size = image_size
         self.num_channels = num_channels
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of one that another process made."""
+        while first_use:
+            first_use.pop()()
+        self.__dict__.update(state)
+
     def build_backbone_config(self) -> PreTrainedConfig:
         """Return the classifier's configuration as an object of its own class, with this configuration's labels."""
         if self.backbone_config is None:

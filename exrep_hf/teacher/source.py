@@ -100,5 +100,6 @@ def compile_source(source: TeacherSource, backend: str | None, mode: str | None)
     """
     # Not in the protocol: whoever satisfied it before would no longer.
     compile_answers = getattr(source, "compile", None)
-    if callable(compile_answers):
+    # A source that is a module has torch's own, which takes other arguments and is its owner's to call.
+    if callable(compile_answers) and getattr(type(source), "compile", None) is not nn.Module.compile:
         compile_answers(backend, mode)

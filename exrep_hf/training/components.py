@@ -63,10 +63,14 @@ class ComponentTrainer(AveragingTrainer):
         self._keeps_sums_alone = judges_alone and description == EVALUATION
         self._prefix = metric_key_prefix
         rounds = (self.args.bf16_full_eval or self.args.fp16_full_eval) and not self.is_in_train
-        with weights_kept(self.distillation_objective, rounds and not self.backend_saves_model):
-            return super().evaluation_loop(
-                dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
-            )
+        try:
+            with weights_kept(self.distillation_objective, rounds and not self.backend_saves_model):
+                return super().evaluation_loop(
+                    dataloader, description, prediction_loss_only, ignore_keys, metric_key_prefix
+                )
+        finally:
+            # Whoever asks for a single step gets what it returns.
+            self._keeps_sums_alone = False
 
     def finish_evaluation(self, metrics: dict[str, float]) -> None:
         """Add loss, accuracy, components and agreement with the teacher, before anybody looks at the figures."""

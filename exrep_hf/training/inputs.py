@@ -112,7 +112,9 @@ class DataPreparation:
             augmentation = self._usual_augmentation(args)
         views, replayed = self._views(ViewPolicy(args.views or 1, seed, augmentation, mixing), args)
         needed = self._needed_keys(args)
-        normalised = replayed and not views.mixes_pixels
+        # A collator of the user's gets values as models take them, as one that stacks is not all that there may be.
+        mixes_items = replayed and bool(views.mixing)
+        normalised = not (views.mixes_pixels if mixes_items else self.items_are_final)
         transform = functools.partial(self._transform, views.augmentation, views.reference, normalised)
         dataset = self._with_transform(
             dataset, "train_dataset", transform, args.needs_teacher, "some" if "labels" in needed else "none", seed
@@ -123,6 +125,8 @@ class DataPreparation:
         check_items(dataset, needed, self.num_labels)
         if replayed and dataset is not None:
             dataset = _replayed(dataset, views, self.num_labels if "labels" in needed else None)
+            if not self.items_are_final and self._holds_our_pixels(dataset):
+                dataset.finish = self.normalising
         if args.needs_teacher and self.teacher is not None and dataset is not None:
             self.teacher.check_images(dataset)
         item = self._check_first(dataset, "train_dataset", args.needs_teacher)
@@ -190,7 +194,8 @@ class DataPreparation:
         if isinstance(dataset, dict):
             return {name: self.for_evaluation(part) for name, part in dataset.items()}
         check_given(dataset, "eval_dataset")
-        dataset = self._with_transform(dataset, "eval_dataset", self._transform, answers=True)
+        transform = functools.partial(self._transform, normalised=not self.items_are_final)
+        dataset = self._with_transform(dataset, "eval_dataset", transform, answers=True)
         check_items(dataset, (), self.num_labels, "eval_dataset", may_lack_labels=False)
         self._check_first(dataset, "eval_dataset", self.teacher is not None and self.teacher.views is None)
         return dataset

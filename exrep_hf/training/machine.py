@@ -76,7 +76,8 @@ def complete_for_machine(args: DistillationArguments, networks: Sequence[nn.Modu
 def lay_out(networks: Sequence[nn.Module], args: DistillationArguments) -> None:
     """Lay networks out as settings say; in place, and without a change of any weight."""
     for network in networks if args.channels_last else ():
-        nn.Module.to(network, memory_format=torch.channels_last)
+        # Of images alone: `to(memory_format=…)` refuses weights with an axis of time, as those of Conv3d.
+        network._apply(lambda value: value.to(memory_format=torch.channels_last) if value.dim() == 4 else value)
 
 
 def has_convolutions(network: nn.Module) -> bool:

@@ -2,7 +2,7 @@
 
 Of the Trainer two methods are extended that are not public, and only here. `_prepare_inputs` is where each batch of
 training and evaluation is moved to the device, and under DeepSpeed cast, and so where its pixels become what models
-take. `_get_train_sampler` says in which order images come.
+take. `_get_train_sampler` says in which order images come. `_eval_dataloaders` is where it keeps loaders.
 """
 
 import contextlib
@@ -234,9 +234,20 @@ class DistillationTrainer(AskingTrainer):
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader:
         """Take HF data sets with image columns here too."""
         # A name stands for one of several sets that were given, and checked, at the start.
-        named = isinstance(eval_dataset, str)
+        wanted = eval_dataset if isinstance(eval_dataset, str) else self._data.for_evaluation(eval_dataset)
+        self._forget_other_loaders(wanted)
         with self._all_batches():
-            return super().get_eval_dataloader(eval_dataset if named else self._data.for_evaluation(eval_dataset))
+            return super().get_eval_dataloader(wanted)
+
+    def _forget_other_loaders(self, wanted: Any) -> None:
+        """Let no data set be evaluated in place of another: the Trainer keeps loaders with workers, one for all."""
+        kept: dict[str, DataLoader] = getattr(self, "_eval_dataloaders", {})
+        given: Any = self.eval_dataset
+        name, dataset = (
+            (wanted, given[wanted]) if isinstance(wanted, str) else ("eval", given if wanted is None else wanted)
+        )
+        if name in kept and kept[name].dataset is not dataset:
+            del kept[name]
 
     def get_test_dataloader(self, test_dataset: Any) -> DataLoader:
         """Take HF data sets with image columns here too."""

@@ -1,5 +1,7 @@
 """Products in float32 under settings that round them."""
 
+from typing import Any
+
 import pytest
 import torch
 
@@ -32,3 +34,20 @@ def test_one_setting_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     with full_precision():
         assert set_to == ["highest"]
     assert set_to == ["highest", "medium"]
+
+
+def test_what_followed_another_setting_still_does() -> None:
+    """A run without TF32, after one with it, has none in its products either."""
+    backends: Any = torch.backends
+    matmul = backends.cuda.matmul
+    before = backends.fp32_precision, matmul.fp32_precision
+    try:
+        matmul.fp32_precision = "none"
+        backends.fp32_precision = "tf32"
+        with full_precision():
+            assert matmul.fp32_precision == "ieee"
+        assert matmul.fp32_precision == "tf32"
+        backends.fp32_precision = "ieee"
+        assert matmul.fp32_precision == "ieee"
+    finally:
+        backends.fp32_precision, matmul.fp32_precision = before

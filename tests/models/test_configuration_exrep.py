@@ -1,3 +1,6 @@
+import pickle
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +114,16 @@ def test_without_backbone_nothing_is_built() -> None:
     """An empty configuration must say what is missing."""
     with pytest.raises(ValueError, match="no `backbone_config`.*from_backbone"):
         ExRepConfig().build_backbone_config()
+
+
+def test_one_of_another_process_makes_its_network_known() -> None:
+    """Unpickling makes no configuration anew, and transformers would not know which network it is for."""
+    config = ExRepConfig(ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic"))
+    code = f"""
+import pickle
+config = pickle.loads({pickle.dumps(config)!r})
+from transformers import AutoModelForImageClassification
+print(type(AutoModelForImageClassification.from_config(config)).__name__)
+"""
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=200)
+    assert made.stdout == "ExRepForImageClassification\n", made.stderr

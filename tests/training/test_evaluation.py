@@ -174,3 +174,28 @@ def test_logits_that_are_not_finite(make_trainer: MakeTrainer, make_rows: MakeRo
     assert metrics["eval_accuracy"] != metrics["eval_accuracy"]
     batches = -(-12 // trainer.args.eval_batch_size)
     assert f"The logits of {batches} of 12 images are NaN or infinite" in caplog.text
+
+
+def test_a_single_step_after_an_evaluation(make_trainer: MakeTrainer, make_rows: MakeRows) -> None:
+    """It returns logits, whatever the evaluation before it left of its own."""
+    trainer = make_trainer(eval_dataset=make_rows(4))
+    trainer.evaluate()
+    loss, logits, labels = trainer.prediction_step(trainer.model, next(iter(trainer.get_eval_dataloader())), False)
+    assert loss.ndim == 0 and logits.shape == (4, 4) and labels.tolist() == [0, 1, 2, 3]
+
+
+def test_workers_that_stay_evaluate_what_is_given(make_trainer: MakeTrainer, make_images: Any) -> None:
+    """The Trainer keeps the loader of the first data set, and would evaluate that again."""
+    first, second = make_images(8), make_images(16).select(range(8, 16))
+    # Negatives would be drawn after a loader's seed, which one that is kept does not draw again.
+    own = {"eval_dataset": {"first": first, "second": second}, "crd_weight": 0.0}
+    plain = make_trainer(**own)
+    stays = make_trainer(**own, dataloader_num_workers=1, dataloader_persistent_workers=True)
+    loaders = []
+    for asked in (first, second, "first", "second", "first"):
+        expected, found = plain.evaluate(asked)["eval_loss"], stays.evaluate(asked)["eval_loss"]
+        assert found == expected
+        loaders.append(stays._eval_dataloaders[asked if isinstance(asked, str) else "eval"])
+    assert loaders[2] is loaders[4]
+    stays.eval_dataset = stays.eval_dataset["second"]
+    assert stays.evaluate()["eval_loss"] == plain.evaluate(second)["eval_loss"]

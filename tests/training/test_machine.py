@@ -141,3 +141,10 @@ def test_the_trainer_lays_out_both(make_trainer: Any, make_images: Callable[[int
         assert weights and all(value.is_contiguous(memory_format=torch.channels_last) for value in weights)
     trainer.train()
     assert "channels_last: chosen for a CPU, as nothing was given" in capsys.readouterr().out
+
+
+def test_weights_with_an_axis_of_time_stay(tmp_path: Path) -> None:
+    """`to(memory_format=torch.channels_last)` would refuse the whole network."""
+    images, videos = nn.Conv2d(3, 4, 3), nn.Conv3d(4, 4, 3)
+    lay_out([nn.Sequential(images, videos)], arguments(tmp_path, use_cpu=True, channels_last=True))
+    assert images.weight.is_contiguous(memory_format=torch.channels_last) and videos.weight.is_contiguous()

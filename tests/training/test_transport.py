@@ -146,3 +146,37 @@ def test_answers_of_older_releases(
     batch = trainer.batch_of([trainer.train_dataset[row] for row in range(4)])
     torch.testing.assert_close(trainer.ask_teacher(batch, training=True).logits, teacher(batch).logits)
     trainer.train()
+
+
+def stacked_floats(items: list[dict[str, Any]]) -> dict[str, torch.Tensor]:
+    """A collator as users write it, which turns pixels into numbers."""
+    batch = {"pixel_values": torch.stack([item["pixel_values"].float() for item in items])}
+    for name in ("labels", "sample_index", "view"):
+        if name in items[0]:
+            batch[name] = torch.stack([torch.as_tensor(item[name]) for item in items])
+    return batch
+
+
+@pytest.mark.parametrize("mixed", [{}, {"views": 2}, {"views": 2, "mixup": 1.0, "crd_weight": 0.0}])
+def test_a_collator_of_the_users_gets_values(
+    mixed: dict[str, Any],
+    make_trainer: MakeTrainer,
+    make_student: Callable[[], Any],
+    make_images: MakeImages,
+    teacher: OnlineTeacher,
+) -> None:
+    """Items are as models take them: pixels that became numbers on the way would pass as normalised."""
+    common: dict[str, Any] = {"train_dataset": make_images(12), "eval_dataset": make_images(8)}
+    common |= {"augmentation": Augmentation(), **mixed}
+    usual = make_trainer(eval_strategy="steps", eval_steps=2, **common)
+    theirs = DistillationTrainer(
+        make_student(),
+        teacher,
+        usual.args,
+        common["train_dataset"],
+        common["eval_dataset"],
+        common["augmentation"],
+        PREPROCESSING.to_image_processor(),
+        stacked_floats,
+    )
+    assert logged(theirs) == logged(usual)

@@ -38,7 +38,8 @@ def refuses_weights(trainer: DistillationTrainer) -> bool:
     """Whether a weight that is not finite is found: of weights in parts, in one that the last process alone holds."""
     trainer.check_weights("as trained")
     if not trainer.backend_saves_model or trainer.args.process_index == trainer.args.world_size - 1:
-        max(trainer.local_weights().values(), key=Tensor.numel).view(-1)[0] = math.nan
+        largest = max(trainer.local_weights().values(), key=Tensor.numel)
+        largest[(0,) * largest.ndim] = math.nan
     try:
         trainer.check_weights("as spoilt")
     except NonFiniteError:
