@@ -172,7 +172,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         args.student = args.memory_student = "test_efficientnet"
         args.size = args.memory_size = 64
     batch = args.batch or (4 if args.device == "cpu" else 128)
-    images = torch.randn(batch, 3, args.size, args.size, device=args.device)
+    # As batches of images come out of a loader.
+    images = torch.randn(batch, 3, args.size, args.size, device=args.device).to(memory_format=torch.channels_last)
     labels = torch.zeros(batch, dtype=torch.int64, device=args.device)
     plain, light = (student_of(args.student, each, args.size, args.device) for each in (None, "light"))
     told = f"{args.student} at {args.size} px, B {batch}, channels_last"

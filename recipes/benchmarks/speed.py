@@ -1,10 +1,11 @@
-"""All benchmarks of speed, one after the other, and their table: what, figure, target, verdict.
+"""All benchmarks of speed, and their table: what, figure, target, verdict.
 
     python recipes/benchmarks/speed.py                    # `make bench`: on CPU cores
     python recipes/benchmarks/speed.py --device cuda      # the rows of a GPU
     python recipes/benchmarks/speed.py --collect_only     # the table of what was measured before
 
-Each runs in a process of its own, on one thread, and writes its rows into `recipes/results/speed/`.
+Each runs in a process of its own, on one thread, and writes its rows into `recipes/results/speed/`. On CPUs two run
+side by side, which a ratio of things that are timed in turns bears (`--jobs 1`: one after the other).
 """
 
 import argparse
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -33,21 +35,18 @@ def main(argv: Sequence[str] | None = None) -> None:
     flags.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
     flags.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, help="Some of them.")
     flags.add_argument("--smoke", action="store_true", help="Sizes of a toy: to see that they run.")
+    flags.add_argument("--jobs", type=int, default=2, help="Benchmarks that run side by side on CPUs.")
     flags.add_argument("--collect_only", action="store_true", help="Run nothing.")
     flags.add_argument("--results_dir", type=Path, default=RESULTS, help="Where the rows are kept.")
     args = flags.parse_args(argv)
-    rows: list[dict[str, Any]] = []
-    devices = set()
-    for name in args.only:
-        if args.device == "cuda" and name in OF_CPUS_ALONE:
-            continue
-        output = args.results_dir / f"{name}-{args.device}.json"
-        if not args.collect_only:
-            run(name, output, args)
-        if output.is_file():
-            content = json.loads(output.read_text(encoding="utf-8"))
-            rows += content["rows"]
-            devices.add(content["device"])
+    names = [name for name in args.only if args.device == "cpu" or name not in OF_CPUS_ALONE]
+    outputs = {name: args.results_dir / f"{name}-{args.device}.json" for name in names}
+    if not args.collect_only:
+        with ThreadPoolExecutor(args.jobs if args.device == "cpu" else 1) as pool:
+            list(pool.map(lambda name: run(name, outputs[name], args), names))
+    contents = [json.loads(path.read_text(encoding="utf-8")) for path in outputs.values() if path.is_file()]
+    rows: list[dict[str, Any]] = [row for content in contents for row in content["rows"]]
+    devices = {content["device"] for content in contents}
     rows.sort(key=lambda row: row["number"])
     print(f"\n{', '.join(sorted(devices))}\n\n{table(rows)}")
 
@@ -57,11 +56,10 @@ def run(name: str, output: Path, args: argparse.Namespace) -> None:
     flags = ["--device", args.device, "--output", str(output), *["--smoke", "--pairs", "2"] * args.smoke]
     # On one thread a figure does not depend on how many cores are free.
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    print(f"{name} ", end="", flush=True)
     began = time.monotonic()
     script = Path(__file__).with_name(f"{name}.py")
     done = subprocess.run([sys.executable, str(script), *flags], env=environment, capture_output=True, text=True)
-    print(f"{time.monotonic() - began:.0f} s", flush=True)
+    print(f"{name}: {time.monotonic() - began:.0f} s", flush=True)
     if done.returncode:
         raise ValueError(f"{script.name} ended with {done.returncode}; its last lines:\n{done.stderr[-2000:]}")
 

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from paired import Ratio, Row, compare, parser, report, seconds_of
 from torch import Tensor, nn
 from transformers import Trainer, TrainingArguments
-from turns import Turns, in_a_thread
+from turns import Turns, in_a_thread, share_memory_pool
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification
 from exrep_hf.command_line import run_command
@@ -339,6 +339,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Measure, print and write."""
     args = parser(__doc__).parse_args(argv)
     torch.backends.cudnn.benchmark = True
+    share_memory_pool()
     with tempfile.TemporaryDirectory() as folder:
         rows = on_cpu(args, folder) if args.device == "cpu" else on_gpu(args, folder)
     report(rows, "step", args)
