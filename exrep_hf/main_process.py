@@ -1,5 +1,6 @@
-"""What one process decides for all."""
+"""What one process decides for all, and what each has of the machine."""
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -29,3 +30,10 @@ def decided_by_main(decide: Callable[[], Decision]) -> Decision:
         number, message = refusal
         raise ValueError(message) if number is None else OSError(number, message)
     return decision
+
+
+def cores_of_process() -> int:
+    """Return how many cores there are for this process, where those of a machine share them; at least 1."""
+    # Not on all systems; a job may be allowed a part of the cores.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")))

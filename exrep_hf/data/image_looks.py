@@ -18,7 +18,7 @@ from safetensors.numpy import save
 
 from exrep_hf.data.checks import ImageReport, inspect_images
 from exrep_hf.files import write_bytes
-from exrep_hf.main_process import decided_by_main
+from exrep_hf.main_process import cores_of_process, decided_by_main
 
 logger = logging.getLogger(__name__)
 
@@ -78,8 +78,7 @@ def _looked_at_together(dataset: Dataset, image_column: str, num_proc: int | Non
 
 def _workers(images: int) -> int | None:
     """Return how many workers a process has for some images; None: none beside itself."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    count = min(cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")), images // _PER_WORKER)
+    count = min(cores_of_process(), images // _PER_WORKER)
     return count if count > 1 else None
 
 

@@ -1,5 +1,6 @@
 """Layout, precision and workers that follow from the machine."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     monkeypatch.setattr(machine, "is_torch_bf16_gpu_available", lambda: True)
     monkeypatch.setattr(machine, "is_torch_tf32_available", lambda: True)
     monkeypatch.setattr(machine, "enable_tf32", set_to.append)
-    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     return set_to
 
 
