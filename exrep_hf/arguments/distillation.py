@@ -206,6 +206,11 @@ class DistillationArguments(TrainingArguments):
         metadata={"help": "Search for parameters without a gradient at each step: for students that leave some out."},
     )
 
+    # Each step ends with it, on every backend: DDP would do it again before each forward.
+    ddp_broadcast_buffers: bool | None = field(
+        default=False, metadata={"help": "Let DDP broadcast buffers before each forward: each step ends with it."}
+    )
+
     preset: str = field(
         default=DEFAULT_PRESET, init=False, metadata={"help": "Where these settings come from; set by `from_preset`."}
     )

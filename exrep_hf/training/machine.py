@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +13,7 @@ from transformers.utils.import_utils import enable_tf32
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data.datasets import DistillationDataset, SeededDataset
 from exrep_hf.data.rows import parts_of
+from exrep_hf.main_process import cores_of_process
 from exrep_hf.training.default_settings import Chosen
 from exrep_hf.training.launch import is_deepspeed, is_fsdp
 
@@ -66,9 +66,6 @@ def complete_for_machine(args: DistillationArguments, networks: Sequence[nn.Modu
         # From pinned memory, so that nobody waits for the copy of a batch.
         config: Any = args.accelerator_config
         args.accelerator_config = dataclasses.replace(config, non_blocking=True)
-    if args.ddp_broadcast_buffers is None:
-        # Each step ends with it, on every backend: DDP would do it again before each forward.
-        args.ddp_broadcast_buffers = False
     where = torch.cuda.get_device_name(args.device) if on_gpu else "a CPU"
     return Chosen(args, (f"{', '.join(told)}: chosen for {where}, as nothing was given",) if told else ())
 
@@ -89,9 +86,7 @@ def loader_workers(args: DistillationArguments) -> int:
     """Return how many workers decode images for a process; where none are given one a core but its own, on GPUs."""
     if args.dataloader_num_workers is not None or args.device.type != "cuda":
         return args.dataloader_num_workers or 0
-    # Not on all systems; a job may be allowed a part of the cores.
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(_MOST_WORKERS, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1")) - 1))
+    return min(_MOST_WORKERS, max(1, cores_of_process() - 1))
 
 
 def decodes_images(dataset: Any) -> bool:
