@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from transformers.trainer_utils import EvalLoopOutput
 
 from exrep_hf.training.ema import AveragingTrainer
-from exrep_hf.training.metrics import EvaluationSums, as_metrics, classification_metrics
+from exrep_hf.training.metrics import EvaluationSums, as_metrics, classification_metrics, side_by_side
 from exrep_hf.training.precision import weights_kept
 
 EVALUATION = "Evaluation"
@@ -45,8 +45,7 @@ class ComponentTrainer(AveragingTrainer):
     def note_evaluation(self, values: Mapping[str, Tensor]) -> None:
         """Take note of metrics of each image of an evaluation's batch, `(batch,)` each."""
         # In one message, and in one kernel.
-        table = torch.stack([value.float() for value in values.values()], dim=1)  # (batch, metrics)
-        self._eval_sums.add(tuple(values), self.accelerator.gather_for_metrics(table))
+        self._eval_sums.add(tuple(values), self.accelerator.gather_for_metrics(side_by_side(values)))
 
     def evaluation_loop(
         self,

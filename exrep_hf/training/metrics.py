@@ -2,10 +2,10 @@
 
 import logging
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import torch
-from timm.utils import accuracy
 from torch import Tensor
 from transformers import EvalPrediction
 
@@ -31,18 +31,9 @@ def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:
             count as some class.
     """
     logits, labels = torch.as_tensor(prediction.predictions), torch.as_tensor(prediction.label_ids)
-    if unlabelled := int((labels < 0).sum()):
-        logger.warning("%d of %d images have no label: accuracy is that of the others.", unlabelled, len(labels))
-        logits, labels = logits[labels >= 0], labels[labels >= 0]
-    if not len(labels):
-        return {}
-    if rows := (~logits.amax(-1).isfinite()).nonzero().flatten().tolist():
-        logger.warning(
-            "The logits of %d of %d images are NaN or infinite, row %d first.", len(rows), len(logits), rows[0]
-        )
-        return {"accuracy": math.nan, "top5_accuracy": math.nan}
-    top1, top5 = accuracy(logits, labels, topk=(1, 5))
-    return {"accuracy": top1.item() / 100, "top5_accuracy": top5.item() / 100}
+    sums, values = EvaluationSums(), judged(logits, labels)
+    sums.add(tuple(values), side_by_side(values))
+    return as_metrics(sums)
 
 
 class EvaluationSums:
@@ -83,6 +74,11 @@ class EvaluationSums:
         return found
 
 
+def side_by_side(values: Mapping[str, Tensor]) -> Tensor:
+    """Return metrics of each image, `(batch,)` each, as one table `(batch, metrics)`, float32."""
+    return torch.stack([value.float() for value in values.values()], dim=1)
+
+
 def judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """Return of each image what `as_metrics` makes top-1 and top-5 accuracy of.
 
@@ -102,7 +98,7 @@ def judged(logits: Tensor, labels: Tensor) -> dict[str, Tensor]:
 
 
 def as_metrics(sums: EvaluationSums) -> dict[str, float]:
-    """Return means over images; of what `judged` says the accuracies that `classification_metrics` would find."""
+    """Return means over images; of what `judged` says, the accuracies of `classification_metrics`."""
     totals = sums.totals()
     counts = {name: totals.pop(name) for name in (_LABELLED, _RIGHT, _AMONG_FIVE, _LOST) if name in totals}
     means = {name: total / images for name, (total, images) in totals.items()}
