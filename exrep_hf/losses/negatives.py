@@ -79,10 +79,7 @@ class NegativeSampler(UnregisteredTensorModule):
         Returns:
             `(batch, num_negatives)` rows: of other classes, or, without any labels, all rows but the own one.
         """
-        if labels is None and rows is not None and self.registered:
-            labels = self.labels[rows]
-        elif labels is not None and rows is not None and not self.registered:
-            self.remember(rows, labels)
+        labels = self._classes(rows, labels)
         # `randint` takes one bound for all images, and each has its own.
         random = torch.randint(_RANDOM_BOUND, (batch, num_negatives), device=self.labels.device)  # (batch, K)
         if labels is not None and self._order is not None and self._sorted_labels is not None:
@@ -122,10 +119,7 @@ class NegativeSampler(UnregisteredTensorModule):
             `(num_negatives,)` rows, and which are none of an image's negatives, `(batch, num_negatives)`: those of its
             class, or, where no class is known, its own row; None where images have neither.
         """
-        if labels is None and rows is not None and self.registered:
-            labels = self.labels[rows]
-        elif labels is not None and rows is not None and not self.registered:
-            self.remember(rows, labels)
+        labels = self._classes(rows, labels)
         drawn = torch.randint(len(self.labels), (num_negatives,), device=self.labels.device)  # (K,)
         if rows is None and labels is None:
             return drawn, None
@@ -136,6 +130,14 @@ class NegativeSampler(UnregisteredTensorModule):
             same = (self.labels[drawn] == labels) & (labels >= 0)  # (batch, K)
             own = same if own is None else own | same
         return drawn, own
+
+    def _classes(self, rows: Tensor | None, labels: Tensor | None) -> Tensor | None:
+        """Return the classes to leave out, those that are given or registered, and remember what is new."""
+        if labels is None and rows is not None and self.registered:
+            return self.labels[rows]
+        if labels is not None and rows is not None and not self.registered:
+            self.remember(rows, labels)
+        return labels
 
     @torch.no_grad()
     def remember(self, rows: Tensor, labels: Tensor) -> None:

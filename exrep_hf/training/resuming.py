@@ -20,7 +20,6 @@ from collections.abc import Iterator, Sized
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from accelerate.utils.memory import should_reduce_batch_size
 from torch import Tensor, nn
@@ -34,6 +33,7 @@ from transformers.trainer_utils import (
     rotate_checkpoints,
 )
 
+from exrep_hf.data.seeding import seed_of
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.training.agreement import check_processes_agree, settings_in_step
 from exrep_hf.training.checkpoints import (
@@ -249,7 +249,7 @@ class ResumableTrainer(Trainer):
         self._seeded_step = step
         entropy = [self.args.seed, step, self._batch_of_step, self.args.process_index]
         with torch.random.fork_rng(self.random_devices):
-            torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
+            torch.manual_seed(seed_of(entropy))
             loss = super().training_step(model, inputs, num_items_in_batch)
         if self.args.world_size > 1 and self.accelerator.sync_gradients:
             broadcast_batch_statistics(model)
