@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from paired import RESULTS, Row, compare, device_name, parser, report, seconds_of
+from paired import RESULTS, Row, compare, measured_on, parser, report, seconds_of
 from torch import Tensor, nn
 
 from exrep_hf.files import write_json
@@ -200,7 +200,7 @@ def growth(args: argparse.Namespace) -> dict[str, Any]:
         print(point, flush=True)
     left_out = [point for point in points if point not in fitting]
     return {
-        "device": device_name(args.device),
+        "device": measured_on(args.device),
         "points": fitting,
         "too_large_here": left_out,
         "versions": software_versions(),

@@ -21,8 +21,8 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
+from random_images import RandomImages
 from torch import Tensor
-from torch.utils.data import Dataset
 from transformers import TrainerCallback
 
 from exrep_hf import DistillationArguments, DistillationTrainer, ExRepForImageClassification
@@ -33,21 +33,6 @@ from exrep_hf.models import load_classifier
 from exrep_hf.report import device_name, software_versions
 
 CLASSES = 10
-
-
-class RandomImages(Dataset):
-    """As many random images as there are steps for."""
-
-    def __init__(self, count: int, size: int) -> None:
-        self.images = torch.randn(64, 3, size, size)
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Image, class and row."""
-        return {"pixel_values": self.images[index % 64], "labels": index % CLASSES, "sample_index": index}
 
 
 class Clock(TrainerCallback):

@@ -12,12 +12,12 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import timm
 import torch
 import torch.nn.functional as F
 from paired import Ratio, Row, compare, parser, report
+from random_images import RandomImages
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -27,21 +27,7 @@ from exrep_hf.command_line import run_command
 CLASSES = (1000, 21_843)
 
 
-class Images(torch.utils.data.Dataset):
-    """Random images, each made from a few of them: memory does not grow with their number."""
-
-    def __init__(self, count: int, size: int, classes: int) -> None:
-        self.count, self.classes = count, classes
-        self.images = torch.randn(8, 3, size, size)
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, row: int) -> dict[str, Any]:
-        return {"pixel_values": self.images[row % 8], "labels": row % self.classes}
-
-
-def trainer_of(args: argparse.Namespace, images: Images, folder: str) -> DistillationTrainer:
+def trainer_of(args: argparse.Namespace, images: RandomImages, folder: str) -> DistillationTrainer:
     """A trainer as a user makes it, to evaluate."""
     torch.manual_seed(0)
     settings = DistillationArguments(
@@ -57,7 +43,7 @@ def trainer_of(args: argparse.Namespace, images: Images, folder: str) -> Distill
     return DistillationTrainer(student, args=settings, eval_dataset=images)
 
 
-def bare(model: nn.Module, images: Images, args: argparse.Namespace) -> Callable[[], tuple[float, float, float]]:
+def bare(model: nn.Module, images: RandomImages, args: argparse.Namespace) -> Callable[[], tuple[float, float, float]]:
     """A loop of plain PyTorch over the same images."""
 
     def run() -> tuple[float, float, float]:
@@ -78,7 +64,7 @@ def bare(model: nn.Module, images: Images, args: argparse.Namespace) -> Callable
 
 def speed(args: argparse.Namespace, classes: int, folder: str) -> Ratio:
     """Return the time of `evaluate` over that of the bare loop, after a look whether both find the same."""
-    images = Images(args.images, args.size, classes)
+    images = RandomImages(args.images, args.size, classes)
     trainer = trainer_of(args, images, folder)
     loop = bare(trainer.student.classifier.timm_model, images, args)
     found, expected = trainer.evaluate(), loop()
@@ -91,7 +77,7 @@ def speed(args: argparse.Namespace, classes: int, folder: str) -> Ratio:
 def peak_memory(args: argparse.Namespace) -> None:
     """Evaluate as many images as `--peak` says, and print the largest resident memory in bytes."""
     with tempfile.TemporaryDirectory() as folder:
-        trainer_of(args, Images(args.peak, args.size, CLASSES[-1]), folder).evaluate()
+        trainer_of(args, RandomImages(args.peak, args.size, CLASSES[-1]), folder).evaluate()
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
-from paired import RESULTS, device_name
+from paired import RESULTS, measured_on
 from step import Bench
 
 from exrep_hf.command_line import run_command
@@ -119,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     if contrast.is_file():
         points = [*json.loads(contrast.read_text(encoding="utf-8"))["points"], *points]
     exponents = draw(points, args.results_dir / "growth.png")
-    content = {"device": device_name("cpu"), "points": points, "last_exponents": exponents}
+    content = {"device": measured_on("cpu"), "points": points, "last_exponents": exponents}
     write_json({**content, "versions": software_versions()}, args.results_dir / "growth-cpu.json")
     print(json.dumps(exponents, indent=2))
 

@@ -143,7 +143,7 @@ def seconds_of(run: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def device_name(device: str) -> str:
+def measured_on(device: str) -> str:
     """Return what figures are for, in words."""
     if device == "cuda":
         return torch.cuda.get_device_name()
@@ -175,7 +175,7 @@ def report(rows: Sequence[Row], name: str, args: argparse.Namespace, more: Mappi
         return
     settings = {key: value for key, value in vars(args).items() if key != "output"}
     content = {
-        "device": device_name(args.device),
+        "device": measured_on(args.device),
         "settings": settings,
         "rows": [row.as_dict() for row in rows],
         **(more or {}),

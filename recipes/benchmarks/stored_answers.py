@@ -19,8 +19,9 @@ from typing import Any
 import timm
 import torch
 from paired import Row, compare, parser, report
+from random_images import RandomImages
 from torch import Tensor, nn
-from torch.utils.data import Dataset, RandomSampler, Sampler
+from torch.utils.data import RandomSampler, Sampler
 
 from exrep_hf import CachedTeacher, DistillationArguments, DistillationTrainer, ExRepForImageClassification
 from exrep_hf.data import Preprocessing, ViewPolicy
@@ -30,21 +31,6 @@ from exrep_hf.teacher.cache import Storage
 
 TARGET = 1.03
 BATCH, STEPS = 64, 8
-
-
-class Images(Dataset):
-    """As many rows as asked for, of 64 random images that are in memory."""
-
-    def __init__(self, count: int, size: int) -> None:
-        self.images = torch.randn(64, 3, size, size)
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Image and row."""
-        return {"pixel_values": self.images[index % 64], "labels": index % 10, "sample_index": index}
 
 
 class FromMemory(TeacherSource):
@@ -92,7 +78,7 @@ class Walk:
     def __init__(
         self,
         teacher: TeacherSource,
-        images: Images,
+        images: RandomImages,
         student: str,
         workers: int,
         device: str,
@@ -131,7 +117,7 @@ class Walk:
 def measured(args: argparse.Namespace, folder: Path) -> list[Row]:
     """Store answers, and time steps with them."""
     rows, classes, size = (512, 50, 32) if args.smoke else (100_352, 1000, 64)
-    images, logits = Images(rows, size), torch.randn(rows, classes).half()
+    images, logits = RandomImages(rows, size), torch.randn(rows, classes).half()
     storage = Storage(batch_size=1024)
     stored = CachedTeacher.write(FromMemory(logits, False), images, folder / "answers", storage=storage)
     megabytes = sum(path.stat().st_size for path in (folder / "answers").rglob("*.safetensors")) / 1e6

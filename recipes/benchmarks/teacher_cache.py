@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from random_images import RandomImages
 
 from exrep_hf import CachedTeacher, DistillationArguments, DistillationTrainer, OnlineTeacher
 from exrep_hf.command_line import run_command
@@ -38,21 +38,6 @@ from exrep_hf.teacher.cache import Storage
 CLASSES, FEATURES = 1000, 1280
 BATCH = 128
 REPEATS = 5
-
-
-class RandomImages(Dataset):
-    """As many rows as asked for, of 64 random images that are in memory."""
-
-    def __init__(self, count: int, size: int) -> None:
-        self.images = torch.randn(64, 3, size, size)
-        self.count = count
-
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        """Image, class and row."""
-        return {"pixel_values": self.images[index % 64], "labels": index % 10, "sample_index": index}
 
 
 class RandomTeacher:
