@@ -195,11 +195,19 @@ def _parse(
 
 
 def _check_lists(parser: argparse.ArgumentParser, settings: dict[str, Any]) -> None:
-    """Refuse several values where a flag takes one: the others would be taken for flags."""
+    """Refuse several values where a flag takes one, and values with a dash: they would be taken for flags."""
     for action in parser._actions:
         value = settings.get(action.dest)
         if isinstance(value, list) and len(value) > 1 and action.nargs not in ("+", "*"):
             raise ValueError(f"`{action.dest}` is {value!r:.200}; expected one value.")
+        texts = map(str, value) if isinstance(value, list) else ()
+        if dashed := [
+            each for each in texts if each.startswith("-") and not parser._negative_number_matcher.match(each)
+        ]:
+            raise ValueError(
+                f"`{action.dest}` holds {', '.join(dashed):.200}; expected values that don't begin with a dash, or "
+                "numbers without an exponent."
+            )
 
 
 def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:

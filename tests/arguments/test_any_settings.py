@@ -70,6 +70,9 @@ def test_what_is_compared(folder: Path) -> None:
     assert read(yaml.safe_dump(TASK).encode(), folder) == ""
     assert "`kd_weight` is -1" in read(yaml.safe_dump(TASK | {"kd_weight": -1.0}).encode(), folder)
     assert "`kd_weight` is [0, None]; expected one value" in read(b"kd_weight: [0, null]", folder)
+    assert "`include_for_metrics` holds -1e+16, -x; expected" in read(
+        b"include_for_metrics: [a, -1.0e+16, -x]", folder
+    )
     told = read(b"controls: {kd: {run: 2026-01-02}}", folder)
     assert "`controls` holds what is no setting (Object of type date is not JSON" in told
 
