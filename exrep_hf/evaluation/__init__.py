@@ -1,7 +1,7 @@
 """What a student is worth and what it costs."""
 
 from exrep_hf.evaluation.cost import count_macs, count_parameters, images_per_second, inference_cost
-from exrep_hf.evaluation.gap import data_gap_recovered, gap_recovered, mean_and_deviation
+from exrep_hf.evaluation.gap import data_gap_recovered, gap_recovered, mean_and_deviation, paired_difference
 
 __all__ = [
     "count_macs",
@@ -11,4 +11,5 @@ __all__ = [
     "images_per_second",
     "inference_cost",
     "mean_and_deviation",
+    "paired_difference",
 ]

@@ -10,7 +10,7 @@ from exrep_hf.data.class_words import classes_in_words
 from exrep_hf.finite import check_figures
 from exrep_hf.publishing.card_figures import model_index
 from exrep_hf.publishing.claims import TOLERANCES
-from exrep_hf.report import cost_rows, summary_head, summary_rows, weak_classes
+from exrep_hf.report import cost_rows, oracle_in_words, summary_head, summary_rows, weak_classes
 from exrep_hf.teacher.head import head_in_words
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -68,6 +68,8 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         published=results["published"],
         head=summary_head(results),
         rows=summary_rows(results),
+        oracle=oracle_in_words(results),
+        differences=bool(results.get("differences")),
         costs=cost_rows(results),
         device=results["device"],
         weak=weak_classes(results["published"]),

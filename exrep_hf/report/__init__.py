@@ -5,7 +5,17 @@ from exrep_hf.report.plots import plot_losses, plot_residuals
 from exrep_hf.report.reliability import plot_reliability
 from exrep_hf.report.results import RESULTS_NAME, device_name
 from exrep_hf.report.sizes import plot_sizes, sizes_table
-from exrep_hf.report.table import align, cost_rows, summary_head, summary_rows, summary_table, weak_classes
+from exrep_hf.report.table import (
+    align,
+    cost_rows,
+    oracle_in_words,
+    percent,
+    points,
+    summary_head,
+    summary_rows,
+    summary_table,
+    weak_classes,
+)
 
 __all__ = [
     "align",
@@ -13,6 +23,9 @@ __all__ = [
     "weak_classes",
     "RESULTS_NAME",
     "device_name",
+    "oracle_in_words",
+    "percent",
+    "points",
     "plot_losses",
     "plot_reliability",
     "plot_residuals",

@@ -27,24 +27,41 @@ def _gaps(results: dict[str, Any]) -> dict[str, str]:
     return gaps
 
 
+def points(difference: Mapping[str, Any] | None) -> str:
+    """Return a paired difference in points, with its 95 % interval where there are several seeds."""
+    if difference is None:
+        return ""
+    interval = ""
+    if difference["low"] is not None:
+        interval = f" ({100 * difference['low']:+.1f} to {100 * difference['high']:+.1f})"
+    return f"{100 * difference['mean']:+.1f}{interval}"
+
+
+def _above(results: dict[str, Any]) -> tuple[str, ...]:
+    """Return the title of the column of differences, where there are arms to differ from."""
+    return (f"{results['published']['arm']} above it, points",) if results.get("differences") else ()
+
+
 def summary_head(results: dict[str, Any]) -> tuple[str, ...]:
     """Titles of the columns of `summary_rows`."""
-    return ("", "top-1 %", *_gaps(results).values(), "parameters", "MACs/image")
+    return ("", "top-1 %", *_gaps(results).values(), *_above(results), "parameters", "MACs/image")
 
 
 def summary_rows(results: dict[str, Any]) -> list[tuple[str, ...]]:
     """One row for the teacher, the starting student and each arm.
 
     Returns:
-        Rows of name, top-1 in percent, shares of the gaps in percent, parameters, and MACs an image, as text. The data
-        gap has a column where an oracle was run.
+        Rows of name, top-1 in percent, shares of the gaps in percent, by how many points the method is above it (of
+        the same seeds, with a 95 % interval), parameters, and MACs an image, as text. The data gap has a column where
+        an oracle was run.
     """
     teacher, student, arms = results["teacher"], results["student"], results["arms"]
     gaps = _gaps(results)
 
     def row(name: str, outcome: dict[str, Any], cost: dict[str, float]) -> tuple[str, ...]:
         shares = (percent(outcome[gap], 1.0) if gap in outcome else "" for gap in gaps)
-        return (name, percent(outcome["accuracy"]), *shares, _count(cost["parameters"]), _count(cost["macs"]))
+        above = (points(results["differences"].get(name)) for _ in _above(results))
+        return (name, percent(outcome["accuracy"]), *shares, *above, _count(cost["parameters"]), _count(cost["macs"]))
 
     rows = []
     # Of stored answers it may not be known what their teacher reaches on these images.
@@ -80,7 +97,16 @@ def summary_table(results: dict[str, Any]) -> str:
         f"{data['name']}: {data['num_evaluated']} {data['evaluated_on']} images, {data['num_public']} public and "
         f"{data['num_private']} private training images{_extra(data)}, {over}"
     )
-    return f"{title}\n\n{align([summary_head(results), *summary_rows(results)])}"
+    oracle = oracle_in_words(results)
+    gap = f"\n\ndata gap: to {oracle}" if oracle else ""
+    return f"{title}\n\n{align([summary_head(results), *summary_rows(results)])}{gap}"
+
+
+def oracle_in_words(results: dict[str, Any]) -> str | None:
+    """Return what the data gap is a share of; None where there is none."""
+    # Results of earlier versions don't say.
+    oracle = results.get("oracle")
+    return oracle and f"`{oracle['arm']}`, {percent(oracle['gap'])} points above the starting student"
 
 
 def _extra(data: dict[str, Any]) -> str:

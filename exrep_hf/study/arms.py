@@ -77,6 +77,11 @@ class Arm:
         """Whether the student is published without a distiller: it has none, or learnt to do without."""
         return self.model_args.distiller == "none" or self.args.distiller_share < 1
 
+    @property
+    def is_oracle(self) -> bool:
+        """Whether the student sees the private images too."""
+        return self.data_args.train_on == "all"
+
 
 def as_flags(settings: dict[str, Any]) -> list[str]:
     """Write settings as flags, so that argparse checks their types like any other flag's.
@@ -194,14 +199,12 @@ def _check_names(names: Sequence[str]) -> None:
 
 
 def _check_oracle(controls: list[Arm], data_args: DataArguments, args: DistillationArguments) -> None:
-    oracles = [arm.name for arm in controls if arm.data_args.train_on == "all"]
+    oracles = [arm.name for arm in controls if arm.is_oracle]
     if data_args.train_on == "all":
         raise ValueError(
             "`train_on` is 'all' for the method itself; expected 'public': its student must not see private images. "
             "Put `train_on: all` into one of `controls`."
         )
-    if len(oracles) > 1:
-        raise ValueError(f"`controls` has the oracles {oracles}; expected at most one arm with `train_on: all`.")
     if oracles and args.num_train_epochs is not None and args.max_steps <= 0:
         raise ValueError(
             f"`controls.{oracles[0]}` trains on all images, whose epochs are longer, and `num_train_epochs` is "

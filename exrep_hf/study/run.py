@@ -14,7 +14,6 @@ from torch import Tensor
 from exrep_hf.arguments import DataArguments, DistillationArguments
 from exrep_hf.data import Augmentation
 from exrep_hf.data.partition import DataPartition
-from exrep_hf.evaluation import data_gap_recovered, gap_recovered
 from exrep_hf.finite import check_figures
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.study.arms import Arm
@@ -142,15 +141,6 @@ def distil(
 def _without_skipped_norm(entry: dict[str, Any]) -> dict[str, Any]:
     """Leave the gradients' norm out of a step that float16's scaler left out too, as it does now and then."""
     return {name: value for name, value in entry.items() if name != "grad_norm" or math.isfinite(value)}
-
-
-def add_gaps(record: dict[str, Any], oracle: Metrics | None) -> None:
-    """Put into the record of a run the shares that it recovered of the gaps to the teacher and to an oracle."""
-    before, teacher = record["before"]["accuracy"], record["teacher"]
-    for outcome in filter(None, (record, record["without_distiller"])):
-        after = outcome["after"]["accuracy"]
-        outcome["gap_recovered"] = teacher and gap_recovered(before, after, teacher["accuracy"])
-        outcome["data_gap_recovered"] = oracle and data_gap_recovered(before, after, oracle["accuracy"])
 
 
 def with_folder(arm: Arm, folder: Path, seed: int) -> Arm:

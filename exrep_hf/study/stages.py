@@ -10,7 +10,7 @@ import torch
 from accelerate import PartialState
 from datasets import Dataset
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, set_seed
 from transformers.image_processing_utils import BaseImageProcessor
 from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
@@ -290,6 +290,27 @@ def load_student(model_args: ModelArguments, data: DataPartition, kept: Path | N
         model_args,
         model_args.student_new_head,
     )
+
+
+def starting_student(
+    data: DataPartition, seed: int, args: DistillationArguments, model_args: ModelArguments, kept: Path
+) -> Classifier:
+    """Return the student that all arms of a seed start from: trained with labels where that is asked for, and kept.
+
+    Args:
+        data: the images, of which it sees the public ones.
+        seed: of its weights, their order, and which images are public.
+        args: settings of training.
+        model_args: which student, and how long it is trained.
+        kept: where it lies; one that is there already is taken.
+    """
+    set_seed(seed)
+    is_there = kept.is_dir()
+    start = load_student(model_args, data, kept if is_there else None)
+    if model_args.student_steps and not is_there:
+        train_with_labels(start, data.parts(seed)[0], data, args, model_args, model_args.student_steps)
+        save_network(start, kept)
+    return start
 
 
 def save_network(student: Classifier, folder: Path) -> None:

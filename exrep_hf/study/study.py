@@ -31,6 +31,7 @@ from exrep_hf.report import (
     summary_table,
 )
 from exrep_hf.study.arms import Arm, make_arms
+from exrep_hf.study.comparison import add_gaps, best_oracle, differences, summarise_oracle
 from exrep_hf.study.controls import controls_left_out, remedy, seconds_of_a_run, share_length, too_long
 from exrep_hf.study.folder import (
     ARMS_NAME,
@@ -53,7 +54,7 @@ from exrep_hf.study.records import (
     summarise_arm,
     summarise_student,
 )
-from exrep_hf.study.run import add_gaps, distil, evaluate, with_folder
+from exrep_hf.study.run import distil, with_folder
 from exrep_hf.study.stages import (
     Classifier,
     check_labels_for_stages,
@@ -61,6 +62,7 @@ from exrep_hf.study.stages import (
     load_student,
     load_teacher,
     save_network,
+    starting_student,
     train_with_labels,
 )
 from exrep_hf.study.stored_teacher import open_caches
@@ -243,18 +245,16 @@ class Study:
         """Prepare the student of a seed and run every arm from it."""
         public, images = data.parts(seed)
         model_args = self.settings.model
-        set_seed(seed)
         self._print(
             f"seed {seed}: student {model_args.student}, {len(public)} public images{_steps(model_args.student_steps)}"
         )
         kept = self.folder / STUDENTS_NAME / f"seed{seed}"
-        was_trained = self.resuming and kept.is_dir()
-        start = load_student(model_args, data, kept if was_trained else None)
         folders = {arm.name: self._run_folder(arm.name, seed) for arm in self.arms}
         finished = {name for name, folder in folders.items() if self.resuming and (folder / RUN_NAME).is_file()}
-        if model_args.student_steps and len(finished) < len(self.arms) and not was_trained:
-            train_with_labels(start, public, data, self.settings.training, model_args, model_args.student_steps)
-            save_network(start, kept)
+        if len(finished) < len(self.arms):
+            start = starting_student(data, seed, self.settings.training, model_args, kept)
+        else:
+            start = load_student(model_args, data, kept if kept.is_dir() else None)
         source: TeacherSource | None = None
         shared: dict[str, Any] = {}
         for arm in self.arms:
@@ -267,10 +267,7 @@ class Study:
                 main = with_folder(self.arms[-1], folder, seed)
                 head = self.folder / HEADS_NAME / f"seed{seed}.safetensors"
                 source = teacher.of_seed(start, public, main, head, self.resuming)
-                shared["before"] = evaluate(start, images, source, arm.args, arm.data_args)
-                shared["teacher"] = teacher.evaluate(source, images, arm)
-                shared["teacher_head"] = teacher.facts(source)
-                teacher.warn(shared["before"], shared["teacher"])
+                shared = teacher.before_arms(start, images, source, main)
             records[arm.name].append(self._run_arm(with_folder(arm, folder, seed), start, data, source, shared))
         return start
 
@@ -318,10 +315,8 @@ class Study:
         runs = records[main.name]
         published = (runs[0]["without_distiller"] if main.is_plain else None) or runs[0]
         variant = self._published_variant()
-        oracle = next((arm.name for arm in self.arms if arm.data_args.train_on == "all"), None)
-        for arm_runs in records.values():
-            for place, run in enumerate(arm_runs):
-                add_gaps(run, None if oracle is None else records[oracle][place]["after"])
+        oracle = best_oracle([arm.name for arm in self.arms if arm.is_oracle], records)
+        add_gaps(records, oracle)
         return {
             "license": settings.study.license,
             "configuration": self._configuration(),
@@ -333,6 +328,8 @@ class Study:
             "teacher": teacher.summary(runs, start.classifier.config, main.data_args, data.names),
             "student": summarise_student(settings.model.student, settings.model.student_from_scratch, runs, start),
             "controls_left_out": self.left_out,
+            "oracle": summarise_oracle(oracle, records),
+            "differences": differences(main.name, records, {arm.name for arm in self.arms if arm.is_plain}),
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
             "published": {"arm": main.name, "seed": self.seeds[0], "variant": variant, **published["after"]},
             "command": settings.command,

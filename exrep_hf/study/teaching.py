@@ -17,7 +17,7 @@ from exrep_hf.models import has_classifier
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.probe import evaluate_head, fit_head
 from exrep_hf.study.records import Record, network_cost, summarise_teacher
-from exrep_hf.study.run import Metrics
+from exrep_hf.study.run import Metrics, evaluate
 from exrep_hf.study.several import asked_together, cost_together, names_together, texts_together, together
 from exrep_hf.study.stages import Classifier, ask_online
 from exrep_hf.study.stored_teacher import stored_metrics, summarise_stored_teacher
@@ -158,10 +158,24 @@ class Teaching:
             return texts_together([fitted_head(each) for each in source.teachers])
         return None if self.head is None else fitted_head(source) or {"kind": self.head}
 
-    def warn(self, before: Metrics, reached: Metrics | None) -> None:
-        """Say so where a fitted head is no better than the starting student."""
+    def before_arms(
+        self, start: Classifier, images: Dataset, source: TeacherSource | None, arm: Arm
+    ) -> dict[str, Any]:
+        """Return what the records of all arms of a seed share: what the starting student and the teacher reach.
+
+        Says so where a fitted head is no better than the student.
+
+        Args:
+            start: the starting student.
+            images: to evaluate on.
+            source: who is asked under this seed.
+            arm: the method, with the seed.
+        """
+        before = evaluate(start, images, source, arm.args, arm.data_args)
+        reached = self.evaluate(source, images, arm)
         if self.head == "probe" and reached is not None and PartialState().is_main_process:
             warn_of_comparison(Comparison("the images of the evaluation", before["accuracy"], reached["accuracy"]))
+        return {"before": before, "teacher": reached, "teacher_head": self.facts(source)}
 
     def summary(
         self, runs: list[Record], student: HasClasses, data_args: DataArguments, names: Sequence[str] | None

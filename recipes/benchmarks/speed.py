@@ -1,6 +1,7 @@
-"""All benchmarks of speed, and their table: what, figure, target, verdict.
+"""The benchmarks of speed, and their table: what, figure, target, verdict.
 
     python recipes/benchmarks/speed.py                    # `make bench`: on CPU cores
+    python recipes/benchmarks/speed.py --only start_up    # how long imports take: seven minutes
     python recipes/benchmarks/speed.py --device cuda      # the rows of a GPU
     python recipes/benchmarks/speed.py --collect_only     # the table of what was measured before
 
@@ -25,6 +26,8 @@ from paired import RESULTS, table
 from exrep_hf.command_line import run_command
 
 BENCHMARKS = ("step", "crd", "data_path", "stored_answers", "distiller", "evaluation", "start_up", "start")
+QUICK = tuple(name for name in BENCHMARKS if name != "start_up")
+"""What is run where nothing is named: a pair of starts of Python with all its imports takes a quarter of a minute."""
 OF_CPUS_ALONE = ("data_path", "start_up", "start")
 """What a GPU has no part in."""
 
@@ -33,13 +36,14 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run, and print the table."""
     flags = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     flags.add_argument("--device", choices=["cpu", "cuda"], default="cuda" if torch.cuda.is_available() else "cpu")
-    flags.add_argument("--only", nargs="+", choices=BENCHMARKS, default=BENCHMARKS, help="Some of them.")
+    flags.add_argument("--only", nargs="+", choices=BENCHMARKS, help="Some of them; all but start_up where not given.")
     flags.add_argument("--smoke", action="store_true", help="Sizes of a toy: to see that they run.")
     flags.add_argument("--jobs", type=int, default=2, help="Benchmarks that run side by side on CPUs.")
     flags.add_argument("--collect_only", action="store_true", help="Run nothing.")
     flags.add_argument("--results_dir", type=Path, default=RESULTS, help="Where the rows are kept.")
     args = flags.parse_args(argv)
-    names = [name for name in args.only if args.device == "cpu" or name not in OF_CPUS_ALONE]
+    wanted = args.only or (BENCHMARKS if args.collect_only else QUICK)
+    names = [name for name in wanted if args.device == "cpu" or name not in OF_CPUS_ALONE]
     outputs = {name: args.results_dir / f"{name}-{args.device}.json" for name in names}
     if not args.collect_only:
         with ThreadPoolExecutor(args.jobs if args.device == "cpu" else 1) as pool:

@@ -1,31 +1,36 @@
-"""Every arm at every number of public images, for two students: how much of the missing data is recovered.
+"""Every arm at several numbers of public images and of steps: how much of the missing data is made good.
 
-    python recipes/benchmarks/study.py                                # the whole table of recipes/fashion_mnist.yaml
-    python recipes/benchmarks/study.py --sizes 500 --arms kd exrep    # a part of it
+    python recipes/benchmarks/study.py                                       # the small student of the table
+    python recipes/benchmarks/study.py --sizes 100 --arms kd-mixed exrep     # a part of it
+    python recipes/benchmarks/study.py --collect_only                        # the table of what was run
 
-What is finished is not run again, and stays in the table: start it again after an interruption. Other sizes or
-students may be run side by side, once the teacher is trained where the config asks for that. Flags that are not listed
-here are settings, as in `recipes/train.py`. Writes JSON and a picture into `recipes/results/`.
+A finished run leaves a record in `recipes/results/runs/` and is not run again; what was not run yet is a dash. Runs go
+side by side (`--jobs`), in the order of sizes, steps, seeds and arms. Flags that are not listed here are settings, as
+in `recipes/train.py`; on a CPU with bfloat16 instructions add `--use_cpu --bf16`. Writes JSON and a picture into
+`recipes/results/`.
 """
 
 import argparse
-import json
-from collections.abc import Sequence
+import itertools
+import multiprocessing
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from transformers import set_seed
+import torch
+from runs import Part, prepare_start, read_records, record_path, run_arms, start_folder
 
-from exrep_hf.cli import parse_settings
 from exrep_hf.command_line import run_command
-from exrep_hf.data.partition import load_partition
 from exrep_hf.files import write_json
-from exrep_hf.report import RESULTS_NAME, plot_sizes, sizes_table
-from exrep_hf.study import Study
-from exrep_hf.study.folder import ARMS_NAME, RUN_NAME, TEACHER_NAME
-from exrep_hf.study.stages import load_teacher, save_network, train_with_labels
+from exrep_hf.main_process import cores_of_process
+from exrep_hf.report import plot_sizes, sizes_table, without_places
+from exrep_hf.study.comparison import compare_arms
 
 RECIPES = Path(__file__).parents[1]
+ARMS_A_PROCESS = 3
+"""Few, so that two processes end at about the same time; a process takes some ten seconds to start."""
 
 
 def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[str]]:
@@ -34,92 +39,131 @@ def parse(argv: Sequence[str] | None = None) -> tuple[argparse.Namespace, list[s
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     parser.add_argument("--config", type=Path, default=RECIPES / "fashion_mnist.yaml")
-    parser.add_argument("--sizes", type=int, nargs="+", default=[2000, 500, 100], help="Numbers of public images.")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[100, 500, 20, 2000], help="Numbers of public images.")
+    parser.add_argument("--steps", type=int, nargs="+", default=[1500, 6000], help="Numbers of steps.")
     parser.add_argument(
         "--students",
         nargs="+",
-        default=[str(RECIPES / "fashion_mnist" / name) for name in ("small", "large")],
+        default=[str(RECIPES / "fashion_mnist" / "small")],
         help="Students: names or folders.",
     )
     parser.add_argument("--arms", nargs="+", help="Names of arms, where not all of the config are to be run.")
+    parser.add_argument("--jobs", type=int, default=1, help="Runs side by side, each on its part of the cores.")
     parser.add_argument("--collect_only", action="store_true", help="Run nothing: put together what is finished.")
-    parser.add_argument("--output_dir", type=Path, default=Path("out/study"), help="Where runs are kept.")
+    parser.add_argument("--output_dir", type=Path, default=Path("out/study"), help="Where starting students are kept.")
     parser.add_argument("--results_dir", type=Path, default=RECIPES / "results")
     return parser.parse_known_args(argv)
 
 
-def prepare_teacher(config: Path, folder: Path, settings: list[str]) -> list[str]:
-    """Train the config's teacher, once for all parts of the study, where it says so.
+def parts(args: argparse.Namespace, settings: Sequence[str]) -> list[Part]:
+    """Return the columns of the table that are asked for."""
+    return [
+        Part(args.config, student, size, steps, tuple(settings))
+        for student in args.students
+        for size in args.sizes
+        for steps in args.steps
+    ]
 
-    Returns:
-        The settings by which the parts take it.
+
+def runs_to_do(args: argparse.Namespace, settings: Sequence[str]) -> list[tuple[Part, int, str]]:
+    """Return part, seed and arm of each run that has no record yet.
+
+    Raises:
+        ValueError: for arms that the config hasn't, or a record of a run with other settings.
     """
-    trained = ["--teacher", str(folder), "--teacher_from_scratch", "false", "--teacher_steps", "0"]
-    if folder.is_dir():
-        return trained
-    parsed = parse_settings(["--config", str(config), "--output_dir", str(folder.parent), *settings], config)
-    if parsed.model.teacher is not None and not parsed.model.teacher_steps:
-        return []
-    data = load_partition(parsed.data)
-    set_seed(parsed.training.seed)
-    teacher = load_teacher(parsed.model, data, None)
-    if teacher is None:
-        raise ValueError(f"{config} names no `teacher`; every arm but `ce` and the oracle needs one.")
-    train_with_labels(teacher, data.train, data, parsed.training, parsed.model, parsed.model.teacher_steps)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    save_network(teacher, folder)
-    return trained
+    todo = []
+    for part in parts(args, settings):
+        parsed = part.settings(args.output_dir)
+        arms, seeds = part.arms(parsed), part.seeds(parsed)
+        names = [arm.name for arm in arms]
+        if unknown := sorted(set(args.arms or ()) - set(names)):
+            raise ValueError(f"`--arms` names {unknown}; {args.config} has {names}.")
+        read_records(records_of(args), part, arms, seeds)
+        todo += [
+            (part, seed, name)
+            for seed in seeds
+            for name in (args.arms or names)
+            if not record_path(records_of(args), part, name, seed).is_file()
+        ]
+    return todo
 
 
-def run_part(args: argparse.Namespace, settings: list[str], student: str, size: int) -> dict[str, Any]:
-    """Return all arms of one student at one number of public images; what is finished is only read."""
-    folder = args.output_dir / f"{Path(student).name}-{size}"
-    flags = ["--config", str(args.config), "--student", student, "--num_public", str(size)]
-    flags += ["--output_dir", str(folder), "--resume_from_checkpoint", "true", *settings]
-    parsed = parse_settings(flags, args.config)
-    if args.arms:
-        controls = parsed.study.controls
-        assert isinstance(controls, dict)
-        unknown = sorted(set(args.arms) - controls.keys() - {parsed.study.arm})
-        if unknown:
-            raise ValueError(f"`--arms` names {unknown}; {args.config} has {[*controls, parsed.study.arm]}.")
-        finished = {path.parent.name.rpartition("-seed")[0] for path in folder.glob(f"{ARMS_NAME}/*/{RUN_NAME}")}
-        wanted = finished | set(args.arms)
-        parsed.study.controls = {name: changes for name, changes in controls.items() if name in wanted}
-    return Study(parsed).run()
-
-
-def without_histories(results: dict[str, Any]) -> dict[str, Any]:
-    """Return what tables and pictures need: the curves of each run stay in its own folder."""
-    for arm in results["arms"].values():
-        arm["runs"] = [{key: value for key, value in run.items() if key != "history"} for run in arm["runs"]]
-    return results
+def records_of(args: argparse.Namespace) -> Path:
+    """Return where the records of a config's runs lie."""
+    return Path(args.results_dir) / "runs" / str(args.config.stem)
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the parts, then write and print what all finished parts say."""
+    """Run the parts, then write and print what all finished runs say."""
     args, settings = parse(argv)
     if not args.collect_only:
-        settings = settings + prepare_teacher(args.config, args.output_dir / TEACHER_NAME, settings)
-        for student in args.students:
-            for size in args.sizes:
-                run_part(args, settings, student, size)
-    collect(args)
+        todo = runs_to_do(args, settings)
+        starts = {start_folder(part, seed, args.output_dir): (part, seed) for part, seed, _ in todo}
+        side_by_side(args.jobs, {at.name: (prepare_start, (*of, args.output_dir)) for at, of in starts.items()})
+        runs = {}
+        for (part, seed), group in itertools.groupby(todo, key=lambda run: run[:2]):
+            arms = [name for _, _, name in group]
+            for first in range(0, len(arms), ARMS_A_PROCESS):
+                names = arms[first : first + ARMS_A_PROCESS]
+                title = f"{part.name}, seed {seed}, {' '.join(names)}"
+                runs[title] = (run_arms, (part, names, seed, args.output_dir, records_of(args)))
+        side_by_side(args.jobs, runs)
+    collect(args, settings)
 
 
-def collect(args: argparse.Namespace) -> None:
-    """Put together what all finished parts say: JSON, picture, and tables on the screen."""
-    students: dict[str, dict[int, Any]] = {}
-    for path in sorted(args.output_dir.glob(f"*-*/{RESULTS_NAME}")):
-        name, _, size = path.parent.name.rpartition("-")
-        students.setdefault(name, {})[int(size)] = without_histories(json.loads(path.read_text(encoding="utf-8")))
-    students = dict(sorted(students.items(), key=lambda each: len(each[1]), reverse=True))
+def side_by_side(jobs: int, calls: dict[str, tuple[Callable[..., None], tuple[Any, ...]]]) -> None:
+    """Call functions in processes of their own, several at once, and say when each has ended.
+
+    Raises:
+        RuntimeError: if one of them failed, naming it; what has begun beside it is waited for.
+    """
+    context, threads = multiprocessing.get_context("spawn"), max(1, cores_of_process() // jobs)
+    failed = threading.Event()
+
+    def call(name: str) -> None:
+        if failed.is_set():
+            return
+        function, given = calls[name]
+        process = context.Process(target=on_threads, args=(threads, function, given))
+        process.start()
+        process.join()
+        if process.exitcode:
+            failed.set()
+            raise RuntimeError(f"{name} ended with status {process.exitcode}; what it said stands above.")
+        print(f"{name}: done", flush=True)
+
+    with ThreadPoolExecutor(jobs) as pool:
+        list(pool.map(call, calls))
+
+
+def on_threads(threads: int, function: Callable[..., None], given: tuple[Any, ...]) -> None:
+    """Call a function on a number of threads."""
+    torch.set_num_threads(threads)
+    function(*given)
+
+
+def collect(args: argparse.Namespace, settings: Sequence[str]) -> None:
+    """Put together what all finished runs say: JSON, picture, and tables on the screen."""
+    columns: list[dict[str, Any]] = []
+    for folder in sorted(records_of(args).glob("*-*-*")):
+        student, size, steps = folder.name.rsplit("-", 2)
+        given = next((each for each in args.students if Path(each).name == student), None)
+        part = Part(
+            args.config, given or str(args.config.with_suffix("") / student), int(size), int(steps), tuple(settings)
+        )
+        parsed = part.settings(args.output_dir)
+        arms = part.arms(parsed)
+        records = read_records(records_of(args), part, arms, part.seeds(parsed))
+        oracles, plain = [arm.name for arm in arms if arm.is_oracle], [arm.name for arm in arms if arm.is_plain]
+        compared = compare_arms(records, arms[-1].name, oracles, plain)
+        for arm in arms:
+            if arm.name in compared["arms"]:
+                compared["arms"][arm.name]["changes"] = without_places(arm.changes)
+        columns.append({"student": student, "size": part.size, "steps": part.steps} | compared)
     target = args.results_dir / args.config.stem
-    write_json(students, target.with_suffix(".json"))
-    plot_sizes(students, target.with_suffix(".png"))
-    for name, by_size in students.items():
-        print(f"\n{name} student, as published\n\n{sizes_table(by_size)}")
-    print(f"\nWritten to {target.with_suffix('.json')} and {target.with_suffix('.png')}.")
+    write_json({"columns": columns}, target.with_suffix(".json"))
+    plot_sizes(columns, target.with_suffix(".png"))
+    print(f"\n{sizes_table(columns)}\n\nWritten to {target.with_suffix('.json')} and {target.with_suffix('.png')}.")
 
 
 if __name__ == "__main__":

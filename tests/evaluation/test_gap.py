@@ -1,8 +1,9 @@
 """The measure of success, on numbers worked out by hand."""
 
 import pytest
+from scipy.stats import ttest_rel
 
-from exrep_hf.evaluation import data_gap_recovered, gap_recovered, mean_and_deviation
+from exrep_hf.evaluation import data_gap_recovered, gap_recovered, mean_and_deviation, paired_difference
 
 
 def test_gap_recovered() -> None:
@@ -33,3 +34,18 @@ def test_mean_and_deviation() -> None:
     assert mean_and_deviation([0.5]) == {"mean": 0.5, "std": None}
     assert mean_and_deviation([0.5, None]) is None
     assert mean_and_deviation([]) is None
+
+
+def test_paired_difference() -> None:
+    """Against scipy's own test for pairs; what differs between seeds alone widens nothing."""
+    first, second = [0.90, 0.80, 0.71], [0.88, 0.77, 0.70]
+    interval = ttest_rel(first, second).confidence_interval(0.95)
+    found = paired_difference(first, second)
+    assert found == pytest.approx({"mean": 0.02, "low": interval.low, "high": interval.high})
+    apart = ttest_rel(first, [0.70, 0.88, 0.77]).confidence_interval(0.95)
+    assert paired_difference(first, [0.70, 0.88, 0.77])["low"] == pytest.approx(apart.low)
+    assert apart.low < -0.3 < interval.low
+    assert paired_difference([0.9], [0.8]) == {"mean": pytest.approx(0.1), "low": None, "high": None}
+    assert paired_difference([0.5, 0.75], [0.25, 0.5]) == {"mean": 0.25, "low": 0.25, "high": 0.25}
+    with pytest.raises(ValueError, match="shorter"):
+        paired_difference([0.9, 0.8], [0.8])

@@ -1,4 +1,4 @@
-"""The table and picture of a study over numbers of images."""
+"""The tables and the picture of a study over numbers of images and of steps."""
 
 import copy
 from pathlib import Path
@@ -11,39 +11,65 @@ from matplotlib.figure import Figure
 from exrep_hf.report import plot_sizes, sizes_table
 
 
+def arm(mean: float, gap: float | None, above: tuple[float, float, float] | None, seeds: int = 2) -> dict[str, Any]:
+    """What a column says of an arm."""
+    return {
+        "seeds": list(range(seeds)),
+        "accuracy": {"mean": mean, "std": 0.01},
+        "data_gap_recovered": None if gap is None else {"mean": gap, "std": 1.5},
+        "method_above": None if above is None else dict(zip(("mean", "low", "high"), above, strict=True)),
+    }
+
+
 @pytest.fixture
-def by_size(results: dict[str, Any]) -> dict[int, dict[str, Any]]:
-    """Two sizes; `kd` was not run at the larger one."""
-    for arm in results["arms"].values():
-        arm["data_gap_recovered"] = {"mean": 90.0, "std": 1.5}
-        arm["plain"] = True
-        if arm["without_distiller"]:
-            arm["without_distiller"]["data_gap_recovered"] = {"mean": 12.3, "std": None}
-    larger = copy.deepcopy(results)
-    del larger["arms"]["kd"]
-    return {100: results, 2000: larger}
+def columns() -> list[dict[str, Any]]:
+    """Two sizes at 1 500 steps; `kd` was not run at the larger one. The larger one stands first."""
+    small: dict[str, Any] = {
+        "student": "small",
+        "size": 100,
+        "steps": 1500,
+        "before": {"mean": 0.7, "std": 0.02},
+        "method": "exrep",
+        "oracle": {"arm": "oracle-kd", "gap": {"mean": 0.2, "std": 0.03}},
+        "arms": {
+            "kd": arm(0.84, 70, (0.02, 0.01, 0.03)),
+            "oracle-kd": arm(0.9, 100, (-0.04, -0.05, -0.03), 1),
+            "exrep": arm(0.86, 80, None),
+        },
+    }
+    large: dict[str, Any] = copy.deepcopy(small) | {"size": 2000, "oracle": None}
+    del large["arms"]["kd"]
+    large["arms"]["exrep"]["data_gap_recovered"]["mean"] = 90
+    return [large, small]
 
 
-def test_table(by_size: dict[int, dict[str, Any]]) -> None:
-    """What is shown is the student as published, here without its distiller; an arm that was not run is no number."""
-    assert sizes_table(by_size).splitlines() == [
-        "| top-1 % (data gap recovered %) | 2000 public images | 100 public images |",
+def test_table(columns: list[dict[str, Any]]) -> None:
+    """Differences stand beside means, the denominator below; what was not run, or not with all seeds, is said."""
+    assert sizes_table(columns).splitlines() == [
+        "small student, 1500 steps",
+        "",
+        "| top-1 % (data gap recovered %) | 100 public images | 2000 public images |",
         "| --- | ---: | ---: |",
-        "| student before | 80.0 ± 0.0 | 80.0 ± 0.0 |",
-        "| kd | – | 84.0 ± 1.0 (90 ± 2) |",
-        "| exrep | 41.0 ± 0.0 (12) | 41.0 ± 0.0 (12) |",
+        "| student before | 70.0 ± 2.0 | 70.0 ± 2.0 |",
+        "| kd | 84.0 ± 1.0 (70 ± 2)<br>exrep +2.0 (+1.0 to +3.0) | – |",
+        "| oracle-kd | 90.0 ± 1.0 (100 ± 2), 1 of 2 seeds<br>exrep -4.0 (-5.0 to -3.0) "
+        "| 90.0 ± 1.0 (100 ± 2), 1 of 2 seeds<br>exrep -4.0 (-5.0 to -3.0) |",
+        "| exrep | 86.0 ± 1.0 (80 ± 2) | 86.0 ± 1.0 (90 ± 2) |",
+        "| the data gap, points | 20.0 ± 3.0 (`oracle-kd`) | – |",
     ]
 
 
-def test_a_distiller_that_stays_is_shown_with_it(by_size: dict[int, dict[str, Any]]) -> None:
-    """A student that never learnt to do without its distiller is not judged without it."""
-    by_size[100]["arms"]["exrep"]["plain"] = False
-    last = sizes_table(by_size).splitlines()[-1]
-    assert last == "| exrep | 41.0 ± 0.0 (12) | 85.0 ± 1.0 (90 ± 2) |"
+def test_a_table_for_each_number_of_steps(columns: list[dict[str, Any]]) -> None:
+    """Runs of other lengths are no columns of one table."""
+    longer = columns[0] | {"steps": 6000}
+    assert [line for line in sizes_table([*columns, longer]).splitlines() if "student," in line] == [
+        "small student, 1500 steps",
+        "small student, 6000 steps",
+    ]
 
 
-def test_picture(by_size: dict[int, dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A panel a student, a line an arm, at the sizes where it was run."""
+def test_picture(columns: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A panel for each student and length; an arm has one colour in all, and no line at a single size."""
     drawn: list[Figure] = []
     savefig = Figure.savefig
 
@@ -52,9 +78,18 @@ def test_picture(by_size: dict[int, dict[str, Any]], tmp_path: Path, monkeypatch
         savefig(figure, path, dpi=dpi)
 
     monkeypatch.setattr(Figure, "savefig", keep)
-    plot_sizes({"small": by_size, "large": by_size}, tmp_path / "sizes.png")
+    longer = [copy.deepcopy(column) | {"steps": 6000} for column in columns]
+    for column in longer:
+        column["arms"]["kd"] = arm(0.84, 70, None)
+    plot_sizes([*columns, *longer], tmp_path / "sizes.png")
     assert (tmp_path / "sizes.png").stat().st_size > 1000
-    assert [axes.get_title().split()[0] for axes in drawn[0].axes] == ["small", "large"]
-    containers: list[Any] = drawn[0].axes[0].containers
-    lines = {each.get_label(): np.asarray(each.lines[0].get_xydata()).tolist() for each in containers}
-    assert lines == {"kd": [[100, 90]], "exrep": [[100, 12.3], [2000, 12.3]]}
+    lines: list[dict[str, Any]] = []
+    colours: list[dict[str, Any]] = []
+    for axes in drawn[0].axes:
+        containers: list[Any] = axes.containers
+        lines.append({each.get_label(): np.asarray(each.lines[0].get_xydata()).tolist() for each in containers})
+        colours.append({each.get_label(): each.lines[0].get_color() for each in containers})
+    assert lines[0] == {"oracle-kd": [[100, 100], [2000, 100]], "exrep": [[100, 80], [2000, 90]]}
+    assert lines[1].keys() == {"kd", "oracle-kd", "exrep"}
+    assert all(colours[1][name] == colour for name, colour in colours[0].items())
+    assert len(set(colours[1].values())) == 3

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from exrep_hf.report import summary_rows, summary_table
+from exrep_hf.report import summary_head, summary_rows, summary_table
 
 
 def test_rows(results: dict[str, Any]) -> None:
@@ -42,3 +42,17 @@ def test_columns_are_aligned(results: dict[str, Any]) -> None:
     end = head.index("top-1 %") + len("top-1 %")
     assert [row[:end].rstrip()[-3:] for row in rows[1:4]] == ["0.0", "1.0", "1.0"]
     assert len({len(line) for line in lines}) == 1
+
+
+def test_differences_and_what_the_data_gap_is_of(results: dict[str, Any]) -> None:
+    """By seed, beside the means; the share's denominator is said in points."""
+    results["differences"] = {"kd": {"mean": 0.012, "low": -0.003, "high": 0.027}}
+    results["oracle"] = {"arm": "oracle-kd", "gap": {"mean": 0.112, "std": 0.01}}
+    head, rows = summary_head(results), {row[0]: row for row in summary_rows(results)}
+    column = head.index("exrep above it, points")
+    assert rows["kd"][column] == "+1.2 (-0.3 to +2.7)"
+    assert rows["exrep"][column] == rows["teacher"][column] == ""
+    assert all(len(row) == len(head) for row in rows.values())
+    assert summary_table(results).endswith("data gap: to `oracle-kd`, 11.2 ± 1.0 points above the starting student")
+    results["differences"]["kd"] |= {"low": None, "high": None}
+    assert summary_rows(results)[2][column] == "+1.2"

@@ -3,16 +3,16 @@
 import gzip
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from tests.processes import Processes
 
-ROOT = Path(__file__).parents[3]
 SMALL = (
-    "--teacher_steps 3 --student_steps 2 --max_steps 2 --num_seeds 2 --logging_steps 1 "
-    "--per_device_train_batch_size 16 --use_cpu true --disable_tqdm true"
+    "--student_steps 2 --num_seeds 2 --logging_steps 1 --per_device_train_batch_size 16 --use_cpu true "
+    "--disable_tqdm true"
 ).split()
 
 
@@ -32,29 +32,38 @@ def images(tmp_path: Path) -> Path:
 
 
 def test_parts_add_up(images: Path, tmp_path: Path, processes: Processes) -> None:
-    """A part first, then more: what is finished stays as it is, and the table holds both."""
+    """A part first, then more: what is finished stays as it is, and the table holds both; others are refused."""
 
-    def run(*flags: str) -> str:
-        places = ["--data_dir", str(images), "--output_dir", str(tmp_path / "out")]
+    def run(*flags: str, fails: bool = False) -> str:
+        places = ["--data_dir", str(images), "--output_dir", str(tmp_path / "out"), "--steps", "2"]
         places += ["--results_dir", str(tmp_path / "results")]
         done = processes.call("recipes/benchmarks/study.py", *places, *SMALL, *flags)
-        assert done.returncode == 0, done.stderr[-3000:]
-        return done.stdout
+        assert (done.returncode != 0) is fails, done.stderr[-3000:]
+        return done.stderr if fails else done.stdout
 
-    small = str(ROOT / "recipes" / "fashion_mnist" / "small")
-    run("--sizes", "40", "--students", small, "--arms", "oracle", "exrep")
-    first = json.loads((tmp_path / "results" / "fashion_mnist.json").read_text())
-    assert first.keys() == {"small"} and first["small"]["40"]["arms"].keys() == {"oracle", "exrep"}
-    teacher = tmp_path / "out" / "teacher" / "model.safetensors"
-    written = teacher.stat().st_mtime_ns
-    shown = run("--sizes", "40", "60", "--students", small, "--arms", "kd-only", "oracle", "exrep")
-    both = json.loads((tmp_path / "results" / "fashion_mnist.json").read_text())
-    assert teacher.stat().st_mtime_ns == written
-    assert both["small"].keys() == {"40", "60"}
-    assert both["small"]["40"]["arms"]["exrep"]["runs"] == first["small"]["40"]["arms"]["exrep"]["runs"]
-    assert both["small"]["40"]["arms"]["kd-only"]["runs"][1]["steps"] == 2
-    assert "history" not in json.dumps(both)
-    assert "60 public images | 40 public images" in shown and str(tmp_path) not in json.dumps(both)
+    def arms(column: int) -> dict[str, Any]:
+        return dict(json.loads((tmp_path / "results" / "fashion_mnist.json").read_text())["columns"][column]["arms"])
+
+    run("--sizes", "40", "--arms", "oracle-kd", "oracle-labels", "exrep", "--jobs", "2")
+    first = arms(0)
+    assert first.keys() == {"oracle-kd", "oracle-labels", "exrep"}
+    records = tmp_path / "results" / "runs" / "fashion_mnist"
+    kept = {path: path.read_bytes() for path in records.rglob("*.json")}
+    assert len(kept) == 6
+    shown = run("--sizes", "40", "60", "--arms", "kd-only", "exrep")
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    assert arms(0)["exrep"]["accuracy"] == first["exrep"]["accuracy"]
+    assert arms(0).keys() == {"kd-only", *first} and arms(1).keys() == {"kd-only", "exrep"}
+    for arm in ("kd-only", "exrep"):
+        record = json.loads((records / "small-60-2" / f"{arm}-seed43.json").read_text())
+        assert record["steps"] == 2 and "history" not in record
+        assert str(tmp_path) not in json.dumps(record)
+    assert "40 public images | 60 public images" in shown
     table = shown[shown.index("small student") :]
     assert table in run("--collect_only")
     assert (tmp_path / "results" / "fashion_mnist.png").stat().st_size > 1000
+    assert "had other settings: `learning_rate`" in run("--sizes", "40", "--learning_rate", "0.5", fails=True)
+    assert "had other settings: `student_steps` 2 then, 3 now" in run(
+        *("--sizes", "40", "--student_steps", "3", "--arms", "ce", "--results_dir", str(tmp_path / "other")),
+        fails=True,
+    )

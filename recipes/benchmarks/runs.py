@@ -1,0 +1,171 @@
+"""Runs of a study's table: arms from the starting student of a seed, and the record that is kept of each."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from transformers import set_seed
+
+from exrep_hf.cli import parse_settings
+from exrep_hf.data.partition import DataPartition, load_partition
+from exrep_hf.files import read_json, write_json
+from exrep_hf.report import device_name, software_versions
+from exrep_hf.study import Settings
+from exrep_hf.study.arms import Arm, make_arms
+from exrep_hf.study.folder import read_run
+from exrep_hf.study.records import arm_settings
+from exrep_hf.study.run import distil, with_folder
+from exrep_hf.study.stages import check_labels_for_stages, load_student, load_teacher, starting_student
+from exrep_hf.study.teaching import Teaching
+from exrep_hf.teacher import TextClasses
+from exrep_hf.training.text_head import texts_for
+
+OF_THE_MACHINE = frozenset(
+    {"use_cpu", "bf16", "fp16", "tf32", "channels_last", "torch_compile", "dataloader_num_workers"}
+)
+"""Settings by which one machine computes what others compute by others: no part of what a run is."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """A column of the table.
+
+    Attributes:
+        config: file of the settings and the arms.
+        student: name or folder.
+        size: number of public images.
+        steps: of every arm.
+        flags: further settings.
+    """
+
+    config: Path
+    student: str
+    size: int
+    steps: int
+    flags: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """What its records lie under."""
+        return f"{Path(self.student).name}-{self.size}-{self.steps}"
+
+    def settings(self, work: Path) -> Settings:
+        """Return all settings.
+
+        Args:
+            work: folder for what is needed while it runs.
+
+        Raises:
+            ValueError: for a teacher that is still to be trained, which every part would do for itself.
+        """
+        flags = ["--config", str(self.config), "--student", self.student, "--num_public", str(self.size)]
+        flags += ["--max_steps", str(self.steps), "--output_dir", str(work / self.name), *self.flags]
+        parsed = parse_settings(flags, self.config)
+        if parsed.model.teacher_steps:
+            raise ValueError(
+                f"`teacher_steps` is {parsed.model.teacher_steps} in {self.config}; expected 0: train the teacher "
+                "once, with labels (see `recipes/fashion_mnist_teacher.yaml`), and name its folder as `teacher`."
+            )
+        return parsed
+
+    def arms(self, settings: Settings) -> list[Arm]:
+        """Return the controls, then the method."""
+        return make_arms(settings.model, settings.data, settings.study, settings.training)
+
+    def seeds(self, settings: Settings) -> list[int]:
+        """Return the seeds of all arms."""
+        return [settings.training.seed + number for number in range(settings.study.num_seeds)]
+
+
+def identity(arm: Arm) -> dict[str, dict[str, Any]]:
+    """Return the settings that make a run what it is, whatever machine computes it."""
+    return {
+        part: {name: value for name, value in values.items() if name not in OF_THE_MACHINE}
+        for part, values in arm_settings(arm).items()
+    }
+
+
+def record_path(records: Path, part: Part, arm: str, seed: int) -> Path:
+    """Return where the record of a run lies."""
+    return records / part.name / f"{arm}-seed{seed}.json"
+
+
+def read_records(records: Path, part: Part, arms: Sequence[Arm], seeds: Sequence[int]) -> dict[str, list[Any]]:
+    """Return the records of a part that are there, by arm, in the order of the seeds.
+
+    Raises:
+        ValueError: if one is of a run with other settings than the arm has now.
+    """
+    found: dict[str, list[Any]] = {}
+    for arm in arms:
+        paths = (record_path(records, part, arm.name, seed) for seed in seeds)
+        if runs := [read_run(path, identity(arm)) for path in paths if path.is_file()]:
+            found[arm.name] = runs
+    return found
+
+
+def prepare_start(part: Part, seed: int, work: Path) -> None:
+    """Train the student that all arms of a seed start from, whatever their steps, and measure it and the teacher.
+
+    Raises:
+        ValueError: if one is kept that was made with other settings.
+    """
+    facts = start_folder(part, seed, work) / "facts.json"
+    settings = part.settings(work)
+    # Of the arm alone: what all arms share is among it, and the length of a start is its own.
+    own = {name: identity(part.arms(settings)[-1])[name] for name in ("model", "data")}
+    if facts.is_file():
+        read_run(facts, own)
+        return
+    data = load_partition(settings.data)
+    check_labels_for_stages(data, settings.model, [seed])
+    main = with_folder(part.arms(settings)[-1], work / part.name, seed)
+    start = starting_student(data, seed, settings.training, settings.model, facts.with_name("student"))
+    teaching = _teaching(settings, data, seed)
+    public, images = data.parts(seed)
+    source = teaching.of_seed(start, public, main, facts.with_name("head.safetensors"), True)
+    write_json(teaching.before_arms(start, images, source, main) | {"settings": own}, facts)
+
+
+def start_folder(part: Part, seed: int, work: Path) -> Path:
+    """Return where the starting student of a seed is kept."""
+    return work / "starts" / f"{part.config.stem}-{Path(part.student).name}-{part.size}-seed{seed}"
+
+
+def _teaching(settings: Settings, data: DataPartition, seed: int) -> Teaching:
+    network = load_teacher(settings.model, data, None)
+    texts = texts_for(
+        TextClasses(settings.data.class_names, settings.model.prompts),
+        load_student(settings.model, data).classifier.config,
+        data.names,
+    )
+    return Teaching(settings.model, network, [], True, data.parts(seed)[0], texts, rule=settings.data.class_rule())
+
+
+def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: Path) -> None:
+    """Train some arms of a seed, one after another, and keep the record of each."""
+    settings = part.settings(work)
+    arms = {arm.name: arm for arm in part.arms(settings)}
+    identities = {name: identity(arms[name]) for name in names}
+    folder = start_folder(part, seed, work)
+    data = load_partition(settings.data)
+    start = starting_student(data, seed, settings.training, settings.model, folder / "student")
+    main = with_folder(arms[list(arms)[-1]], work / part.name, seed)
+    public, images = data.parts(seed)
+    source = _teaching(settings, data, seed).of_seed(start, public, main, folder / "head.safetensors", True)
+    facts = read_json(folder / "facts.json")
+    shared = {name: facts[name] for name in ("before", "teacher", "teacher_head")}
+    for name in names:
+        arm = with_folder(arms[name], work / part.name / f"{name}-seed{seed}", seed)
+        set_seed(seed)
+        record, trainer = distil(arm, start, images, data, source)
+        del record["history"]
+        computed = {
+            "device": device_name(settings.training.device),
+            "bf16": bool(trainer.args.bf16),
+            "versions": software_versions(),
+        }
+        record |= shared | {"settings": identities[name], "computed": computed}
+        write_json(record, record_path(records, part, name, seed))
+        print(f"{part.name}, {name}, seed {seed}: top-1 {record['after']['accuracy']:.4f}", flush=True)
