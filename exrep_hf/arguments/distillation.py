@@ -5,6 +5,7 @@ from typing import Any
 
 from transformers import SchedulerType, TrainingArguments
 
+from exrep_hf.arguments.decay import check_decay
 from exrep_hf.arguments.preset import DEFAULT_PRESET, read_preset
 from exrep_hf.arguments.ranges import require, require_number
 from exrep_hf.arguments.terms import USUAL_NEEDS, read_terms
@@ -127,6 +128,13 @@ class DistillationArguments(TrainingArguments):
             "mixed or the student starts from nothing, else frozen."
         },
     )
+    disable_dropout: bool = field(
+        default=False,
+        metadata={
+            "help": "Keep all of the student's dropout and stochastic depth off in training (TRL's name): but for "
+            "BatchNorm it is then in `eval()`, and with `freeze_batch_norm` as a whole."
+        },
+    )
 
     ema_decay: float | None = field(
         default=None,
@@ -184,6 +192,16 @@ class DistillationArguments(TrainingArguments):
     )
     lr_scheduler_type: SchedulerType | str = field(
         default="cosine", metadata={"help": "Schedule of the learning rate: any of transformers' names."}
+    )
+    decay_epochs: float | None = field(
+        default=None,
+        metadata={
+            "help": "Multiply the learning rate by `decay_rate` each time so many epochs have passed, or below 1 this "
+            "share of all steps (timm's name); needs a constant `lr_scheduler_type`."
+        },
+    )
+    decay_rate: float = field(
+        default=0.97, metadata={"help": "Factor, in (0, 1], of each `decay_epochs` (timm's name)."}
     )
 
     label_smoothing_factor: float = field(
@@ -270,6 +288,7 @@ class DistillationArguments(TrainingArguments):
         dtype = self.crd_table_dtype
         require(dtype in ("float32", "bfloat16"), "crd_table_dtype", dtype, "`float32` or `bfloat16`")
         require_number("critic_learning_rate", self.critic_learning_rate, 0, above=True, optional=True)
+        check_decay(self.decay_epochs, self.decay_rate, self.lr_scheduler_type)
         if self.crd_weight and (self.mixup or self.cutmix):
             raise ValueError(
                 f"`crd_weight` is {self.crd_weight} with `mixup` {self.mixup}, `cutmix` {self.cutmix}; expected one "

@@ -61,6 +61,7 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
         setattr(changed, name, 0.0)
     changed.mixup = changed.cutmix = 0.0
     changed.views = changed.terms = changed.ema_decay = None
+    changed.disable_dropout = False
     return changed
 
 

@@ -101,11 +101,15 @@ class DistillationObjective(nn.Module):
         return set(self.student._no_split_modules or ())
 
     def train(self, mode: bool = True) -> "DistillationObjective":
-        """Set training mode, leaving BatchNorm on its stored statistics with `freeze_batch_norm`."""
+        """Set training mode, but of the student only what `freeze_batch_norm` and `disable_dropout` leave of it."""
         # The Trainer does so at each step; to look at all modules is much faster than to set them.
         if mode and self._modes and all(module.training is trains for module, trains in self._modes):
             return self
         super().train(mode)
+        if mode and self.args.disable_dropout:
+            # Many networks drop without a module that could be looked for: by a function that asks for their mode.
+            for module in self.student.modules():
+                module.training = _keeps_statistics(module)
         if mode and self.args.freeze_batch_norm:
             for module in self.student.modules():
                 if isinstance(module, _BatchNorm):
@@ -253,6 +257,11 @@ class DistillationObjective(nn.Module):
             for name, value in self.state_dict().items():
                 if not name.startswith(STUDENT_PREFIX):
                     value.copy_(state[name])
+
+
+def _keeps_statistics(module: nn.Module) -> bool:
+    """Return whether a module has statistics of its own that it brings up to date in training mode."""
+    return any(name.startswith("running_") for name, _ in module.named_buffers(recurse=False))
 
 
 def _parts(name: str, weight: float | Mapping[str, float], value: Any) -> list[tuple[str, float, Tensor]]:

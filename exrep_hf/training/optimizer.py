@@ -7,8 +7,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
+from torch.utils.data import DataLoader
 
 from exrep_hf.files import write_json
+from exrep_hf.training.decay import decay_in_steps
 from exrep_hf.training.saving import StudentTrainer
 from exrep_hf.training.weight_decay import decayed_parameters
 
@@ -25,6 +28,7 @@ class GroupingTrainer(StudentTrainer):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._given_groups = None if self.optimizer is None else _sizes(self.optimizer)
+        self._steps_of_epoch: int | None = None
 
     def write_additions(self, checkpoint: str) -> None:
         """Write the sizes of the optimizer's groups too: its state is stored by group, and by place in it."""
@@ -86,6 +90,25 @@ class GroupingTrainer(StudentTrainer):
         # Some optimizers and backends fail on a group without parameters.
         optimizer.param_groups[:] = [group for group in optimizer.param_groups if group["params"]]
         return optimizer
+
+    def set_initial_training_values(self, args: Any, dataloader: DataLoader) -> Any:
+        """Take note of how many steps an epoch has: a schedule may follow epochs."""
+        values = super().set_initial_training_values(args, dataloader)
+        self._steps_of_epoch = values[1]
+        return values
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Optimizer | None = None) -> LRScheduler:
+        """Let the learning rate fall in steps too, with `decay_epochs`."""
+        created_here, epochs = self.lr_scheduler is None, self.args.decay_epochs
+        scheduler = super().create_scheduler(num_training_steps, optimizer)
+        # Constant schedules are of this kind, and with others the rate of decay is 1.
+        if created_here and epochs is not None and isinstance(scheduler, LambdaLR):
+            if self._steps_of_epoch is None:
+                self.set_initial_training_values(self.args, self.get_train_dataloader())
+            assert self._steps_of_epoch is not None
+            steps = epochs * (num_training_steps if epochs < 1 else self._steps_of_epoch)
+            decay_in_steps(scheduler, self.args.decay_rate, steps)
+        return scheduler
 
     def _critic_of_own_rate(self) -> set[nn.Parameter]:
         adversarial = self.distillation_objective.adversarial

@@ -36,6 +36,7 @@ FROM_CHECKPOINT = frozenset(
 
 MAY_CHANGE = frozenset(
     {"max_steps", "num_train_epochs", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "ignore_data_skip"}
+    | {"decay_epochs", "decay_rate"}
     | {"load_best_model_at_end", "metric_for_best_model", "greater_is_better", "bf16_full_eval", "fp16_full_eval"}
     | {"bf16", "fp16", "tf32", "torch_compile", "torch_compile_backend", "torch_compile_mode", "use_cpu"}
     | {"channels_last"}
@@ -52,6 +53,7 @@ _IN_OTHER_FACTS = frozenset(
 )
 _OF_THE_SCHEDULE = frozenset(
     {"max_steps", "num_train_epochs", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps"}
+    | {"decay_epochs", "decay_rate"}
 )
 
 

@@ -10,6 +10,9 @@ import timm
 import torch
 from torch import Tensor
 
+from exrep_hf.data import Preprocessing
+from exrep_hf.models import load_classifier
+
 RECIPE = Path(__file__).parents[2] / "recipes" / "convert_efficientnet_lite.py"
 
 
@@ -61,3 +64,19 @@ def test_the_real_weights_know_photographs(recipe: Any, variant: str) -> None:
     assert answers["china.jpg"][0][0].startswith("palace")
     # The larger network takes the head of a dahlia for a honeycomb.
     assert answers["flower.jpg"][0][0].startswith({"lite0": "daisy", "lite2": "honeycomb"}[variant])
+
+
+def test_another_size_of_images_stands_in_the_folder(
+    recipe: Any, published: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A teacher of small images would be asked about ones of 224 px, or about their middle alone."""
+    torch.save(published, tmp_path / "weights.pth")
+    monkeypatch.setattr(recipe, "weights_file", lambda variant: tmp_path / "weights.pth")
+    folder = str(tmp_path / "network")
+    monkeypatch.setattr("sys.argv", ["convert", "--image_size", "112", "--output_dir", folder])
+    recipe.main()
+    wanted = Preprocessing.from_model(load_classifier(folder))
+    assert (wanted.height, wanted.width, wanted.resize) == (112, 112, 112)
+    monkeypatch.setattr("sys.argv", ["convert", "--image_size", "3"])
+    with pytest.raises(ValueError, match="`image_size` is 3; expected a whole number ≥ 32"):
+        recipe.main()
