@@ -39,16 +39,17 @@ def resized_crops(
         interpolation: one of `KERNELS`.
 
     Returns:
-        uint8 `(batch, channels, height, width)`: what Pillow gives for each crop, but for a level where that rounds
-        between its two passes.
+        uint8 `(batch, channels, height, width)`: what Pillow and torchvision give for each crop, but for a level of
+        255 here and there, as their weights are whole numbers.
     """
     kernel = KERNELS[interpolation]
     rows, columns = images.shape[-2:]
     down = _weights(boxes[:, 0] * rows, boxes[:, 2] * rows, rows, height, kernel)
     across = _weights(boxes[:, 1] * columns, boxes[:, 3] * columns, columns, width, kernel)
     across = torch.where(flipped[:, None, None], across.flip(1), across)
-    made = down[:, None] @ images.to(torch.float32) @ across[:, None].transpose(-1, -2)
-    return made.round_().clamp_(0, 255).to(torch.uint8)
+    # Pixels between the two passes are bytes too, as they are there.
+    wide = (images.to(torch.float32) @ across[:, None].transpose(-1, -2)).round_().clamp_(0, 255)
+    return (down[:, None] @ wide).round_().clamp_(0, 255).to(torch.uint8)
 
 
 def _weights(start: Tensor, length: Tensor, source: int, target: int, kernel: Callable[[Tensor], Tensor]) -> Tensor:
