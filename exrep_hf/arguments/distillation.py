@@ -156,7 +156,7 @@ class DistillationArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "Decode training images once, hold them on the device and crop them there, where crops and flips "
-            "are all that varies them; the same images but for a level or two of 255. Not given: on GPUs, where they take "
+            "are all that varies them; equal but for a level or two of 255. Not given: on GPUs, where they take "
             "less than a tenth of the memory."
         },
     )
