@@ -18,7 +18,7 @@ from exrep_hf.arguments.study import StudyArguments
 PACKAGES = ("exrep_hf", "torch", "transformers", "accelerate", "datasets", "timm", "evaluate", "huggingface-hub")
 # Places and secrets of the machine: not part of what a run was.
 _UNPUBLISHED = frozenset(
-    {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "hub_token", "run_name", "deepspeed"}
+    {"output_dir", "overwrite_output_dir", "resume_from_checkpoint", "hub_token", "run_name", "project", "deepspeed"}
     | {"disable_tqdm", "report_to", "license", "allow_code"}
 )
 # What the Trainer's arguments make of settings that are left out, where it is not the default that they declare.

@@ -30,6 +30,7 @@ from exrep_hf.models import (
     set_labels,
 )
 from exrep_hf.models.image_check import check_takes_image
+from exrep_hf.study.run_names import run_name
 from exrep_hf.teacher import OnlineTeacher
 from exrep_hf.training.trainer import DistillationTrainer
 
@@ -115,9 +116,11 @@ def train_with_labels(
     args: DistillationArguments,
     model_args: ModelArguments,
     steps: int,
+    name: str,
 ) -> None:
-    """Train a classifier with labels alone, in place."""
+    """Train a classifier with labels alone, in place; trackers know the stage by its name."""
     stage = labels_only(args)
+    stage.run_name = run_name(args, name)
     stage.max_steps = steps
     stage.learning_rate = model_args.pretraining_learning_rate
     stage.weight_decay = model_args.pretraining_weight_decay
@@ -308,7 +311,8 @@ def starting_student(
     is_there = kept.is_dir()
     start = load_student(model_args, data, kept if is_there else None)
     if model_args.student_steps and not is_there:
-        train_with_labels(start, data.parts(seed)[0], data, args, model_args, model_args.student_steps)
+        public, _ = data.parts(seed)
+        train_with_labels(start, public, data, args, model_args, model_args.student_steps, f"student-seed{seed}")
         save_network(start, kept)
     return start
 

@@ -100,6 +100,10 @@ class Study:
         # The study pushes its student when it is finished; trainers would push controls over it.
         self.pushes, settings.training.push_to_hub = settings.training.push_to_hub, False
         self.model_id = settings.training.hub_model_id or self.folder.name
+        # Trackers group runs by project, and by what names begin with.
+        settings.training.run_name = settings.training.run_name or self.folder.name
+        if settings.training.project == "huggingface":
+            settings.training.project = settings.training.run_name
         self.arms = make_arms(settings.model, settings.data, settings.study, settings.training)
         # Here, because arguments that are made later would reset accelerate's state under a trainer.
         self.arm_settings = {arm.name: arm_settings(arm) for arm in self.arms}
@@ -210,9 +214,8 @@ class Study:
         )
         self._print(f"teacher {named}{_steps(0 if was_trained else settings.model.teacher_steps)}")
         if network is not None and settings.model.teacher_steps and not was_trained:
-            train_with_labels(
-                network, data.teacher_images, data, settings.training, settings.model, settings.model.teacher_steps
-            )
+            steps = settings.model.teacher_steps
+            train_with_labels(network, data.teacher_images, data, settings.training, settings.model, steps, "teacher")
             save_network(network, kept)
             teacher = Teaching(settings.model, network, caches, needs_logits, public, texts)
         return teacher
