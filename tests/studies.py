@@ -8,7 +8,7 @@ import yaml
 from exrep_hf.cli import parse_settings
 from exrep_hf.study import Study
 
-DIGITS = Path(__file__).parents[1] / "recipes" / "digits.yaml"
+DIGITS = Path(__file__).with_name("digits.yaml")
 SMALL = {
     "teacher_steps": 6,
     "student_steps": 3,
@@ -20,24 +20,11 @@ SMALL = {
     "disable_tqdm": True,
 }
 
-_UNMIXED = {"mixup": 0.0, "cutmix": 0.0}
-_LOGITS_ALONE = {"crd_weight": 0.0, "adversarial_weight": 0.0, "distiller": "none"}
-EVERY_PART = {
-    "distiller": "light",
-    "distiller_channels": 8,
-    "crd_weight": 0.02,
-    "adversarial_weight": 0.01,
-    "critic_weight": 0.01,
-    "num_negatives": 64,
-    **_UNMIXED,
-    "controls": {"ce": {**_LOGITS_ALONE, "ce_weight": 1.0, "kd_weight": 0.0}, "kd": _LOGITS_ALONE},
-}
-"""A method with all that a study may have to deal with: a distiller, a memory bank, a critic."""
-
 
 def run_study(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Run the digits recipe, made small and with every part, by the code path of the command line."""
-    settings = yaml.safe_load(DIGITS.read_text()) | SMALL | EVERY_PART | {"output_dir": str(folder)} | changes
+    """Run a study of digits with every part, made small, by the code path of the command line."""
     config = folder.parent / f"{folder.name}.yaml"
-    config.write_text(yaml.safe_dump(settings))
+    config.write_text(
+        yaml.safe_dump({**yaml.safe_load(DIGITS.read_text()), **SMALL, "output_dir": str(folder), **changes})
+    )
     return Study(parse_settings(["--config", str(config)], config)).run()

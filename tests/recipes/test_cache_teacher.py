@@ -139,7 +139,7 @@ def test_seeds_with_other_images_are_refused_before_the_first(teacher: str, tmp_
     folder = tmp_path / "a"
     cache_teacher(parse_caching_settings([*STORED, "--teacher", teacher, "--output_dir", str(folder)]))
     flags = [*DIGITS, "--teacher_cache", str(folder), "--num_seeds", "2", "--output_dir", str(tmp_path / "out")]
-    with pytest.raises(ValueError, match="The arm `kd` can't be run with seed 43. The teacher's answers are"):
+    with pytest.raises(ValueError, match="The arm `exrep` can't be run with seed 43. The teacher's answers are"):
         Study(parse_settings(flags, ROOT / "recipes" / "digits.yaml")).run()
     assert not list((tmp_path / "out").glob("arms/*"))
 
