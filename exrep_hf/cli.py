@@ -8,9 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from transformers import HfArgumentParser, TrainingArguments
-from transformers.hf_argparser import string_to_bool
-
 from exrep_hf.arguments import (
     CachingArguments,
     DataArguments,
@@ -22,6 +19,7 @@ from exrep_hf.arguments.caching import SETTINGS_OF_CACHING
 from exrep_hf.arguments.preset import preset_names, read_preset
 from exrep_hf.arguments.settings_file import read_yaml
 from exrep_hf.command_line import public_command
+from exrep_hf.settings_parser import SettingsParser
 from exrep_hf.untrusted import YAML_BYTES, read_small_text
 
 if TYPE_CHECKING:
@@ -31,79 +29,30 @@ if TYPE_CHECKING:
 ARGUMENT_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, DistillationArguments, StudyArguments)
 CACHING_CLASSES: tuple[Any, ...] = (ModelArguments, DataArguments, CachingArguments, StudyArguments)
 
+_EXAMPLES = Path(__file__).with_name("examples")
+
 Arguments = TypeVar("Arguments")
 
 
-class SettingsParser(HfArgumentParser):
-    """Reads dataclasses, and lists each setting once, ours before the Trainer's.
-
-    Args:
-        classes: the dataclasses.
-        effective: settings to list; all where not given. The others are read all the same: a config may hold them.
-        **options: of `argparse.ArgumentParser`.
-    """
-
-    def __init__(self, classes: Sequence[Any], effective: frozenset[str] | None = None, **options: Any) -> None:
-        super().__init__(list(classes), allow_abbrev=False, formatter_class=_OneNameEach, **options)
-        self.effective = effective
-        for action in self._actions:
-            # Of settings that are chosen where they are not given it makes flags that need a value: `--bf16` is one.
-            if action.type is string_to_bool and action.nargs is None:
-                action.nargs, action.const = "?", True
-
-    def format_help(self) -> str:
-        """Return the help: our settings in groups, then those that are the Trainer's alone."""
-        # The first of several for one setting: `--no_x` stands beside `--x`.
-        actions = {action.dest: action for action in reversed(self._actions)}
-        actions.pop("help", None)
-        groups: dict[str, list[argparse.Action]] = {"options": []}
-        for cls in self.dataclass_types:
-            group = groups.setdefault(getattr(cls, "_argument_group_name", "settings"), [])
-            group += [actions.pop(name) for name in _own_fields(cls) if name in actions]
-        of_trainer = {field.name for field in dataclasses.fields(TrainingArguments)}
-        groups["options"] = [action for name, action in actions.items() if name not in of_trainer]
-        groups["the Trainer's own settings (TrainingArguments of transformers)"] = [
-            action for name, action in sorted(actions.items()) if name in of_trainer
-        ]
-        formatter = self._get_formatter()
-        formatter.add_usage(self.usage, self._actions, [])
-        formatter.add_text(self.description)
-        for title, listed in groups.items():
-            shown = [action for action in listed if self.effective is None or action.dest in self.effective]
-            if shown:
-                formatter.start_section(title)
-                formatter.add_arguments(shown)
-                formatter.end_section()
-        return formatter.format_help()
-
-
-def _own_fields(cls: Any) -> list[str]:
-    """Return the fields that a class, or one of ours that it is made from, declares itself."""
-    ours = [base for base in cls.__mro__ if base.__module__.startswith("exrep_hf.") or base is cls]
-    declared = {name for base in ours for name in base.__dict__.get("__annotations__", {})}
-    return [field.name for field in dataclasses.fields(cls) if field.init and field.name in declared]
-
-
-class _OneNameEach(argparse.ArgumentDefaultsHelpFormatter, argparse.RawDescriptionHelpFormatter):
-    """Shows `--a_b` without its twin `--a-b`."""
-
-    def _format_action_invocation(self, action: argparse.Action) -> str:
-        first = argparse.Action(action.option_strings[:1], action.dest, action.nargs, metavar=action.metavar)
-        first.choices = action.choices
-        return super()._format_action_invocation(first)
-
-
-def parse_settings(argv: Sequence[str], default_config: Path) -> "Settings":
+def parse_settings(
+    argv: Sequence[str],
+    default_config: str | Path,
+    description: str | None = None,
+    program: str = "recipes/train.py",
+) -> "Settings":
     """Read the settings of a run.
 
     Args:
-        argv: the flags, among them `--config`: a preset's name or a YAML file.
-        default_config: the YAML taken where flags name neither a config nor data, teacher or student.
+        argv: the flags, among them `--config`: a preset's or an example's name, or a YAML file.
+        default_config: what is taken where flags name neither a config nor data, teacher or student.
+        description: for `--help`.
+        program: what `accelerate launch` was given: a script, or `-m` and a module.
 
     Raises:
         ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
     """
-    parser = SettingsParser(ARGUMENT_CLASSES, usage="train.py [--config PRESET | FILE.yaml] [--SETTING VALUE ...]")
+    usage = "[accelerate launch -m] exrep_hf train [--config PRESET | FILE.yaml] [--SETTING VALUE ...]"
+    parser = SettingsParser(ARGUMENT_CLASSES, usage=usage, description=description)
     model_args, data_args, args, study_args = _parse(parser, argv, default_config)
     args.check_has_terms()
     unneeded = {"teacher"} if model_args.teacher_cache is not None or not args.needs_teacher else set()
@@ -111,20 +60,21 @@ def parse_settings(argv: Sequence[str], default_config: Path) -> "Settings":
     # Behind `--help`, which needs nothing that trains.
     from exrep_hf.study import Settings
 
-    return Settings(model_args, data_args, study_args, args, public_command("recipes/train.py", argv))
+    return Settings(model_args, data_args, study_args, args, public_command(program, argv))
 
 
-def parse_caching_settings(argv: Sequence[str]) -> "CachingSettings":
+def parse_caching_settings(argv: Sequence[str], description: str | None = None) -> "CachingSettings":
     """Read the settings of storing a teacher's answers: those of the training that will use them, and some of its own.
 
     Args:
         argv: the flags, among them `--config`; what the config says of training's own output is left out.
+        description: for `--help`.
 
     Raises:
         ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
     """
-    usage = "cache_teacher.py [--config PRESET | FILE.yaml] [--SETTING VALUE ...]"
-    parser = SettingsParser(CACHING_CLASSES, SETTINGS_OF_CACHING | {"config"}, usage=usage)
+    usage = "[accelerate launch -m] exrep_hf cache [--config PRESET | FILE.yaml] [--SETTING VALUE ...]"
+    parser = SettingsParser(CACHING_CLASSES, SETTINGS_OF_CACHING | {"config"}, usage=usage, description=description)
     model_args, data_args, args, _ = _parse(parser, argv, None, frozenset({"output_dir", "push_to_hub"}))
     _require_given(model_args, data_args, {"dataset", "teacher"})
     if not any(flag.split("=")[0] in ("--output_dir", "--output-dir") for flag in argv):
@@ -161,7 +111,7 @@ def parse_arguments(
 def _parse(
     parser: SettingsParser,
     argv: Sequence[str],
-    default_config: Path | None,
+    default_config: str | Path | None,
     left_out: frozenset[str] = frozenset(),
 ) -> list[Any]:
     parser.add_argument(
@@ -210,15 +160,21 @@ def _check_lists(parser: argparse.ArgumentParser, settings: dict[str, Any]) -> N
             )
 
 
+def example_names() -> list[str]:
+    """Return the names of the whole recipes that are installed with the package."""
+    return sorted(path.stem for path in _EXAMPLES.glob("*.yaml"))
+
+
 def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
     """Return the settings of a preset or of a YAML file."""
     if config in preset_names():
         return read_preset(config).settings
-    path = Path(config)
+    path = _EXAMPLES / f"{config}.yaml" if config in example_names() else Path(config)
     if not path.is_file():
         raise ValueError(
             f"`--config {config}`: there is no such file{_hint(config, preset_names())}. Give "
-            f"the path of a YAML file of settings, or one of the presets {', '.join(preset_names())}."
+            f"the path of a YAML file of settings, one of the presets {', '.join(preset_names())}, or the example "
+            f"{', '.join(example_names())}."
         )
     settings = read_yaml(read_small_text(path, YAML_BYTES), f"`{path}`")
     if not isinstance(settings, dict):

@@ -23,14 +23,14 @@ _SECONDS_FOR_MAIN = 2.0
 _LEFT_OUT = frozenset({"--hub_token", "--output_dir", "--overwrite_output_dir", "--resume_from_checkpoint"})
 
 
-def public_command(script: str, argv: Sequence[str]) -> str:
+def public_command(program: str, argv: Sequence[str]) -> str:
     """Write a command line without tokens, and with paths outside the working folder by their last part.
 
     Args:
-        script: the recipe, relative to the project.
+        program: what `accelerate launch` is given: a recipe, relative to the project, or `-m` and a module.
         argv: its flags, as `--name value` or `--name=value`.
     """
-    return shlex.join(["accelerate", "launch", script, *public_flags(argv)])
+    return f"accelerate launch {program} {shlex.join(public_flags(argv))}".rstrip()
 
 
 def public_flags(argv: Sequence[str]) -> list[str]:

@@ -1,34 +1,12 @@
-"""Evaluate a student again and compare with every figure that its card claims.
+"""Evaluate a student again and compare with every figure that its card claims: `exrep verify`.
 
-    python recipes/verify_card.py me/student
-    python recipes/verify_card.py model_cards/digits
-
-Ends with 0 only if each figure of the model-index and of `.eval_results` is reproduced within its tolerance, and the
-card's text gives the figures of `results.json`.
+python recipes/verify_card.py model_cards/digits
 """
 
 import sys
 
-from exrep_hf.arguments import VerificationArguments
-from exrep_hf.cli import parse_arguments
 from exrep_hf.command_line import run_command
-from exrep_hf.publishing.evaluate_student import evaluation_device
-from exrep_hf.publishing.verify import card_notes, verdict_table, verify_card
-from exrep_hf.report import align
-
-
-def main() -> None:
-    """Read the flags, verify, and print the verdicts."""
-    args = parse_arguments(VerificationArguments, sys.argv[1:], __doc__, positional="model")
-    device = evaluation_device(args.use_cpu)
-    verdicts = verify_card(args.model, args.revision, args.dataset, args.places, args.data_dir, device)
-    print(align(verdict_table(verdicts)))
-    for note in card_notes(args.model, args.revision):
-        print(f"README.md: {note}")
-    broken = sum(not verdict.holds for verdict in verdicts)
-    print(f"{len(verdicts) - broken} of {len(verdicts)} figures reproduced")
-    sys.exit(1 if broken else 0)
-
+from exrep_hf.commands.verify import main
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(lambda: main(sys.argv[1:]))

@@ -134,7 +134,7 @@ def test_help_explains_every_own_setting() -> None:
 def test_help(capsys: pytest.CaptureFixture[str], config: Path) -> None:
     """`--help` itself must not fail on a stray percent sign, and shows groups and defaults."""
     with pytest.raises(SystemExit, match="0"):
-        parse_settings(["--help"], config)
+        parse_settings(["--help-all"], config)
     text = " ".join(capsys.readouterr().out.split())
     for part in ("teacher and student:", "images:", "study:", "temperature τ of the KL divergence. (default: 4.0)"):
         assert part in text
@@ -176,7 +176,7 @@ def groups_of(text: str) -> dict[str, str]:
 def test_help_lists_each_setting_once_and_ours_first(capsys: pytest.CaptureFixture[str], config: Path) -> None:
     """Among two hundred settings of the Trainer nobody finds ours, and twice as many lines help nobody."""
     with pytest.raises(SystemExit, match="0"):
-        parse_settings(["--help"], config)
+        parse_settings(["--help-all"], config)
     groups = groups_of(capsys.readouterr().out)
     titles = list(groups)
     assert titles[:5] == ["options", "teacher and student", "images", "loss and training", "study"]
@@ -190,7 +190,7 @@ def test_help_lists_each_setting_once_and_ours_first(capsys: pytest.CaptureFixtu
 def test_help_of_caching_lists_what_has_an_effect(capsys: pytest.CaptureFixture[str]) -> None:
     """A learning rate beside the stored answers' settings says that it matters there."""
     with pytest.raises(SystemExit, match="0"):
-        parse_caching_settings(["--help"])
+        parse_caching_settings(["--help-all"])
     text = capsys.readouterr().out
     flags = set(re.findall(r"^  --(\w+)", text, flags=re.MULTILINE))
     assert flags == SETTINGS_OF_CACHING | {"config"}

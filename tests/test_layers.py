@@ -18,7 +18,10 @@ LAYERS = [
     {"evaluation", "report"},
     {"publishing"},
     {"study"},
+    {"settings_parser"},
     {"cli"},
+    {"commands"},
+    {"__main__"},
 ]
 LEVELS = {part: level for level, parts in enumerate(LAYERS) for part in parts}
 # The package's own `__init__`, whose names a user imports, stands above all layers.

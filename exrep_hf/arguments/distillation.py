@@ -24,8 +24,8 @@ class DistillationArguments(TrainingArguments):
     critic_weight·CRITIC`: that of Jeon et al., ACCV 2020, and a term on features that mixed images have too. A weight
     of 0 leaves that term's work out. The defaults are those of the preset `exrep`; the published settings are the
     preset `exrep-paper`. `feature_weight`, `mix_rounds`, `learning_rate`, length and `freeze_batch_norm` follow from
-    teacher, student and images where they are not given, `channels_last`, `bf16`, `tf32` and `dataloader_num_workers`
-    from the machine: `DistillationTrainer` fills them in and prints them.
+    teacher, student and images where they are not given, `channels_last`, `images_on_device`, `bf16`, `tf32` and
+    `dataloader_num_workers` from the machine: `DistillationTrainer` fills them in and prints them.
 
     Attributes:
         preset: the one that these settings come from; a setting that was changed keeps its name.
@@ -150,6 +150,13 @@ class DistillationArguments(TrainingArguments):
         default=None,
         metadata={
             "help": "Lay teacher and student out in channels_last (timm's name). Not given: chosen for the machine."
+        },
+    )
+    images_on_device: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Decode training images once, hold them on the device and crop them there; equal to cropping them "
+            "anew but for a level of 255. Not given: on GPUs, where they take less than a tenth of the memory."
         },
     )
     bf16: bool | None = field(  # type: ignore[assignment]

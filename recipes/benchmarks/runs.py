@@ -22,7 +22,7 @@ from exrep_hf.teacher import TextClasses
 from exrep_hf.training.text_head import texts_for
 
 OF_THE_MACHINE = frozenset(
-    {"use_cpu", "bf16", "fp16", "tf32", "channels_last", "torch_compile", "dataloader_num_workers"}
+    {"use_cpu", "bf16", "fp16", "tf32", "channels_last", "images_on_device", "torch_compile", "dataloader_num_workers"}
 )
 """Settings by which one machine computes what others compute by others: no part of what a run is."""
 
