@@ -155,8 +155,9 @@ class DistillationArguments(TrainingArguments):
     images_on_device: bool | None = field(
         default=None,
         metadata={
-            "help": "Decode training images once, hold them on the device and crop them there; equal to cropping them "
-            "anew but for a level of 255. Not given: on GPUs, where they take less than a tenth of the memory."
+            "help": "Decode training images once, hold them on the device and crop them there, where crops and flips "
+            "are all that varies them; equal but for a level or two of 255. Not given: on GPUs, where they take "
+            "less than a tenth of the memory."
         },
     )
     bf16: bool | None = field(  # type: ignore[assignment]

@@ -1,4 +1,4 @@
-"""Crops of many images at once, resized as Pillow and torchvision resize them, where the images lie."""
+"""Crops of many images at once, resized as torchvision resizes them, where the images lie."""
 
 from collections.abc import Callable
 
@@ -39,8 +39,8 @@ def resized_crops(
         interpolation: one of `KERNELS`.
 
     Returns:
-        uint8 `(batch, channels, height, width)`: what Pillow and torchvision give for each crop, but for a level of
-        255 here and there, as their weights are whole numbers.
+        uint8 `(batch, channels, height, width)`: what torchvision gives for each crop, but for a level of 255 here
+        and there, as its weights are whole numbers.
     """
     kernel = KERNELS[interpolation]
     rows, columns = images.shape[-2:]

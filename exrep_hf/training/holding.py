@@ -22,23 +22,19 @@ SHARE_OF_MEMORY = 0.1
 def choose_holding(args: DistillationArguments, dataset: Any, items_are_final: bool) -> Chosen:
     """Decide whether training images are held on the device, where nothing is given.
 
-    They are on a GPU, of whose memory they take less than a tenth.
+    They are on a GPU, of whose memory they take less than a tenth. Where it is asked for and can't be, as in one arm
+    of a study, it is told why.
 
     Args:
         args: settings, which are not changed.
         dataset: the finished training data set.
         items_are_final: whether no collator of the user's makes something else of items.
-
-    Raises:
-        ValueError: if they are asked for (`images_on_device`) and can't be held; says why.
     """
     args, asked = copy.copy(args), args.images_on_device
     reason = _reason_against(dataset, items_are_final)
-    if asked and reason is not None and dataset is not None:
-        raise ValueError(
-            f"`images_on_device` is set, and {reason}. Leave it out: images are then decoded anew for each step."
-        )
     args.images_on_device = bool(asked) and reason is None
+    if asked and reason is not None and dataset is not None:
+        return Chosen(args, (f"`images_on_device` is left out: {reason}",))
     if asked is not None or reason is not None or args.device.type != "cuda":
         return Chosen(args, ())
     memory = torch.cuda.get_device_properties(args.device).total_memory
