@@ -8,7 +8,7 @@ import yaml
 from exrep_hf.cli import parse_settings
 from exrep_hf.study import Study
 
-DIGITS = Path(__file__).parents[1] / "recipes" / "digits.yaml"
+DIGITS = Path(__file__).with_name("digits.yaml")
 SMALL = {
     "teacher_steps": 6,
     "student_steps": 3,
@@ -22,7 +22,7 @@ SMALL = {
 
 
 def run_study(folder: Path, **changes: Any) -> dict[str, Any]:
-    """Run the digits recipe, made small, by the code path of the command line."""
+    """Run a study of digits with every part, made small, by the code path of the command line."""
     config = folder.parent / f"{folder.name}.yaml"
     config.write_text(
         yaml.safe_dump({**yaml.safe_load(DIGITS.read_text()), **SMALL, "output_dir": str(folder), **changes})

@@ -84,7 +84,7 @@ def test_what_is_refused_early(teacher: str, tmp_path: Path, hub: Hub) -> None:
     with pytest.raises(
         ValueError, match="`views` is 3 with `no_aug` and without mixing: all views of an image are the"
     ):
-        store(teacher, tmp_path / "a", "--views", "3", "--no_aug")
+        store(teacher, tmp_path / "a", "--views", "3", "--no_aug", "--mixup", "0", "--cutmix", "0")
     with pytest.raises(ValueError, match="`teacher_cache` is 'x'; expected a teacher to ask"):
         store(teacher, tmp_path / "a", "--teacher_cache", "x")
     with pytest.raises(ValueError, match="`expect_top1` is 83.0; expected a share"):
@@ -139,14 +139,14 @@ def test_seeds_with_other_images_are_refused_before_the_first(teacher: str, tmp_
     folder = tmp_path / "a"
     cache_teacher(parse_caching_settings([*STORED, "--teacher", teacher, "--output_dir", str(folder)]))
     flags = [*DIGITS, "--teacher_cache", str(folder), "--num_seeds", "2", "--output_dir", str(tmp_path / "out")]
-    with pytest.raises(ValueError, match="The arm `kd` can't be run with seed 43. The teacher's answers are"):
+    with pytest.raises(ValueError, match="The arm `exrep` can't be run with seed 43. The teacher's answers are"):
         Study(parse_settings(flags, ROOT / "recipes" / "digits.yaml")).run()
     assert not list((tmp_path / "out").glob("arms/*"))
 
 
 def test_answers_of_a_fitted_head(teacher: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A head is fitted on images as they are, its answers are stored for mixed ones, and a study takes them as own."""
-    settings = yaml.safe_load((ROOT / "recipes" / "digits.yaml").read_text()) | {"crd_weight": 0.0, "mixup": 1.0}
+    settings = yaml.safe_load((ROOT / "recipes" / "digits.yaml").read_text()) | {"cutmix": 0.0}
     (tmp_path / "mixed.yaml").write_text(yaml.safe_dump(settings))
     views = ["--config", str(tmp_path / "mixed.yaml"), "--views", "2"]
     store(teacher, tmp_path / "answers", *views, "--teacher_head", "probe")

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.studies import DIGITS, SMALL
+from tests.studies import SMALL
 
 ROOT = Path(__file__).parents[2]
+DIGITS = ROOT / "recipes" / "digits.yaml"
 PAGE = (ROOT / "recipes" / "README.md").read_text(encoding="utf-8").split("## A term of your own")[1].split("\n## ")[0]
 
 

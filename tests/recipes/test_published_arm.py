@@ -25,8 +25,6 @@ def test_the_arm_is_the_preset_but_for_what_is_said(tmp_path: Path) -> None:
     published = DistillationArguments.from_preset("exrep-paper", output_dir=str(tmp_path))
     wanted = preset.settings_of(DistillationArguments).keys() - OF_THE_STUDY
     given = {name: getattr(arm.args, name) for name in wanted}
-    # The Trainer fills in a weight that is not given: 0 where images are not mixed.
-    assert given.pop("feature_weight") is None and published.feature_weight == 0
     # The same share of the run, whatever its length.
     assert published.decay_epochs and published.num_train_epochs
     assert given.pop("decay_epochs") == published.decay_epochs / published.num_train_epochs == 0.012
