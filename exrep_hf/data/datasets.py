@@ -71,11 +71,6 @@ class DistillationDataset(torch.utils.data.Dataset):
         stored = self.stored_labels
         return None if stored is None else [self._renumbered(label) for label in stored]
 
-    def stored_images(self) -> Iterator[Any]:
-        """Yield what the data set stores of each image: `bytes`, `path` or both, None for a row without one."""
-        for row in self._stored.select_columns([self.image_column]):
-            yield row[self.image_column]
-
     def _renumbered(self, label: Any) -> Any:
         if is_missing(label):
             return MISSING

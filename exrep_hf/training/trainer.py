@@ -26,7 +26,6 @@ from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.extra_images import Extra, WithExtraImages, as_one_dataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.data.group_sampler import group_sampler
-from exrep_hf.data.held_images import HeldImages, collate_crops
 from exrep_hf.data.stream import StreamedImages
 from exrep_hf.losses import Term
 from exrep_hf.models import ExRepForImageClassification, feature_definition
@@ -39,7 +38,6 @@ from exrep_hf.training.default_settings import Chosen, complete, preset_notes
 from exrep_hf.training.default_terms import complete_terms
 from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.given_data import check_given
-from exrep_hf.training.holding import choose_holding, hold
 from exrep_hf.training.inputs import (
     DataPreparation,
     images_in_a_walk,
@@ -168,9 +166,6 @@ class DistillationTrainer(AskingTrainer):
         networks = [student, *(() if self.teacher is None else self.teacher.networks())]
         of_machine = complete_for_machine(args, networks, train_dataset)
         args = of_machine.args
-        held = choose_holding(args, train_dataset, data_collator is None)
-        args = held.args
-        self._held: tuple[SeededDataset, HeldImages] | None = None
         lay_out(networks, args)
         if isinstance(train_dataset, StreamedImages):
             read_on_each_process(args)
@@ -196,7 +191,7 @@ class DistillationTrainer(AskingTrainer):
             callbacks=[
                 *(callbacks or ()),
                 *_epoch_callbacks(train_dataset),
-                NoticeCallback([*notes, *chosen_terms.told, *chosen.told, *of_machine.told, *held.told]),
+                NoticeCallback([*notes, *chosen_terms.told, *chosen.told, *of_machine.told]),
             ],
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
@@ -221,20 +216,13 @@ class DistillationTrainer(AskingTrainer):
     # Data
 
     def get_train_dataloader(self) -> DataLoader:
-        """Read stored answers, and look at the numbers of a stream's items, where batches are made.
-
-        With `images_on_device` batches hold the boxes of crops, which are made of images that are held there.
-        """
-        given = collate, dataset = self.data_collator, self.train_dataset
-        if self.args.images_on_device:
-            assert isinstance(dataset, SeededDataset)  # looked at when this was chosen
-            self._held = self._held or hold(dataset, self.args)
-            self.train_dataset, collate = self._held[0], collate_crops
-        self.data_collator = self._data.training_collator(collate, dataset, self.args)
+        """Read stored answers, and look at the numbers of a stream's items, where batches are made."""
+        collate = self.data_collator
+        self.data_collator = self._data.training_collator(collate, self.train_dataset, self.args)
         try:
             return super().get_train_dataloader()
         finally:
-            self.data_collator, self.train_dataset = given
+            self.data_collator = collate
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         """Let images that are mixed with each other come in one batch, where the order is random."""
@@ -283,9 +271,8 @@ class DistillationTrainer(AskingTrainer):
         super().prepare_training()
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Move a batch to the device, make its crops where images are held there, and normalise its pixels."""
-        inputs = super()._prepare_inputs(inputs)
-        return self._data.normalising(inputs if self._held is None else self._held[1](inputs))
+        """Move a batch to the device, and normalise its pixels there."""
+        return self._data.normalising(super()._prepare_inputs(inputs))
 
     def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
         answer = self.ask_teacher(batch, training=model.training)
