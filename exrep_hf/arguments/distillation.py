@@ -23,8 +23,8 @@ class DistillationArguments(TrainingArguments):
     critic_weight·CRITIC`: that of Jeon et al., ACCV 2020, and a term on features that mixed images have too. A weight
     of 0 leaves that term's work out. The defaults are those of the preset `exrep`; the published settings are the
     preset `exrep-paper`. `feature_weight`, `mix_rounds`, `learning_rate`, length and `freeze_batch_norm` follow from
-    teacher, student and images where they are not given, `channels_last`, `bf16`, `tf32` and `dataloader_num_workers`
-    from the machine: `DistillationTrainer` fills them in and prints them.
+    teacher, student and images where they are not given, `channels_last`, `bf16`, `tf32`, `images_on_device`
+    and `dataloader_num_workers` from the machine: `DistillationTrainer` fills them in and prints them.
 
     Attributes:
         preset: the one that these settings come from; a setting that was changed keeps its name.
@@ -162,6 +162,14 @@ class DistillationArguments(TrainingArguments):
     )
     dataloader_persistent_workers: bool | None = field(  # type: ignore[assignment]
         default=None, metadata={"help": "Keep workers from one epoch to the next. Not given: those that were chosen."}
+    )
+
+    images_on_device: bool | None = field(
+        default=None,
+        metadata={
+            "help": "Decode training images once and hold them on the device, where crops and flips are made. Not "
+            "given: on GPUs, below a tenth of their memory."
+        },
     )
 
     learning_rate: float | None = field(  # type: ignore[assignment]

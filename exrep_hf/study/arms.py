@@ -36,6 +36,7 @@ SHARED_SETTINGS = frozenset(
         "student_steps",
         # Read once, when the process starts.
         "channels_last",
+        "images_on_device",
         "bf16",
         "fp16",
         "tf32",

@@ -38,7 +38,7 @@ MAY_CHANGE = frozenset(
     {"max_steps", "num_train_epochs", "lr_scheduler_type", "lr_scheduler_kwargs", "warmup_steps", "ignore_data_skip"}
     | {"load_best_model_at_end", "metric_for_best_model", "greater_is_better", "bf16_full_eval", "fp16_full_eval"}
     | {"bf16", "fp16", "tf32", "torch_compile", "torch_compile_backend", "torch_compile_mode", "use_cpu"}
-    | {"channels_last"}
+    | {"channels_last", "images_on_device"}
     | {"activation_checkpointing", "activation_checkpointing_kwargs", "gradient_checkpointing", "full_determinism"}
     | {"gradient_checkpointing_kwargs", "ddp_broadcast_buffers", "crd_kernel"}
 )
