@@ -25,8 +25,9 @@ def resized_crops(images: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[in
     down = _weights(top, height, upright, images.shape[-2], size[0], interpolation)
     across = _weights(left, width, flipped, images.shape[-1], size[1], interpolation)
     # Two products of matrices; each row first, rounded, as the ordinary path has it.
-    made = torch.matmul(images.float(), across[:, None].mT).round_().clamp_(0, 255)
-    return torch.matmul(down[:, None], made).round_().clamp_(0, 255).to(torch.uint8)
+    # Halves go up, as there: `round` would take them to even numbers.
+    made = torch.matmul(images.float(), across[:, None].mT).add_(0.5).floor_().clamp_(0, 255)
+    return torch.matmul(down[:, None], made).add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
 
 
 def _weights(begin: Tensor, length: Tensor, flipped: Tensor, pixels: int, wanted: int, interpolation: str) -> Tensor:
