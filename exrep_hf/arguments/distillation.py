@@ -24,8 +24,8 @@ class DistillationArguments(TrainingArguments):
     critic_weight·CRITIC`: that of Jeon et al., ACCV 2020, and a term on features that mixed images have too. A weight
     of 0 leaves that term's work out. The defaults are those of the preset `exrep`; the published settings are the
     preset `exrep-paper`. `feature_weight`, `mix_rounds`, `learning_rate`, length and `freeze_batch_norm` follow from
-    teacher, student and images where they are not given, `channels_last`, `images_on_device`, `bf16`, `tf32` and
-    `dataloader_num_workers` from the machine: `DistillationTrainer` fills them in and prints them.
+    teacher, student and images where they are not given, `channels_last`, `bf16`, `tf32`, `images_on_device`
+    and `dataloader_num_workers` from the machine: `DistillationTrainer` fills them in and prints them.
 
     Attributes:
         preset: the one that these settings come from; a setting that was changed keeps its name.
@@ -155,9 +155,8 @@ class DistillationArguments(TrainingArguments):
     images_on_device: bool | None = field(
         default=None,
         metadata={
-            "help": "Decode training images once, hold them on the device and crop them there, where crops and flips "
-            "are all that varies them; equal but for a level or two of 255. Not given: on GPUs, where they take "
-            "less than a tenth of the memory."
+            "help": "Decode training images once and hold them on the device, where crops and flips are made, if these "
+            "are all that varies them. Not given: on GPUs, below a tenth of their memory."
         },
     )
     bf16: bool | None = field(  # type: ignore[assignment]

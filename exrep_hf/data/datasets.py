@@ -1,7 +1,7 @@
 """The data sets that the Trainer walks through: rows as items, items that come out the same again, fixed views."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from datasets import Dataset, Image
@@ -18,6 +18,8 @@ from exrep_hf.data.pixels import pixel_names
 from exrep_hf.data.rows import is_number, parts_of
 from exrep_hf.data.seeding import generators_kept, seed_generators
 from exrep_hf.data.views import ViewPolicy
+
+Made = TypeVar("Made")
 
 
 class DistillationDataset(torch.utils.data.Dataset):
@@ -101,10 +103,7 @@ class DistillationDataset(torch.utils.data.Dataset):
             yield self._item(rows, place, position)
 
     def _item(self, rows: Mapping[str, list[Any]], place: int, position: int) -> dict[str, Any]:
-        stored = rows[self.image_column][place]
-        if stored is None:
-            raise self._broken(position, "there is no image")
-        item: dict[str, Any] = dict(self._views(stored, position))
+        item: dict[str, Any] = dict(self._views(rows[self.image_column][place], position))
         if self.label_column is not None:
             label = rows[self.label_column][place]
             item["labels"] = self._renumbered(label)
@@ -113,14 +112,28 @@ class DistillationDataset(torch.utils.data.Dataset):
         item["sample_index"] = position
         return item
 
+    def pixels(self, row: int) -> Tensor:
+        """Return the whole image of a row in the student's channels, uint8 `(channels, height, width)`.
+
+        Raises:
+            ValueError: if it cannot be decoded; names the row and the file.
+        """
+        return self._made(self._stored[row][self.image_column], row, self.transform.student.pixels)
+
     def _views(self, stored: Any, position: int) -> dict[str, torch.Tensor]:
+        return self._made(stored, position, self.transform)
+
+    def _made(self, stored: Any, position: int, make: Callable[[Any], Made]) -> Made:
+        """Return what is made of an image."""
+        if stored is None:
+            raise self._broken(position, "there is no image")
         try:
             image = decoded(stored, self._feature, self.transform.takes_pixels)
         except Exception as error:
             # Pillow raises many kinds of errors on broken files.
             raise self._broken(position, str(error)) from error
         try:
-            return self.transform(image)
+            return make(image)
         except (OSError, ValueError, SyntaxError) as error:
             raise self._broken(position, str(error)) from error
 

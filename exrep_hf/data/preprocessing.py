@@ -155,14 +155,14 @@ class Preprocessing:
         """Return what `evaluation` normalises, uint8 `(channels, height, width)`."""
         if self.resize is None:
             return self.squeezed_pixels(image)
-        pixels = self._resized(self.pixels(image), self.resize)
+        pixels = self.resized_pixels(self.pixels(image), self.resize)
         # The offsets are rounded as transformers does it, which is what readers of the saved processor get.
         top, left = (pixels.shape[-2] - self.height) // 2, (pixels.shape[-1] - self.width) // 2
         return F.crop(pixels, top, left, self.height, self.width)
 
     def squeezed_pixels(self, image: Image.Image | Tensor) -> Tensor:
         """Return what `squeezed` normalises, uint8 `(channels, height, width)`."""
-        return self._resized(self.pixels(image), (self.height, self.width))
+        return self.resized_pixels(self.pixels(image), (self.height, self.width))
 
     def normalised(self, pixels: Tensor) -> Tensor:
         """Normalise pixels `(…, channels, height, width)` from 0 to 255, where they are; return float32, contiguous.
@@ -186,7 +186,8 @@ class Preprocessing:
             )
         return F.pil_to_tensor(image if image.mode == self.mode else image.convert(self.mode))
 
-    def _resized(self, pixels: Tensor, size: int | tuple[int, int]) -> Tensor:
+    def resized_pixels(self, pixels: Tensor, size: int | tuple[int, int]) -> Tensor:
+        """Resize pixels to the length of the shorter edge, or to height and width, as the model wants it."""
         edges = [size] if isinstance(size, int) else list(size)
         return F.resize(pixels, edges, interpolation=self._interpolation_mode, antialias=True)
 

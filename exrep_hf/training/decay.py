@@ -1,11 +1,32 @@
 """A learning rate that falls in steps, as EfficientNets are trained: transformers has no such schedule."""
 
 from collections.abc import Callable
+from typing import Any
 
 from torch.optim.lr_scheduler import LambdaLR
 
+from exrep_hf.arguments import DistillationArguments
+
 # Two epochs of 2.4 are no whole number of steps in floating point.
 _ROUNDING = 1e-6
+
+
+def check_epochs_known(args: DistillationArguments, dataset: Any, num_images: int | None) -> None:
+    """Make sure that the length of an epoch is known, where the learning rate is to fall by epochs.
+
+    Args:
+        args: settings of training.
+        dataset: what is trained on; None: nothing.
+        num_images: images of it; None where that is not known.
+
+    Raises:
+        ValueError: if it isn't.
+    """
+    if (args.decay_epochs or 0) >= 1 and dataset is not None and num_images is None:
+        raise ValueError(
+            f"`decay_epochs` is {args.decay_epochs}, and how many images an epoch of this data set has is not known; "
+            "expected a share of all steps, below 1, or None. The paper's 2.4 of 200 epochs are 0.012."
+        )
 
 
 def decay_in_steps(scheduler: LambdaLR, decay_rate: float, decay_steps: float) -> None:

@@ -50,8 +50,7 @@ def complete(
         own_optimizer: whether an optimizer was passed, which has its own rate.
 
     Raises:
-        ValueError: if a learning rate would have to be chosen for an optimizer that has no rule, or too late; or if it
-            is to fall each time so many epochs have passed, and their length is not known.
+        ValueError: if a learning rate would have to be chosen for an optimizer that has no rule, or too late.
     """
     args, told = copy.copy(args), []
     per_step = images_per_step(args, num_images)
@@ -72,11 +71,6 @@ def complete(
         start = "from nothing" if starts_from_nothing else "from pre-trained weights"
         if not own_optimizer:
             told.append(f"learning rate {args.learning_rate:g}: the student starts {start}, {per_step} images a step")
-    if (args.decay_epochs or 0) >= 1 and num_images is None:
-        raise ValueError(
-            f"`decay_epochs` is {args.decay_epochs}, and how many images an epoch of this data set has is not known; "
-            "expected a share of all steps, below 1, or None. The paper's 2.4 of 200 epochs are 0.012."
-        )
     mixed = bool(args.mixup or args.cutmix)
     if args.freeze_batch_norm is None:
         args.freeze_batch_norm = not (mixed or starts_from_nothing)

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import datasets
 import torch
@@ -26,6 +26,7 @@ from exrep_hf.data.datasets import EpochCallback, ReplayedDataset, SeededDataset
 from exrep_hf.data.extra_images import Extra, WithExtraImages, as_one_dataset
 from exrep_hf.data.fingerprint import fingerprint
 from exrep_hf.data.group_sampler import group_sampler
+from exrep_hf.data.held_images import whole_batch
 from exrep_hf.data.stream import StreamedImages
 from exrep_hf.losses import Term
 from exrep_hf.models import ExRepForImageClassification, feature_definition
@@ -34,10 +35,12 @@ from exrep_hf.teacher import TeacherSource, TextClasses, answers_in_items, as_on
 from exrep_hf.teacher.feature_definition import features_of
 from exrep_hf.training.asking import AskingTrainer
 from exrep_hf.training.classes import match_classes, names_of_data
+from exrep_hf.training.decay import check_epochs_known
 from exrep_hf.training.default_settings import Chosen, complete, preset_notes
 from exrep_hf.training.default_terms import complete_terms
 from exrep_hf.training.first_images import check_first_images
 from exrep_hf.training.given_data import check_given
+from exrep_hf.training.images_on_device import hold_images
 from exrep_hf.training.inputs import (
     DataPreparation,
     images_in_a_walk,
@@ -161,10 +164,12 @@ class DistillationTrainer(AskingTrainer):
         train_dataset, self._mixing = self._data.for_training(train_dataset, args, augmentation, extra)
         self.take_labels(given_images, train_dataset, self.classes)
         images = images_in_a_walk(train_dataset)
+        check_epochs_known(args, train_dataset, images)
         chosen = complete(args, student.starts_from_nothing, images, optimizers[0] is not None)
         args = chosen.args
         networks = [student, *(() if self.teacher is None else self.teacher.networks())]
-        of_machine = complete_for_machine(args, networks, train_dataset)
+        self._on_device, held = hold_images(args, train_dataset)
+        of_machine = complete_for_machine(held.args, networks, train_dataset)
         args = of_machine.args
         lay_out(networks, args)
         if isinstance(train_dataset, StreamedImages):
@@ -191,7 +196,7 @@ class DistillationTrainer(AskingTrainer):
             callbacks=[
                 *(callbacks or ()),
                 *_epoch_callbacks(train_dataset),
-                NoticeCallback([*notes, *chosen_terms.told, *chosen.told, *of_machine.told]),
+                NoticeCallback([*notes, *chosen_terms.told, *chosen.told, *held.told, *of_machine.told]),
             ],
             optimizers=optimizers,
             preprocess_logits_for_metrics=preprocess_logits_for_metrics,
@@ -217,12 +222,14 @@ class DistillationTrainer(AskingTrainer):
 
     def get_train_dataloader(self) -> DataLoader:
         """Read stored answers, and look at the numbers of a stream's items, where batches are made."""
-        collate = self.data_collator
-        self.data_collator = self._data.training_collator(collate, self.train_dataset, self.args)
+        dataset, collate = self.train_dataset, self.data_collator
+        self.data_collator = self._data.training_collator(collate, dataset, self.args)
+        if self._on_device is not None:
+            self.train_dataset, self.data_collator = self._on_device.rows, cast(Any, whole_batch)
         try:
             return super().get_train_dataloader()
         finally:
-            self.data_collator = collate
+            self.train_dataset, self.data_collator = dataset, collate
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         """Let images that are mixed with each other come in one batch, where the order is random."""
@@ -271,8 +278,9 @@ class DistillationTrainer(AskingTrainer):
         super().prepare_training()
 
     def _prepare_inputs(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Move a batch to the device, and normalise its pixels there."""
-        return self._data.normalising(super()._prepare_inputs(inputs))
+        """Move a batch to the device, and make and normalise its pixels there."""
+        batch = super()._prepare_inputs(inputs)
+        return self._data.normalising(batch if self._on_device is None else self._on_device.images(batch))
 
     def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
         answer = self.ask_teacher(batch, training=model.training)
