@@ -8,7 +8,7 @@ SUPPORT = {"bilinear": 1, "bicubic": 2}
 
 
 def resized_crops(images: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[int, int], interpolation: str) -> Tensor:
-    """Resize a crop of each image: what `Image.crop(…).resize(…)` of Pillow gives, to a level.
+    """Resize a crop of each image: what torchvision's antialiased `resize` gives, to two levels.
 
     Args:
         images: `(batch, channels, height, width)`, uint8.
@@ -25,7 +25,7 @@ def resized_crops(images: Tensor, boxes: Tensor, flipped: Tensor, size: tuple[in
     down = _weights(top, height, upright, images.shape[-2], size[0], interpolation)
     across = _weights(left, width, flipped, images.shape[-1], size[1], interpolation)
     # Two products of matrices; each row first, rounded, as the ordinary path has it.
-    # Halves go up, as there: `round` would take them to even numbers.
+    # Halves go up, as in torchvision: `round` would take them to even numbers.
     made = torch.matmul(images.float(), across[:, None].mT).add_(0.5).floor_().clamp_(0, 255)
     return torch.matmul(down[:, None], made).add_(0.5).floor_().clamp_(0, 255).to(torch.uint8)
 
