@@ -155,8 +155,8 @@ class DistillationArguments(TrainingArguments):
     images_on_device: bool | None = field(
         default=None,
         metadata={
-            "help": "Decode training images once and hold them on the device, where crops and flips are made, if these "
-            "are all that varies them. Not given: on GPUs, below a tenth of their memory."
+            "help": "Decode training images once and hold them on the device, where crops and flips are made, if no "
+            "more varies them. Not given: on GPUs, below a tenth of their memory."
         },
     )
     bf16: bool | None = field(  # type: ignore[assignment]

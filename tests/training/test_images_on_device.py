@@ -93,7 +93,7 @@ def test_what_cannot_be_held_is_told(
     trainer = make_trainer(**({"train_dataset": make_images(12)} | PLAIN | changes))
     assert trainer._on_device is None and trainer.args.images_on_device is False
     (told,) = hold_images(asked(trainer.args), trainer.train_dataset)[1].told
-    assert told.startswith(f"`images_on_device` is left out: {reason}")
+    assert told.startswith("`images_on_device` is left out: ") and reason in told
 
 
 def asked(args: DistillationArguments) -> DistillationArguments:
