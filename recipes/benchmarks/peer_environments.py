@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-CONSTRAINTS = Path(__file__).parents[2] / "constraints.txt"
+CONSTRAINTS = Path(__file__).resolve().parents[2] / "constraints.txt"
 # What scripts and their plumbing need whatever the tool; versions are those of `constraints.txt`.
 COMMON = ("torch", "torchvision", "transformers", "safetensors", "numpy", "pillow")
 
@@ -101,6 +101,7 @@ def environment(peer: Peer, envs: Path, python: str | None = None) -> tuple[Path
         done = subprocess.run(step, capture_output=True, text=True)
         if done.returncode:
             return None, last_words(done.stderr or done.stdout)
+    folder.mkdir(exist_ok=True)
     stamp.write_text(wanted, encoding="utf-8")
     return interpreter, ""
 

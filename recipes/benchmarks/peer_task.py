@@ -42,7 +42,7 @@ class Settings:
 
     def __post_init__(self) -> None:
         if self.smoke:
-            for name, value in {"images": 150, "steps": 4, "student_steps": 3, "test_images": 200}.items():
+            for name, value in {"images": 130, "steps": 4, "student_steps": 3, "test_images": 200}.items():
                 object.__setattr__(self, name, value)
 
     def as_dict(self) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def load_data(folder: str, settings: Settings) -> DataPartition:
     """Load Fashion-MNIST, and keep as many test images as are asked for."""
     data = load_partition(DataArguments(dataset="fashion_mnist", data_dir=folder, num_public=settings.images))
     if settings.test_images is not None:
-        data = replace(data, test=data.test.select(range(settings.test_images)))
+        data = replace(data, test=data.test.select(range(min(settings.test_images, len(data.test)))))
     return data
 
 

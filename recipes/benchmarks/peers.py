@@ -36,8 +36,8 @@ from exrep_hf.files import read_json, write_json
 from exrep_hf.report import public_name, software_versions
 from exrep_hf.report.table import percent
 
-RECIPES = Path(__file__).parents[1]
-SCRIPTS = Path(__file__).with_suffix("")
+RECIPES = Path(__file__).resolve().parents[1]
+SCRIPTS = Path(__file__).resolve().with_suffix("")
 BATCH = 128
 START, END = "# user code", "# end of user code"
 
@@ -107,13 +107,11 @@ def run(peer: Peer, method: str, task: TaskOfSeed, data: DataPartition, args: ar
 
 
 def summary(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each tool and method, in the order of `PEERS`: figures over seeds, or what the tool said."""
+    """Return a row for each tool and method, in the order of `PEERS`: figures over seeds, what the tool said, or none."""
     rows = []
     order = [("start", ""), *((peer.name, method) for peer in PEERS.values() for method in peer.methods)]
     for name, method in order:
         runs = [record for record in records if (record["peer"], record["method"]) == (name, method)]
-        if not runs:
-            continue
         finished = [record for record in runs if "accuracy" in record]
         row: dict[str, Any] = {"peer": name, "method": method, "seeds": [record["seed"] for record in finished]}
         row["what"] = PEERS[name].methods[method] if method else "student before"
@@ -132,7 +130,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = ["| tool | method | top-1 % | seeds | images/s | lines |", "|---|---|---:|---:|---:|---:|"]
     for row in rows:
         name = " ".join(filter(None, [row["peer"], row["version"]]))
-        shown = percent(row["accuracy"]) if row["seeds"] else f"said: {row['said']}"
+        without = "not run" if row["said"] is None else f"said: {row['said']}"
+        shown = percent(row["accuracy"]) if row["seeds"] else without
         speed = row["images_per_second"]
         speed_shown = "–" if speed is None else f"{speed['mean']:.0f}"
         counts = (len(row["seeds"]) or "–", speed_shown, row["lines"] or "–")
@@ -224,9 +223,9 @@ def is_finished(name: str, method: str, seed: int, args: argparse.Namespace) -> 
 def collect(args: argparse.Namespace) -> None:
     """Put together what all finished runs say: JSON beside their folder, and a table on the screen."""
     records = [read_json(path) for path in sorted(args.results_dir.glob("*.json"))]
-    rows = summary(records)
-    if not rows:
+    if not records:
         raise ValueError(f"{args.results_dir} has no record yet; run without `--collect_only` first.")
+    rows = summary(records)
     content = {"task": records[0]["task"], "rows": rows, "versions": software_versions()}
     write_json(content, args.results_dir.with_suffix(".json"))
     print(f"\n{table(rows)}")
