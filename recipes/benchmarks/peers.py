@@ -107,7 +107,7 @@ def run(peer: Peer, method: str, task: TaskOfSeed, data: DataPartition, args: ar
 
 
 def summary(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return a row for each tool and method, in the order of `PEERS`: figures over seeds, what the tool said, or none."""
+    """Return a row for each tool and method, in the order of `PEERS`: figures over seeds, or what the tool said."""
     rows = []
     order = [("start", ""), *((peer.name, method) for peer in PEERS.values() for method in peer.methods)]
     for name, method in order:

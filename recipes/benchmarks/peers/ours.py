@@ -20,7 +20,6 @@ args = DistillationArguments.from_preset(
     seed=task.seed,
     max_steps=task.steps,
     learning_rate=0.01,
-    freeze_batch_norm=False,
     save_strategy="no",
 )
 images = load_images(task.images, split="train")

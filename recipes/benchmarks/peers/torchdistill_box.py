@@ -25,7 +25,7 @@ dataset = ImageFolder(f"{task.images}/train", transforms.Compose(to_tensor))
 steps_per_epoch = len(dataset) // 128
 loader: dict[str, Any] = {"dataset_id": "train", "kwargs": {"batch_size": 128, "drop_last": True}}
 loader["sampler"] = {"class_or_func": RandomSampler, "kwargs": {}}
-one_cycle = {"max_lr": 0.01, "total_steps": task.steps, "pct_start": 0.03}
+one_cycle = {"max_lr": 0.01, "total_steps": task.steps, "pct_start": 0.03, "cycle_momentum": False}
 config: dict[str, Any] = {
     "num_epochs": task.steps // steps_per_epoch,
     "train_data_loader": loader,
