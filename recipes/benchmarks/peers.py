@@ -13,8 +13,9 @@ is what the tool's documentation shows.
 
 What is finished is not run again: each run's record lies in `--results_dir`, also of a tool that could not do the
 task, with what it said (delete the record to try again). Accuracy is top-1 on the 10 000 test images; images a second
-are those of the whole training, data and all, and say something only where nothing else runs beside it. Lines of user
-code are counted between marks in the scripts, without what measures.
+are those of the whole training, data and all: by the clock, which says something only where nothing else runs beside
+it, and by the seconds that the process had on CPU cores, which say nothing of work on a GPU. Lines of user code are
+counted between marks in the scripts, without what measures.
 """
 
 import argparse
@@ -74,7 +75,8 @@ def run(peer: Peer, method: str, task: TaskOfSeed, data: DataPartition, args: ar
     """Let a tool do the task by one of its methods, and judge its student.
 
     Returns:
-        The record: accuracy in [0, 1], seconds and images a second of the training, or `said`: why there is none.
+        The record: accuracy in [0, 1], and seconds and images a second of the training, by the clock and of CPU time;
+        or `said`: why there is none.
 
     Raises:
         ValueError: if the tool's process was ended from outside.
@@ -101,8 +103,9 @@ def run(peer: Peer, method: str, task: TaskOfSeed, data: DataPartition, args: ar
     if done.returncode:
         return record | {"said": last_words((output / "log.txt").read_text(encoding="utf-8", errors="replace"))}
     facts = read_json(output / "facts.json")
-    record |= {"version": facts["version"], "torch": facts["torch"], "seconds": facts["seconds"]}
-    record["images_per_second"] = args.settings.steps * BATCH / facts["seconds"]
+    images = args.settings.steps * BATCH
+    record |= facts | {"images_per_second": images / facts["seconds"]}
+    record["images_per_cpu_second"] = images / facts["cpu_seconds"]
     return record | {"accuracy": accuracy_of(task.student, output / "weights.safetensors", data)}
 
 
@@ -115,7 +118,7 @@ def summary(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         finished = [record for record in runs if "accuracy" in record]
         row: dict[str, Any] = {"peer": name, "method": method, "seeds": [record["seed"] for record in finished]}
         row["what"] = PEERS[name].methods[method] if method else "student before"
-        for figure in ("accuracy", "images_per_second"):
+        for figure in ("accuracy", "images_per_second", "images_per_cpu_second"):
             row[figure] = mean_and_deviation([record.get(figure) for record in finished])
         row["accuracies"] = [record["accuracy"] for record in finished]
         row["lines"] = user_lines(SCRIPTS / PEERS[name].script, method) if method else None
@@ -127,15 +130,16 @@ def summary(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
     """Return the rows as a table in Markdown."""
-    lines = ["| tool | method | top-1 % | seeds | images/s | lines |", "|---|---|---:|---:|---:|---:|"]
+    heads = ("tool", "method", "top-1 %", "seeds", "images/s", "images/CPU s", "lines")
+    lines = [f"| {' | '.join(heads)} |", "|---|---|" + "---:|" * (len(heads) - 2)]
     for row in rows:
         name = " ".join(filter(None, [row["peer"], row["version"]]))
         without = "not run" if row["said"] is None else f"said: {row['said']}"
         shown = percent(row["accuracy"]) if row["seeds"] else without
-        speed = row["images_per_second"]
-        speed_shown = "–" if speed is None else f"{speed['mean']:.0f}"
-        counts = (len(row["seeds"]) or "–", speed_shown, row["lines"] or "–")
-        lines.append("| {} | {} | {} | {} | {} | {} |".format(name, row["what"], shown, *counts))
+        speeds = [row[figure] for figure in ("images_per_second", "images_per_cpu_second")]
+        speeds = ["–" if speed is None else f"{speed['mean']:.0f}" for speed in speeds]
+        cells = (name, row["what"], shown, len(row["seeds"]) or "–", *speeds, row["lines"] or "–")
+        lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 
 

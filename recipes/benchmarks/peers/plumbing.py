@@ -57,29 +57,35 @@ class Task:
 
 
 class Stopwatch:
-    """Seconds that a part of a script took; 0 where it has not been timed."""
+    """Seconds that a part of a script took.
 
-    seconds = 0.0
+    Attributes:
+        seconds: by the clock; 0 where nothing has been timed.
+        cpu_seconds: of this process on CPU cores, which what else runs on a machine hardly changes.
+    """
+
+    def __init__(self) -> None:
+        self.seconds = self.cpu_seconds = 0.0
 
     @contextlib.contextmanager
     def running(self) -> Iterator[None]:
         """Time what is within."""
-        began = time.perf_counter()
+        began, began_cpu = time.perf_counter(), time.process_time()
         yield
-        self.seconds = time.perf_counter() - began
+        self.seconds, self.cpu_seconds = time.perf_counter() - began, time.process_time() - began_cpu
 
 
-def hand_in(task: Task, student: nn.Module, package: str, seconds: float) -> None:
+def hand_in(task: Task, student: nn.Module, package: str, watch: Stopwatch) -> None:
     """Write the trained student, and what is to be known about its training.
 
     Args:
         task: what was asked for.
         student: the trained network, of the architecture that was given.
         package: the tool's name in package registries.
-        seconds: that training took.
+        watch: what timed the training.
     """
     output = Path(task.output)
     weights = {name: value.detach().cpu().clone().contiguous() for name, value in student.state_dict().items()}
     save_file(weights, output / WEIGHTS_NAME)
-    facts: dict[str, Any] = {"version": version(package), "torch": torch.__version__, "seconds": seconds}
+    facts: dict[str, Any] = {"version": version(package), "torch": torch.__version__, **vars(watch)}
     (output / FACTS_NAME).write_text(json.dumps(facts), encoding="utf-8")

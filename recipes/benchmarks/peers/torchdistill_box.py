@@ -83,4 +83,4 @@ with watch.running():
         box.post_epoch_process()
     # end of user code
 
-hand_in(task, student, "torchdistill", watch.seconds)
+hand_in(task, student, "torchdistill", watch)

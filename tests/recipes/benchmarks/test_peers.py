@@ -45,6 +45,7 @@ def test_a_toy_goes_through_and_on(images: Path, tmp_path: Path, processes: Proc
         record = records[name]
         assert (record["accuracy"] * 40).is_integer() and 0 <= record["accuracy"] <= 1
         assert record["images_per_second"] == pytest.approx(4 * 128 / record["seconds"])
+        assert record["images_per_cpu_second"] == pytest.approx(4 * 128 / record["cpu_seconds"])
     assert records["timm-logits-mixed-3"]["task"] == records["start-3"]["task"]
     assert records["start-3"]["task"]["steps"] == 4 and str(tmp_path) not in json.dumps(records)
     rows = {(row["peer"], row["method"]): row for row in json.loads((tmp_path / "peers.json").read_text())["rows"]}
@@ -122,14 +123,14 @@ def _record(method: str, seed: int, **more: Any) -> dict[str, Any]:
 def test_rows_of_several_seeds(peers: ModuleType) -> None:
     """Mean and deviation over seeds that finished; what was said stands where none did."""
     runs = [
-        _record("logits", seed, accuracy=accuracy, images_per_second=speed, version="1.0")
+        _record("logits", seed, accuracy=accuracy, images_per_second=speed, images_per_cpu_second=150.0, version="1.0")
         for seed, accuracy, speed in ((1, 0.8, 100.0), (2, 0.9, 300.0))
     ]
     shown = peers.table(peers.summary([*runs, _record("features", 1, said="TypeError: no")])).splitlines()
     count = peers.user_lines(BENCHMARKS / "peers" / "timm_task.py", "logits")
-    assert shown[2] == "| start | student before | not run | – | – | – |"
-    assert shown[5] == f"| timm 1.0 | `LogitDistillationTask`, with labels | 85.0 ± 7.1 | 2 | 200 | {count} |"
-    assert shown[7].startswith("| timm | `FeatureDistillationTask`, with labels | said: TypeError: no | – | – |")
+    assert shown[2] == "| start | student before | not run | – | – | – | – |"
+    assert shown[5] == f"| timm 1.0 | `LogitDistillationTask`, with labels | 85.0 ± 7.1 | 2 | 200 | 150 | {count} |"
+    assert shown[7].startswith("| timm | `FeatureDistillationTask`, with labels | said: TypeError: no | – | – | – |")
 
 
 @pytest.mark.parametrize(
