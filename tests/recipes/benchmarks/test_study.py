@@ -1,12 +1,8 @@
 """The whole table in miniature, by its own command line, interrupted and gone on with."""
 
-import gzip
 import json
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import pytest
 
 from tests.processes import Processes
 
@@ -14,21 +10,6 @@ SMALL = (
     "--student_steps 2 --num_seeds 2 --logging_steps 1 --per_device_train_batch_size 16 --use_cpu true "
     "--disable_tqdm true"
 ).split()
-
-
-@pytest.fixture
-def images(tmp_path: Path) -> Path:
-    """Fashion-MNIST's files, with noise in them."""
-    folder, rng = tmp_path / "images", np.random.default_rng(0)
-    folder.mkdir()
-    for prefix, count in (("train", 120), ("t10k", 40)):
-        for part, values in (
-            ("images-idx3", rng.integers(0, 256, (count, 28, 28))),
-            ("labels-idx1", np.arange(count) % 10),
-        ):
-            head = bytes([0, 0, 8, values.ndim]) + b"".join(size.to_bytes(4, "big") for size in values.shape)
-            (folder / f"{prefix}-{part}-ubyte.gz").write_bytes(gzip.compress(head + values.astype(np.uint8).tobytes()))
-    return folder
 
 
 def test_parts_add_up(images: Path, tmp_path: Path, processes: Processes) -> None:
