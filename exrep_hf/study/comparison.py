@@ -13,6 +13,8 @@ Records = Mapping[str, Sequence[Record]]
 def best_oracle(oracles: Sequence[str], records: Records) -> str | None:
     """Return which oracle reaches most, on the mean over the seeds that all have: the data gap is to that one.
 
+    One that was not run yet has no part in it.
+
     Args:
         oracles: names of the arms that saw the private images.
         records: of all arms by name, one a seed.
@@ -20,12 +22,11 @@ def best_oracle(oracles: Sequence[str], records: Records) -> str | None:
     Returns:
         Its name; None where there is none, or they have no seed in common.
     """
-    reached = [{run["seed"]: run["after"]["accuracy"] for run in records.get(name, ())} for name in oracles]
-    common = set.intersection(*(set(by_seed) for by_seed in reached)) if reached else set()
-    if not common:
-        return None
-    means = [mean(by_seed[seed] for seed in common) for by_seed in reached]
-    return oracles[means.index(max(means))]
+    reached = {name: {run["seed"]: run["after"]["accuracy"] for run in records.get(name, ())} for name in oracles}
+    reached = {name: by_seed for name, by_seed in reached.items() if by_seed}
+    common = set.intersection(*(set(by_seed) for by_seed in reached.values())) if reached else set()
+    means = {name: mean(by_seed[seed] for seed in common) for name, by_seed in reached.items() if common}
+    return max(means, key=lambda name: means[name], default=None)
 
 
 def add_gaps(records: Records, oracle: str | None) -> None:

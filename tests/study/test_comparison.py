@@ -47,8 +47,10 @@ def test_oracles_are_compared_on_the_seeds_they_share(records: dict[str, list[di
     """One that was run with an easy seed alone is no better."""
     records["oracle-kd"] = records["oracle-kd"][:1]
     assert best_oracle(ORACLES, records) == "oracle-labels"
-    records["oracle-kd"] = []
+    records["oracle-kd"] = [run(7, 0.5, 0.9)]
     assert best_oracle(ORACLES, records) is None
+    records["oracle-kd"] = []
+    assert best_oracle(ORACLES, records) == "oracle-labels"
 
 
 def test_differences_are_of_the_same_seeds(records: dict[str, list[dict[str, Any]]]) -> None:
