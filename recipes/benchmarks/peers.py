@@ -179,7 +179,7 @@ def wanted(only: Sequence[str] | None) -> list[tuple[Peer, str]]:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run what is not finished, then write and print what all finished runs say."""
+    """Run what is not finished, write what all finished runs say after each, and print it."""
     args = parse(argv)
     if not args.collect_only:
         data: DataPartition | None = None
@@ -198,7 +198,8 @@ def main(argv: Sequence[str] | None = None) -> None:
                 write_json(record, path_of(peer.name, method, seed, args))
                 shown = record.get("said") or f"{100 * record['accuracy']:.1f}, {record['seconds']:.0f} s"
                 print(f"{peer.name} {method}, seed {seed}: {shown}", flush=True)
-    collect(args)
+                collect(args)
+    print(f"\n{table(collect(args))}")
 
 
 def path_of(name: str, method: str, seed: int, args: argparse.Namespace) -> Path:
@@ -224,15 +225,19 @@ def is_finished(name: str, method: str, seed: int, args: argparse.Namespace) -> 
     return True
 
 
-def collect(args: argparse.Namespace) -> None:
-    """Put together what all finished runs say: JSON beside their folder, and a table on the screen."""
+def collect(args: argparse.Namespace) -> list[dict[str, Any]]:
+    """Put together what all finished runs say, write it beside their folder, and return the rows.
+
+    Raises:
+        ValueError: if none is finished.
+    """
     records = [read_json(path) for path in sorted(args.results_dir.glob("*.json"))]
     if not records:
         raise ValueError(f"{args.results_dir} has no record yet; run without `--collect_only` first.")
     rows = summary(records)
     content = {"task": records[0]["task"], "rows": rows, "versions": software_versions()}
     write_json(content, args.results_dir.with_suffix(".json"))
-    print(f"\n{table(rows)}")
+    return rows
 
 
 if __name__ == "__main__":
