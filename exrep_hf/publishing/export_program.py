@@ -5,12 +5,15 @@ from pathlib import Path
 
 import torch
 import transformers
+from packaging.version import Version
 from torch import Tensor
 from transformers import PreTrainedModel
 
 from exrep_hf.files import replacing
 from exrep_hf.publishing.export_preprocessing import INPUT
 
+# What transformers' exporters ask for.
+_OLDEST_TORCH = "2.11"
 # Of a file in protobuf, which holds no more.
 _LARGEST_ONNX = 2**31 - 2**24
 
@@ -26,11 +29,17 @@ def check_packages(names: tuple[str, ...]) -> None:
             f"An export by these settings needs {', '.join(missing)}, which is not installed: "
             "`pip install 'exrep_hf[export]'` (`pip install -e '.[export]'` in a checkout)."
         )
-    if find_spec("transformers.exporters") is None:
+    if not can_export():
         raise ValueError(
-            f"transformers {transformers.__version__} has no `transformers.exporters`; expected a release that has: "
-            "`pip install --upgrade transformers`."
+            f"transformers {transformers.__version__} with PyTorch {torch.__version__} exports nothing; expected a "
+            f"transformers with `transformers.exporters`, and PyTorch {_OLDEST_TORCH} or later: "
+            "`pip install --upgrade transformers torch torchvision`."
         )
+
+
+def can_export() -> bool:
+    """Return whether transformers and PyTorch are recent enough for the exporters of transformers."""
+    return find_spec("transformers.exporters") is not None and Version(torch.__version__) >= Version(_OLDEST_TORCH)
 
 
 def write_onnx(model: PreTrainedModel, images: Tensor, path: Path) -> None:

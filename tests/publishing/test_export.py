@@ -18,8 +18,10 @@ from exrep_hf import ExRepForImageClassification
 from exrep_hf.arguments import ExportArguments
 from exrep_hf.data import Preprocessing
 from exrep_hf.publishing.export import export_student
+from exrep_hf.publishing.export_program import can_export
 from exrep_hf.publishing.exported_classifier import open_export
 
+pytestmark = pytest.mark.skipif(not can_export(), reason="transformers' exporters need a later PyTorch")
 SIZE = 32
 PREPROCESSING = Preprocessing(SIZE, SIZE, 40, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 
