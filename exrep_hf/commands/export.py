@@ -1,4 +1,4 @@
-"""Export a student to a file that runs without Python's ML stack: ONNX, or `torch.export`.
+"""Export a student: to ONNX, which runs without Python's ML stack, or by `torch.export`.
 
     exrep export out/digits --check
     exrep export out/digits --format onnx --quantize int8 --overwrite

@@ -69,7 +69,10 @@ def write_onnx(model: PreTrainedModel, images: Tensor, path: Path) -> None:
 
 
 def write_torch(model: PreTrainedModel, images: Tensor, path: Path) -> None:
-    """Write a student as `torch.export` saves one, for any number of images; arguments as of `write_onnx`."""
+    """Write a student as `torch.export` saves one; arguments as of `write_onnx`.
+
+    Who loads it has to have imported what its outputs are made of: transformers, or this package with a distiller.
+    """
     from transformers.exporters.exporter_dynamo import DynamoConfig, DynamoExporter
 
     settings = DynamoConfig(dynamic=True, dynamic_shapes=_shapes())
