@@ -4,6 +4,7 @@ from exrep_hf.arguments.caching import CachingArguments
 from exrep_hf.arguments.data import DataArguments
 from exrep_hf.arguments.distillation import DistillationArguments
 from exrep_hf.arguments.evaluation import EvaluationArguments
+from exrep_hf.arguments.export import ExportArguments
 from exrep_hf.arguments.model import ModelArguments
 from exrep_hf.arguments.publishing import PublishArguments, VerificationArguments
 from exrep_hf.arguments.study import StudyArguments
@@ -13,6 +14,7 @@ __all__ = [
     "DataArguments",
     "DistillationArguments",
     "EvaluationArguments",
+    "ExportArguments",
     "ModelArguments",
     "PublishArguments",
     "StudyArguments",

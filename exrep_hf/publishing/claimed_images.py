@@ -69,6 +69,13 @@ def own_images(
     results: dict[str, Any], network: PreTrainedModel, dataset: str | None, data_dir: str | None
 ) -> Dataset:
     """Return the images that `results.json` speaks of, labelled as the network numbers its classes."""
+    return own_parts(results, network, dataset, data_dir)[1]
+
+
+def own_parts(
+    results: dict[str, Any], network: PreTrainedModel, dataset: str | None, data_dir: str | None
+) -> tuple[Dataset, Dataset]:
+    """Return the public training images of the published seed, and the images of `own_images`."""
     settings, facts = dict(results["configuration"]["data"]), results["dataset"]
     name, inside = settings["dataset"], settings.pop("data_dir", None)
     # What settings name is a place on the machine that trained, or a folder inside a data set on the Hub.
@@ -88,11 +95,11 @@ def own_images(
         raise ValueError(
             f"The data set of `{RESULTS_NAME}`: {error} Where it lies can be given (`--dataset`)."
         ) from error
-    _, images = data.parts(results["published"]["seed"])
+    public, images = data.parts(results["published"]["seed"])
     found = (len(images), data.evaluated_split, data.evaluated_part)
     if found != (claimed := tuple(facts[key] for key in ("num_evaluated", "split", "part"))):
         raise ValueError(
             f"`{RESULTS_NAME}` claims (images, split, part) {claimed}, and its settings give {found}. It contradicts "
             "itself."
         )
-    return with_classes_of(network, images, "label", name, data.args.class_rule())
+    return public, with_classes_of(network, images, "label", name, data.args.class_rule())
