@@ -17,6 +17,7 @@ from transformers import AutoModelForImageClassification, ResNetConfig, ResNetFo
 from exrep_hf import ExRepForImageClassification
 from exrep_hf.arguments import ExportArguments
 from exrep_hf.data import Preprocessing
+from exrep_hf.publishing.evaluate_student import load_published
 from exrep_hf.publishing.export import export_student
 from exrep_hf.publishing.export_program import can_export
 from exrep_hf.publishing.exported_classifier import open_export
@@ -31,7 +32,8 @@ def student_in(folder: Path, kind: str, distiller: Any) -> Path:
     if kind == "timm":
         network: Any = timm.create_model("test_efficientnet", num_classes=4)
     else:
-        network = ResNetForImageClassification(ResNetConfig(depths=[1], hidden_sizes=[8], num_labels=4))
+        names = {0: "ant", 1: "bee", 2: "cat", 3: "dog"}
+        network = ResNetForImageClassification(ResNetConfig(depths=[1], hidden_sizes=[8], id2label=names))
     model = ExRepForImageClassification.from_backbone(network, distiller, distiller_channels=4, image_size=SIZE)
     model.train()
     with torch.no_grad():
@@ -59,7 +61,9 @@ def test_the_same_logits_for_any_number_of_images(kind: str, distiller: Any, for
     report = export_student(ExportArguments(str(folder), form))
     exported = open_export(Path(report["files"][0]))
     for count in (1, 5):
-        images = torch.randn(count, 3, SIZE, SIZE)
+        # Plain students of timm are fed by their own settings.
+        _, wanted = load_published(folder, torch.device("cpu"))
+        images = torch.randn(count, 3, wanted.height, wanted.width)
         expected = logits_of(folder, images)
         assert expected.std() > 1e-3
         torch.testing.assert_close(exported(images).logits, expected, rtol=1e-5, atol=1e-5)
