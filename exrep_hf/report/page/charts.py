@@ -190,6 +190,7 @@ def _reliability(bins: Sequence[Mapping[str, Any]]) -> Spec | None:
                     "x": {"field": "from", "title": "confidence", **ends},
                     "x2": {"field": "to"},
                     "y": {"field": "accuracy", "title": "accuracy", **ends},
+                    "y2": {"datum": 0},
                     "opacity": {
                         "field": "count",
                         "type": "quantitative",
