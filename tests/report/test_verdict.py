@@ -25,13 +25,13 @@ def _with(results: dict[str, Any], **found: tuple[float, float | None, float | N
         ),
         (
             {"kd": (0.01, 0.005, 0.015), "ce": (0.03, 0.02, 0.04)},
-            "`exrep` beat all 2 controls; against the strongest, `kd`: +1.0 points, 95 % interval +0.5 to +1.5, paired "
-            "over 2 seeds.",
+            "`exrep` beat all 2 controls; against the strongest, `kd`: +1.0 points, 95 % interval +0.5 to +1.5, "
+            "paired over 2 seeds.",
         ),
         (
             {"kd": (0.01, -0.005, 0.025), "ce": (0.03, 0.02, 0.04)},
-            "`exrep` can't be told from its strongest control, `kd` (+1.0 points, 95 % interval -0.5 to +2.5, paired "
-            "over 2 seeds); it beat 1 of 2.",
+            "`exrep` can't be told from its strongest control, `kd` (+1.0 points, 95 % interval -0.5 to +2.5, "
+            "paired over 2 seeds); it beat 1 of 2.",
         ),
         (
             {"kd": (-0.01, -0.015, -0.005)},

@@ -18,7 +18,8 @@ from exrep_hf.report.page import write_page
 
 CHROMIUM = shutil.which("chromium")
 # Looks at the page from outside: its own policy lets no other script in.
-OBSERVER = """<!doctype html><link rel="icon" href="data:,"><iframe src="report.html" width="390" height="800"></iframe>
+OBSERVER = """<!doctype html><link rel="icon" href="data:,">
+<iframe src="report.html" width="390" height="800"></iframe>
 <pre></pre><script>
 const frame = document.querySelector("iframe");
 const names = table => [...table.tBodies[0].rows].map(row => row.cells[0].textContent);
