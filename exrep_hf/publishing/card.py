@@ -10,7 +10,7 @@ from exrep_hf.data.class_words import classes_in_words
 from exrep_hf.finite import check_figures
 from exrep_hf.publishing.card_figures import model_index
 from exrep_hf.publishing.claims import TOLERANCES
-from exrep_hf.report import cost_rows, oracle_in_words, summary_head, summary_rows, weak_classes
+from exrep_hf.report import cost_rows, has_curve, oracle_in_words, summary_head, summary_rows, verdict, weak_classes
 from exrep_hf.teacher.head import head_in_words
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -66,6 +66,8 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         license=results["license"],
         seeds=results["seeds"],
         published=results["published"],
+        verdict=verdict(results),
+        pictures=_pictures(arm["runs"][0], arm["distiller"]),
         head=summary_head(results),
         rows=summary_rows(results),
         oracle=oracle_in_words(results),
@@ -85,3 +87,9 @@ def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:
         configuration=json.dumps(results["configuration"], indent=2),
         versions=results["versions"],
     )
+
+
+def _pictures(run: dict[str, Any], distiller: str | None) -> list[str]:
+    """Return which pictures of its training there are; results of earlier versions may lack the history of losses."""
+    has_losses = "history" not in run or has_curve(run["history"])
+    return [name for name, there in (("loss.png", has_losses), ("residual.png", distiller is not None)) if there]

@@ -22,7 +22,7 @@ def write_int8(source: Path, images: Iterator[Tensor], path: Path) -> None:
     from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
     from onnxruntime.quantization.shape_inference import quant_pre_process
 
-    class Images(CalibrationDataReader):  # type: ignore[misc]
+    class Images(CalibrationDataReader):
         def get_next(self) -> dict[str, Any] | None:
             batch = next(images, None)
             return None if batch is None else {INPUT: batch.numpy()}

@@ -12,9 +12,10 @@ from transformers import AutoImageProcessor
 
 from exrep_hf.arguments.class_rule import ClassRule
 from exrep_hf.data import ClassMap, Preprocessing, class_names, label_names, names_or_numbers
+from exrep_hf.evaluation.confusion import worst_confusions
 from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification, load_whole
-from exrep_hf.report import plot_losses, plot_residuals
+from exrep_hf.report import has_curve, plot_losses, plot_residuals
 from exrep_hf.training.trainer import DistillationTrainer
 
 WITH_DISTILLER_NAME = "with_distiller"
@@ -57,7 +58,7 @@ def publish_student(
     variant: str,
     push_code: bool,
 ) -> None:
-    """Write what `from_pretrained` loads, and the pictures of the run, into `folder`.
+    """Write what `from_pretrained` loads, and those pictures of the run that show something, into `folder`.
 
     A plain student loads without this package. The one with its distiller needs it, or the code beside its weights.
 
@@ -83,7 +84,11 @@ def publish_student(
     if variant != "distiller":
         student.without_distiller().save_pretrained(folder)
         preprocessing.to_image_processor().save_pretrained(folder)
-    plot_losses(history, folder / LOSS_PICTURE, title)
+    if has_curve(history):
+        plot_losses(history, folder / LOSS_PICTURE, title)
+    # Without a distiller there is nothing but grey to see.
+    if student.input_distiller is None:
+        return
     dataset: Any = trainer.eval_dataset
     rows = torch.linspace(0, len(dataset) - 1, min(PICTURED_IMAGES, len(dataset))).long().tolist()
     batch = trainer.batch_of([dataset[row] for row in rows])
@@ -99,7 +104,7 @@ def publish_student(
 
 
 def describe_published(folder: Path, images: Dataset, rule: ClassRule) -> dict[str, Any]:
-    """Return `classification_report`'s figures of the student in a folder, as anybody will load it.
+    """Return `classification_report`'s figures, and `confusion`, of the student in a folder, as anybody will load it.
 
     Args:
         folder: of the student.
@@ -112,7 +117,9 @@ def describe_published(folder: Path, images: Dataset, rule: ClassRule) -> dict[s
         names, "the data set"
     )
     logits, labels = predict(model, preprocessing, images, ("image", "label"), numbers=numbers)
-    return classification_report(logits, labels, names_or_numbers(class_names(model.config), logits.shape[1]))
+    answers = names_or_numbers(class_names(model.config), logits.shape[1])
+    report = classification_report(logits, labels, answers)
+    return report | {"confusion": worst_confusions(logits, labels, answers)}
 
 
 @contextlib.contextmanager

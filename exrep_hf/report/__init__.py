@@ -1,7 +1,7 @@
 """Results on disk, as text and as pictures."""
 
 from exrep_hf.arguments.public import public_name, public_settings, software_versions, without_places
-from exrep_hf.report.plots import plot_losses, plot_residuals
+from exrep_hf.report.plots import has_curve, plot_losses, plot_residuals
 from exrep_hf.report.reliability import plot_reliability
 from exrep_hf.report.results import RESULTS_NAME, device_name
 from exrep_hf.report.sizes import plot_sizes, sizes_table
@@ -16,6 +16,7 @@ from exrep_hf.report.table import (
     summary_table,
     weak_classes,
 )
+from exrep_hf.report.verdict import verdict
 
 __all__ = [
     "align",
@@ -23,6 +24,7 @@ __all__ = [
     "weak_classes",
     "RESULTS_NAME",
     "device_name",
+    "has_curve",
     "oracle_in_words",
     "percent",
     "points",
@@ -37,5 +39,6 @@ __all__ = [
     "summary_head",
     "summary_rows",
     "summary_table",
+    "verdict",
     "without_places",
 ]

@@ -15,6 +15,11 @@ from exrep_hf.models import ExRepForImageClassification
 matplotlib.use("Agg", force=False)
 
 
+def has_curve(history: Sequence[dict[str, Any]]) -> bool:
+    """Return whether there are two training logs to draw a line through: short runs may have none."""
+    return sum("loss" in entry for entry in history) > 1
+
+
 def plot_losses(history: Sequence[dict[str, Any]], path: Path, title: str) -> None:
     """Draw the total and each component over steps, one panel each: their scales differ.
 

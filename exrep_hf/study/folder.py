@@ -8,6 +8,7 @@ from typing import Any
 from exrep_hf.files import as_read_back, read_json
 from exrep_hf.publishing.student import MODEL_CODE
 from exrep_hf.report import RESULTS_NAME
+from exrep_hf.report.page import PAGE_NAME
 from exrep_hf.teacher.head_file import HEAD_NAME
 from exrep_hf.training.checkpoints import last_whole_checkpoint
 from exrep_hf.training.same_run import OF_NO_EFFECT
@@ -39,6 +40,7 @@ WRITTEN = (
     "loss.png",
     "residual.png",
     "reliability.png",
+    PAGE_NAME,
     ".eval_results",
     # The code that `push_code` puts beside the weights.
     *MODEL_CODE,

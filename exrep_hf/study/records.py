@@ -60,6 +60,7 @@ def summarise_arm(arm: Arm, runs: list[Record], start: Classifier) -> dict[str, 
         **_over_seeds(runs),
         "without_distiller": _over_seeds(removed) if removed else None,
         "plain": arm.is_plain,
+        "oracle": arm.is_oracle,
         "cost": _cost(with_distiller(start, arm.model_args), start),
         "runs": runs,
     }

@@ -30,6 +30,7 @@ from exrep_hf.report import (
     software_versions,
     summary_table,
 )
+from exrep_hf.report.page import PAGE_NAME, write_page
 from exrep_hf.study.arms import Arm, make_arms
 from exrep_hf.study.comparison import add_gaps, best_oracle, differences, summarise_oracle
 from exrep_hf.study.controls import controls_left_out, remedy, seconds_of_a_run, share_length, too_long
@@ -169,6 +170,7 @@ class Study:
             results["published"] |= describe_published(self.folder, images, data.args.class_rule())
             plot_reliability(results["published"]["bins"], self.folder / RELIABILITY_PICTURE)
             write_json(results, self.folder / RESULTS_NAME)
+            write_page({self.folder.name: results}, self.folder / PAGE_NAME)
             make_model_card(results, self.model_id).save(self.folder / "README.md")
             identity, split = results["dataset"]["hub_name"], results["dataset"]["split"]
             if identity is not None and split is not None and settings.data.dataset_config_name is None:

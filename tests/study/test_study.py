@@ -26,7 +26,7 @@ def test_what_is_written(finished: tuple[Path, dict[str, Any]]) -> None:
     folder, results = finished
     names = {path.name for path in folder.iterdir()}
     assert {"config.json", "model.safetensors", "preprocessor_config.json", "README.md", "results.json"} <= names
-    assert {"loss.png", "residual.png"} <= names
+    assert {"loss.png", "residual.png", "report.html"} <= names
     assert json.loads((folder / "results.json").read_text()) == json.loads(json.dumps(results))
     assert str(folder.parent) not in (folder / "results.json").read_text() + (folder / "README.md").read_text()
 

@@ -1,0 +1,41 @@
+"""Make a page to look at of a run, or of several side by side, from their `results.json`.
+
+    exrep report out/digits
+    exrep report out/500 out/1000 out/2000 --output sizes.html
+
+One HTML file that needs no network: the verdict, all arms, curves, calibration, mistakes, costs and settings. Each run
+writes its own as `report.html`.
+"""
+
+from collections.abc import Sequence
+from itertools import takewhile
+from pathlib import Path
+
+from exrep_hf.arguments.reporting import ReportArguments
+from exrep_hf.cli import parse_arguments
+
+
+def main(argv: Sequence[str]) -> None:
+    """Read the flags, write the page, and print where it is.
+
+    Raises:
+        ValueError: if a folder holds no results of a run.
+    """
+    folders = list(takewhile(lambda flag: not flag.startswith("-"), argv))
+    flags = [*(["--runs", *folders] if folders else []), *argv[len(folders) :]]
+    args = parse_arguments(ReportArguments, flags, __doc__)
+    # Behind `--help`, which takes a moment without them.
+    from exrep_hf.publishing.texts import read_results
+    from exrep_hf.report import RESULTS_NAME
+    from exrep_hf.report.page import PAGE_NAME, write_page
+
+    places = [Path(name).expanduser() for name in args.runs]
+    for place in places:
+        if not (place / RESULTS_NAME).is_file():
+            raise ValueError(f"{str(place)!r} has no {RESULTS_NAME}. Give the `output_dir` of a finished run.")
+    last = [place.resolve().name for place in places]
+    # Two `digits` of different folders are told apart by their paths.
+    names = last if len(set(last)) == len(last) else [str(place) for place in places]
+    output = Path(args.output).expanduser() if args.output else places[0] / PAGE_NAME
+    write_page({name: read_results(place) for name, place in zip(names, places, strict=True)}, output)
+    print(output)
