@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from exrep_hf.command_line import run_command
 
-COMMANDS = ("train", "cache", "evaluate", "publish", "verify")
+COMMANDS = ("train", "doctor", "cache", "evaluate", "publish", "verify")
 
 
 def main() -> None:
