@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from exrep_hf.command_line import run_command
 
-COMMANDS = ("train", "cache", "evaluate", "export", "publish", "verify", "report")
+COMMANDS = ("train", "cache", "doctor", "evaluate", "export", "publish", "verify", "report")
 
 
 def main() -> None:

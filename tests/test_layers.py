@@ -17,6 +17,7 @@ LAYERS = [
     {"training"},
     {"evaluation", "report"},
     {"publishing"},
+    {"doctor"},
     {"study"},
     {"settings_parser"},
     {"cli"},
