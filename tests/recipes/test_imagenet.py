@@ -100,8 +100,8 @@ def test_from_shards(workplace: Path) -> None:
 def test_from_stored_answers(workplace: Path) -> None:
     """Both lines of the header: the teacher is asked once, and is not there in training."""
     config = str(ROOT / "recipes" / "imagenet_b1_from_l2ns_cached.yaml")
-    data = ["--config", config, "--dataset", "folders", "--image_size", "64", "--use_cpu"]
-    call(workplace, "-m", "exrep_hf", "cache", *data, "--teacher", "teacher", "--output_dir", "cache/l2")
+    data = ["--config", config, "--dataset", "folders", "--image_size", "64", "--use_cpu", "--teacher", "teacher"]
+    call(workplace, "-m", "exrep_hf", "cache", *data, "--output_dir", "cache/l2")
     names = ["--student", "student", "--teacher_cache", "cache/l2", "--output_dir", "out/cached"]
     call(workplace, "-m", "exrep_hf", "train", *data, *names, *[flag for flag in SHORT if flag not in data])
     assert "exrep" in json.loads((workplace / "out/cached/results.json").read_text())["arms"]
