@@ -51,7 +51,7 @@ def parse_settings(
     Raises:
         ValueError: for a config that can't be read, or an unknown setting (naming the nearest known one).
     """
-    usage = "[accelerate launch -m] exrep_hf train [--config PRESET | FILE.yaml] [--SETTING VALUE ...]"
+    usage = f"[accelerate launch] {program} [--config PRESET | FILE.yaml] [--SETTING VALUE ...]"
     parser = SettingsParser(ARGUMENT_CLASSES, usage=usage, description=description)
     model_args, data_args, args, study_args = _parse(parser, argv, default_config)
     args.check_has_terms()

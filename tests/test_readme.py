@@ -5,14 +5,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from PIL import Image
 
 from exrep_hf import DistillationArguments
 from exrep_hf.arguments.preset import read_preset
 from exrep_hf.data import Augmentation
 from exrep_hf.models import load_classifier
+from tests.image_folders import write_noise
 
 ROOT = Path(__file__).parents[1]
 CLASSES = ("ant", "bee", "cat")
@@ -22,13 +21,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with images of three classes, a teacher and a student."""
-    rng = np.random.default_rng(0)
-    for part in ("train", "test"):
-        for name in CLASSES:
-            folder = tmp_path / "imagenet" / part / name
-            folder.mkdir(parents=True)
-            for number in range(4):
-                Image.fromarray(rng.integers(0, 255, (40, 48, 3), dtype=np.uint8)).save(folder / f"{number}.jpg")
+    write_noise(tmp_path / "imagenet", ("train", "test"), CLASSES, 4)
     for name in ("teacher", "student"):
         classifier = load_classifier("timm/test_efficientnet", id2label=dict(enumerate(CLASSES)), pretrained=False)
         classifier.save_pretrained(tmp_path / name)

@@ -7,12 +7,8 @@ from exrep_hf.doctor import Finding, examine
 from exrep_hf.study.arms import make_arms
 from exrep_hf.study.controls import share_length
 from exrep_hf.study.run import make_trainer
-from exrep_hf.study.stages import load_other_teachers, load_student, load_teacher
-from exrep_hf.study.stored_teacher import open_caches
 from exrep_hf.study.study import Settings
-from exrep_hf.study.teaching import Teaching
-from exrep_hf.teacher import TextClasses
-from exrep_hf.training.text_head import texts_for
+from exrep_hf.study.teaching import load_teaching
 
 
 def examine_study(settings: Settings) -> list[Finding]:
@@ -23,17 +19,12 @@ def examine_study(settings: Settings) -> list[Finding]:
     """
     settings.training.push_to_hub = False
     model, arms = settings.model, make_arms(settings.model, settings.data, settings.study, settings.training)
-    data, seed = (
-        load_partition(settings.data, settings.training.dataloader_num_workers or None),
-        settings.training.seed,
-    )
+    data = load_partition(settings.data, settings.training.dataloader_num_workers or None)
+    seed = settings.training.seed
     set_seed(seed)
-    caches, network, start = open_caches(model), load_teacher(model, data, None), load_student(model, data)
     public, images = data.parts(seed)
     share_length(arms, len(public), model.student_from_scratch)
-    texts = texts_for(TextClasses(settings.data.class_names, model.prompts), start.classifier.config, data.names)
-    others, rule = load_other_teachers(model, data), settings.data.class_rule()
-    teacher = Teaching(model, network, caches, arms[-1].args.needs_logits, public, texts, others, rule)
+    teacher, start = load_teaching(model, data, public, arms[-1].args.needs_logits)
     source = teacher.source(start.classifier.config)
     trainer = make_trainer(arms[-1], start, images, data, seed, source)
     return examine(trainer, not model.teacher_steps and teacher.head != "probe", not model.student_steps)

@@ -59,19 +59,15 @@ from exrep_hf.study.run import distil, with_folder
 from exrep_hf.study.stages import (
     Classifier,
     check_labels_for_stages,
-    load_other_teachers,
     load_student,
-    load_teacher,
     save_network,
     starting_student,
     train_with_labels,
 )
-from exrep_hf.study.stored_teacher import open_caches
-from exrep_hf.study.teaching import Teaching
-from exrep_hf.teacher import TeacherSource, TextClasses
+from exrep_hf.study.teaching import Teaching, load_teaching
+from exrep_hf.teacher import TeacherSource
 from exrep_hf.training.notices import in_words
 from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME, only_run_in
-from exrep_hf.training.text_head import texts_for
 
 
 @dataclass
@@ -103,7 +99,7 @@ class Study:
         self.model_id = settings.training.hub_model_id or self.folder.name
         # Trackers group runs by project, and by what names begin with.
         settings.training.run_name = settings.training.run_name or self.folder.name
-        if settings.training.project == "huggingface":
+        if settings.training.project == type(settings.training).project:
             settings.training.project = settings.training.run_name
         self.arms = make_arms(settings.model, settings.data, settings.study, settings.training)
         # Here, because arguments that are made later would reset accelerate's state under a trainer.
@@ -185,19 +181,15 @@ class Study:
     def _prepare_teacher(self, data: DataPartition) -> Teaching:
         """Check everything that can be checked, then train the teacher if that is asked for."""
         settings, kept = self.settings, self.folder / TEACHER_NAME
-        caches = open_caches(settings.model)
         was_trained = self.resuming and kept.is_dir()
-        network = load_teacher(settings.model, data, kept if was_trained else None)
-        start = load_student(settings.model, data)
         public, _ = data.parts(self.seeds[0])
         share_length(self.arms, len(public), settings.model.student_from_scratch)
         # Controls that nobody asked for are no reason to fit a head.
         asked_for = self.arms if settings.study.controls is not None else self.arms[-1:]
         needs_logits = any(arm.args.needs_logits for arm in asked_for)
-        given = TextClasses(settings.data.class_names, settings.model.prompts)
-        texts = texts_for(given, start.classifier.config, data.names)
-        others, rule = load_other_teachers(settings.model, data), settings.data.class_rule()
-        teacher = Teaching(settings.model, network, caches, needs_logits, public, texts, others, rule)
+        known = kept if was_trained else None
+        teacher, start = load_teaching(settings.model, data, public, needs_logits, known)
+        network, caches = teacher.network, teacher.caches
         self._leave_out_controls(data, start, teacher)
         if PartialState().is_main_process:
             if not self.resuming:
@@ -219,7 +211,7 @@ class Study:
             steps = settings.model.teacher_steps
             train_with_labels(network, data.teacher_images, data, settings.training, settings.model, steps, "teacher")
             save_network(network, kept)
-            teacher = Teaching(settings.model, network, caches, needs_logits, public, texts)
+            teacher = Teaching(settings.model, network, caches, needs_logits, public, teacher.texts)
         return teacher
 
     def _leave_out_controls(self, data: DataPartition, start: Classifier, teacher: Teaching) -> None:

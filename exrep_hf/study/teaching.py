@@ -12,6 +12,7 @@ from datasets import Dataset
 from exrep_hf.arguments import DataArguments, ModelArguments
 from exrep_hf.arguments.class_rule import ClassRule
 from exrep_hf.data.classes import HasClasses
+from exrep_hf.data.partition import DataPartition
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import has_classifier
 from exrep_hf.study.arms import Arm
@@ -19,8 +20,8 @@ from exrep_hf.study.probe import evaluate_head, fit_head
 from exrep_hf.study.records import Record, network_cost, summarise_teacher
 from exrep_hf.study.run import Metrics, evaluate
 from exrep_hf.study.several import asked_together, cost_together, names_together, texts_together, together
-from exrep_hf.study.stages import Classifier, ask_online
-from exrep_hf.study.stored_teacher import stored_metrics, summarise_stored_teacher
+from exrep_hf.study.stages import Classifier, ask_online, load_other_teachers, load_student, load_teacher
+from exrep_hf.study.stored_teacher import open_caches, stored_metrics, summarise_stored_teacher
 from exrep_hf.study.teacher_accuracy import described_classes, evaluate_teacher
 from exrep_hf.teacher import (
     CachedTeacher,
@@ -37,7 +38,7 @@ from exrep_hf.teacher.head import HeadTeacher
 from exrep_hf.teacher.head_file import load_head, load_text_head, save_head
 from exrep_hf.training.probe_look import Comparison, told_of_head, warn_of_comparison
 from exrep_hf.training.teacher_head import check_can_be_fitted, wanted_head
-from exrep_hf.training.text_head import text_teacher
+from exrep_hf.training.text_head import text_teacher, texts_for
 
 
 class Teaching:
@@ -56,6 +57,7 @@ class Teaching:
     Attributes:
         network: as given.
         caches: as given.
+        texts: as given.
         head: `own`, `probe`, `text`, `none`; None: there is no teacher.
 
     Raises:
@@ -74,6 +76,7 @@ class Teaching:
         rule: ClassRule = "names",
     ) -> None:
         self.network = network
+        self.texts = texts
         self.others = others
         self.caches = caches
         self._model_args = model_args
@@ -203,6 +206,30 @@ class Teaching:
                 cost = network_cost(self.network)
             told = summarise_teacher(name, from_scratch, runs, cost)
         return told | {"classes": classes, "head": _over_seeds([run.get("teacher_head") for run in runs])}
+
+
+def load_teaching(
+    model_args: ModelArguments, data: DataPartition, images: Dataset, needs_logits: bool, kept: Path | None = None
+) -> tuple[Teaching, Classifier]:
+    """Load the teacher of a study (networks, or stored answers), and the student, whose classes a head gets.
+
+    Args:
+        model_args: the settings.
+        data: the images, by whose settings classes are matched.
+        images: some that a head is fitted on, if one is.
+        needs_logits: whether an arm that has to be run compares logits.
+        kept: folder of a teacher that this study trained before.
+
+    Raises:
+        ValueError: if something is not found, or does not fit.
+    """
+    caches, network = open_caches(model_args), load_teacher(model_args, data, kept)
+    # Behind the teacher: weights that are drawn follow from the order.
+    start = load_student(model_args, data)
+    given = TextClasses(data.args.class_names, model_args.prompts)
+    texts = texts_for(given, start.classifier.config, data.names)
+    others, rule = load_other_teachers(model_args, data), data.args.class_rule()
+    return Teaching(model_args, network, caches, needs_logits, images, texts, others, rule), start
 
 
 def _over_seeds(heads: list[dict[str, Any] | None]) -> dict[str, Any] | None:

@@ -8,7 +8,7 @@ from typing import Any
 from transformers import set_seed
 
 from exrep_hf.cli import parse_settings
-from exrep_hf.data.partition import DataPartition, load_partition
+from exrep_hf.data.partition import load_partition
 from exrep_hf.files import read_json, write_json
 from exrep_hf.report import device_name, software_versions
 from exrep_hf.study import Settings
@@ -16,10 +16,8 @@ from exrep_hf.study.arms import Arm, make_arms
 from exrep_hf.study.folder import read_run
 from exrep_hf.study.records import arm_settings
 from exrep_hf.study.run import distil, with_folder
-from exrep_hf.study.stages import check_labels_for_stages, load_student, load_teacher, starting_student
-from exrep_hf.study.teaching import Teaching
-from exrep_hf.teacher import TextClasses
-from exrep_hf.training.text_head import texts_for
+from exrep_hf.study.stages import check_labels_for_stages, starting_student
+from exrep_hf.study.teaching import load_teaching
 
 OF_THE_MACHINE = frozenset(
     {"use_cpu", "bf16", "fp16", "tf32", "channels_last", "images_on_device", "torch_compile", "dataloader_num_workers"}
@@ -122,8 +120,8 @@ def prepare_start(part: Part, seed: int, work: Path) -> None:
     check_labels_for_stages(data, settings.model, [seed])
     main = with_folder(part.arms(settings)[-1], work / part.name, seed)
     start = starting_student(data, seed, settings.training, settings.model, facts.with_name("student"))
-    teaching = _teaching(settings, data, seed)
     public, images = data.parts(seed)
+    teaching, _ = load_teaching(settings.model, data, public, True)
     source = teaching.of_seed(start, public, main, facts.with_name("head.safetensors"), True)
     write_json(teaching.before_arms(start, images, source, main) | {"settings": own}, facts)
 
@@ -131,16 +129,6 @@ def prepare_start(part: Part, seed: int, work: Path) -> None:
 def start_folder(part: Part, seed: int, work: Path) -> Path:
     """Return where the starting student of a seed is kept."""
     return work / "starts" / f"{part.config.stem}-{Path(part.student).name}-{part.size}-seed{seed}"
-
-
-def _teaching(settings: Settings, data: DataPartition, seed: int) -> Teaching:
-    network = load_teacher(settings.model, data, None)
-    texts = texts_for(
-        TextClasses(settings.data.class_names, settings.model.prompts),
-        load_student(settings.model, data).classifier.config,
-        data.names,
-    )
-    return Teaching(settings.model, network, [], True, data.parts(seed)[0], texts, rule=settings.data.class_rule())
 
 
 def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: Path) -> None:
@@ -153,7 +141,8 @@ def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: P
     start = starting_student(data, seed, settings.training, settings.model, folder / "student")
     main = with_folder(arms[list(arms)[-1]], work / part.name, seed)
     public, images = data.parts(seed)
-    source = _teaching(settings, data, seed).of_seed(start, public, main, folder / "head.safetensors", True)
+    teaching, _ = load_teaching(settings.model, data, public, True)
+    source = teaching.of_seed(start, public, main, folder / "head.safetensors", True)
     facts = read_json(folder / "facts.json")
     shared = {name: facts[name] for name in ("before", "teacher", "teacher_head")}
     for name in names:

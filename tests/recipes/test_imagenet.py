@@ -6,13 +6,12 @@ import sys
 import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import timm
-from PIL import Image
 from timm.models import save_for_hf
 
 from exrep_hf.models import load_classifier
+from tests.image_folders import write_noise
 from tests.processes import ROOT
 
 CLASSES = ("ant", "bee", "cat")
@@ -35,13 +34,8 @@ RECIPES = {
 @pytest.fixture(scope="module")
 def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Generated photographs, in folders and in tar shards, and networks of random weights."""
-    folder, rng = tmp_path_factory.mktemp("imagenet"), np.random.default_rng(0)
-    for part in ("train", "val"):
-        for name in CLASSES:
-            where = folder / "folders" / part / name
-            where.mkdir(parents=True)
-            for place in range(8):
-                Image.fromarray(rng.integers(0, 255, (70, 90, 3), dtype=np.uint8)).save(where / f"{place}.jpg")
+    folder = tmp_path_factory.mktemp("imagenet")
+    write_noise(folder / "folders", ("train", "val"), CLASSES, 8, (70, 90))
     (folder / "shards").mkdir()
     for part in ("train", "val"):
         with tarfile.open(folder / "shards" / f"{part}-000.tar", "w") as shard:
