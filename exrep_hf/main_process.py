@@ -1,5 +1,6 @@
 """What one process decides for all, and what each has of the machine."""
 
+import functools
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -30,6 +31,12 @@ def decided_by_main(decide: Callable[[], Decision]) -> Decision:
         number, message = refusal
         raise ValueError(message) if number is None else OSError(number, message)
     return decision
+
+
+@functools.cache
+def print_once(line: str) -> None:
+    """Print a line that this process has not said yet, as transformers' `warning_once` does."""
+    print(line, flush=True)
 
 
 def cores_of_process() -> int:

@@ -42,6 +42,7 @@ if torch.cuda.is_available():
     os.environ.setdefault("ACCELERATE_USE_CPU", "true")
 from hypothesis import settings  # noqa: E402
 
+from exrep_hf.main_process import print_once  # noqa: E402
 from tests.processes import Processes  # noqa: E402
 
 # The same examples in every run, without a folder of those that were tried before.
@@ -55,6 +56,8 @@ def one_thread_and_one_seed() -> Iterator[None]:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)
+    # What one test was told another may look for.
+    print_once.cache_clear()
     yield
     torch.set_num_threads(threads)
 

@@ -18,6 +18,7 @@ from exrep_hf.finite import check_figures
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.folder import checkpoint_to_resume
+from exrep_hf.study.progress import show_progress
 from exrep_hf.study.run_names import run_name
 from exrep_hf.study.stages import Classifier, labels_only, with_distiller
 from exrep_hf.teacher import TeacherSource
@@ -40,6 +41,8 @@ def evaluate(
 ) -> Metrics:
     """Evaluate a plain classifier: accuracy, loss with the labels, and agreement with the teacher.
 
+    Trackers are not told: it is no point of the run whose settings these are.
+
     Args:
         student: it.
         images: to evaluate on.
@@ -51,15 +54,18 @@ def evaluate(
     Raises:
         NonFiniteError: if a figure is not finite.
     """
+    untracked = labels_only(args)
+    untracked.report_to = []
     trainer = DistillationTrainer(
         student.classifier,
         teacher=teacher,
-        args=labels_only(args),
+        args=untracked,
         eval_dataset=images,
         processing_class=student.processor,
         preprocess_logits_for_metrics=preprocess_logits,
         classes=data_args.class_rule(),
     )
+    show_progress(trainer, "a plain classifier")
     return _measured(trainer, "a plain classifier")
 
 
@@ -84,7 +90,7 @@ def make_trainer(
     Raises:
         ValueError: for data and models that don't fit the arm.
     """
-    return DistillationTrainer(
+    trainer = DistillationTrainer(
         with_distiller(start, arm.model_args),
         teacher=teacher,
         args=arm.args,
@@ -97,6 +103,8 @@ def make_trainer(
         teacher_head=None if teacher is None else "none" if teacher.num_labels is None else "own",
         terms=make_terms(arm.args.own_terms, arm.args.seed, arm.allow_code),
     )
+    show_progress(trainer, f"seed {seed}: {arm.name}")
+    return trainer
 
 
 def distil(

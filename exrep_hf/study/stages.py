@@ -30,6 +30,7 @@ from exrep_hf.models import (
     set_labels,
 )
 from exrep_hf.models.image_check import check_takes_image
+from exrep_hf.study.progress import show_progress
 from exrep_hf.study.run_names import run_name
 from exrep_hf.teacher import OnlineTeacher
 from exrep_hf.training.trainer import DistillationTrainer
@@ -135,6 +136,7 @@ def train_with_labels(
         processing_class=student.processor,
         classes=data.args.class_rule(),
     )
+    show_progress(trainer, name)
     trainer.train()
     student.classifier = trainer.whole_student().classifier.eval()
 

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from exrep_hf.data import ClassMap
 from exrep_hf.data.mixing import Mixing
+from exrep_hf.main_process import print_once
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher import ProbedTeacher, compile_source
 from exrep_hf.teacher.feature_moments import stored_statistics
@@ -100,7 +101,7 @@ class AskingTrainer(TeacherHeadTrainer):
         look = look_at_answers(rows, labels, self._answers_of_rows, self.args.train_batch_size) if rows else None
         message = told(look, self.classes.num_shared)
         if self.is_world_process_zero():
-            print(message, flush=True)
+            print_once(message)
 
     def _answers_of_rows(self, rows: list[int]) -> tuple[Tensor, Tensor | None]:
         """Return the teacher's logits about training images, and their labels, of the classes that both have."""

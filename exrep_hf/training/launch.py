@@ -13,6 +13,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import DistributedType
 
 from exrep_hf.arguments import DistillationArguments
+from exrep_hf.main_process import print_once
 
 PROCESSES_VARIABLE = "EXREP_NUM_PROCESSES"
 """Environment variable by which a launch says how many processes it starts, on all nodes together."""
@@ -59,7 +60,7 @@ def _asked_processes() -> int | None:
 def tell_processes(args: DistillationArguments) -> None:
     """Print on how many processes a training runs: a launcher that starts fewer than were asked for says nothing."""
     if args.process_index == 0:
-        print(f"training in {args.world_size} process{'es' * (args.world_size != 1)}", flush=True)
+        print_once(f"training in {args.world_size} process{'es' * (args.world_size != 1)}")
 
 
 def allow_another_accelerator() -> None:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from exrep_hf.main_process import print_once
+
 # Steps that are not timed: memory is laid out and code compiled in them.
 _WARM_UP = 5
 _TIMED = 15
@@ -29,7 +31,7 @@ class NoticeCallback(TrainerCallback):
         """Print the lines, on the main process."""
         if state.is_world_process_zero:
             for line in self.lines:
-                print(line, flush=True)
+                print_once(line)
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

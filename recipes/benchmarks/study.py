@@ -13,10 +13,13 @@ in `recipes/train.py`; on a CPU with bfloat16 instructions add `--use_cpu --bf16
 import argparse
 import itertools
 import multiprocessing
+import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import torch
@@ -117,6 +120,7 @@ def side_by_side(jobs: int, calls: dict[str, tuple[Callable[..., None], tuple[An
     Raises:
         RuntimeError: if one of them failed, naming it; what has begun beside it is waited for.
     """
+    before = signal.signal(signal.SIGTERM, end_children)
     context, threads = multiprocessing.get_context("spawn"), max(1, cores_of_process() // jobs)
     failed = threading.Event()
 
@@ -132,8 +136,18 @@ def side_by_side(jobs: int, calls: dict[str, tuple[Callable[..., None], tuple[An
             raise RuntimeError(f"{name} ended with status {process.exitcode}; what it said stands above.")
         print(f"{name}: done", flush=True)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(call, calls))
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            list(pool.map(call, calls))
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def end_children(number: int, frame: FrameType | None) -> None:
+    """End the runs with the command."""
+    for child in multiprocessing.active_children():
+        child.terminate()
+    sys.exit(128 + number)
 
 
 def on_threads(threads: int, function: Callable[..., None], given: tuple[Any, ...]) -> None:

@@ -1,8 +1,14 @@
 """The whole table in miniature, by its own command line, interrupted and gone on with."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
+
+import psutil
+import pytest
 
 from tests.processes import Processes
 
@@ -48,3 +54,26 @@ def test_parts_add_up(images: Path, tmp_path: Path, processes: Processes) -> Non
         *("--sizes", "40", "--student_steps", "3", "--arms", "ce", "--results_dir", str(tmp_path / "other")),
         fails=True,
     )
+
+
+@pytest.mark.slow
+def test_ending_it_ends_its_runs() -> None:
+    benchmarks = Path(__file__).parents[3] / "recipes" / "benchmarks"
+    code = f"import sys, time; sys.path.insert(0, {str(benchmarks)!r}); import study; print('up', flush=True); "
+    code += "study.side_by_side(2, {'one': (time.sleep, (300,)), 'two': (time.sleep, (300,))})"
+    command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
+    assert command.stdout is not None
+    assert command.stdout.readline() == b"up\n"
+    deadline = time.monotonic() + 60
+    runs: list[psutil.Process] = []
+    while len(runs) < 2 and time.monotonic() < deadline:
+        children = psutil.Process(command.pid).children(recursive=True)
+        runs = [child for child in children if any("spawn_main" in part for part in child.cmdline())]
+        time.sleep(0.1)
+    assert len(runs) == 2
+    command.terminate()
+    assert command.wait(60) != 0
+    _, left = psutil.wait_procs(runs, timeout=60)
+    for run in left:
+        run.kill()
+    assert not left
