@@ -36,7 +36,8 @@ class StageProgress(ProgressCallback):
     ) -> None:
         """Open the bar of an evaluation, or move it, on the main process."""
         if state.is_world_process_zero and has_length(eval_dataloader):
-            self.prediction_bar = self.prediction_bar or self._bar(len(eval_dataloader), f"{self.name}, evaluation")
+            if self.prediction_bar is None:
+                self.prediction_bar = self._bar(len(eval_dataloader), f"{self.name}, evaluation")
             self.prediction_bar.update(1)
 
     @staticmethod
