@@ -1,6 +1,6 @@
 """Progress bars of a study: named, and gone when their part is, so that the study's own lines stay together."""
 
-from typing import Any
+from typing import Any, cast
 
 from tqdm.auto import tqdm
 from transformers import ProgressCallback, Trainer, TrainerControl, TrainerState, TrainingArguments
@@ -38,7 +38,7 @@ class StageProgress(ProgressCallback):
         if state.is_world_process_zero and has_length(eval_dataloader):
             if self.prediction_bar is None:
                 self.prediction_bar = self._bar(len(eval_dataloader), f"{self.name}, evaluation")
-            self.prediction_bar.update(1)
+            cast(Any, self.prediction_bar).update(1)
 
     @staticmethod
     def _bar(total: int, name: str) -> Any:
