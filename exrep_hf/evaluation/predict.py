@@ -54,7 +54,7 @@ def predict(
     was_training = model.training
     model.eval()
     logits, labels = [], []
-    for batch in tqdm(loader, desc="evaluating", unit=" batches", leave=False):
+    for batch in tqdm(loader, desc="evaluating", unit=" batches", leave=False, disable=None):
         pixels = preprocessing.normalised(batch["pixel_values"].to(device))
         logits.append(model(pixels).logits.float().cpu())
         labels.append(batch["labels"])

@@ -14,6 +14,7 @@ from exrep_hf.files import write_bytes
 from exrep_hf.finite import check_figures
 from exrep_hf.report.page.charts import comparing_charts, run_charts
 from exrep_hf.report.page.settings import differing_settings, run_settings
+from exrep_hf.report.page.thumbnails import Disagreements
 from exrep_hf.report.table import cost_rows, oracle_in_words, percent, summary_head, summary_rows, weak_classes
 from exrep_hf.report.verdict import verdict
 
@@ -23,16 +24,19 @@ _ASSETS = Path(__file__).with_name("assets")
 _LIBRARIES = ("vega.min.js", "vega-lite.min.js", "vega-embed.min.js")
 
 
-def write_page(runs: Mapping[str, Mapping[str, Any]], path: Path) -> None:
+def write_page(
+    runs: Mapping[str, Mapping[str, Any]], path: Path, images: Mapping[str, Disagreements] | None = None
+) -> None:
     """Write the page whole or not at all; arguments and errors as of `make_page`."""
-    write_bytes(make_page(runs).encode(), path)
+    write_bytes(make_page(runs, images).encode(), path)
 
 
-def make_page(runs: Mapping[str, Mapping[str, Any]]) -> str:
+def make_page(runs: Mapping[str, Mapping[str, Any]], images: Mapping[str, Disagreements] | None = None) -> str:
     """Return a page that shows one run, or several side by side.
 
     Args:
         runs: the content of each `results.json`, by a name that tells the runs apart.
+        images: where teacher and student of a run disagree, for runs of which that is to be shown.
 
     Returns:
         HTML that holds its charts' library, and whose policy forbids requests and any script but its own.
@@ -51,6 +55,7 @@ def make_page(runs: Mapping[str, Mapping[str, Any]]) -> str:
         policy=f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; img-src data:",
         style=Markup((_ASSETS / "page.css").read_text(encoding="utf-8")),
         runs=shown,
+        images=images or {},
         compared=_compared(runs) if len(runs) > 1 else None,
         charts=charts,
         specs=Markup(_json(charts)),

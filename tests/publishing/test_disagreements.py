@@ -1,0 +1,64 @@
+"""Images about which teacher and student disagree, and that they stay where they are asked for."""
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from transformers import AutoImageProcessor, AutoModelForImageClassification
+
+from exrep_hf.commands.report import main
+from exrep_hf.data import load_images
+from exrep_hf.publishing.disagreements import find_disagreements
+
+CARDS = Path(__file__).parents[2] / "model_cards"
+STUDENT, OTHER = CARDS / "digits", CARDS / "digits_plain"
+
+
+def answers(folder: Path) -> tuple[list[int], list[int]]:
+    """A network's classes of the test images, as transformers alone gives them, and the labels."""
+    images = load_images("digits")["test"]
+    processor = AutoImageProcessor.from_pretrained(folder)
+    pixels = processor([image.convert("RGB") for image in images["image"]], return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        logits = AutoModelForImageClassification.from_pretrained(folder).eval()(pixels).logits
+    return logits.argmax(-1).tolist(), images["label"][:]
+
+
+def test_counts_and_pictures() -> None:
+    own, labels = answers(STUDENT)
+    theirs, _ = answers(OTHER)
+    differ = [row for row in range(len(labels)) if own[row] != theirs[row]]
+    assert 2 < len(differ) < 100
+    found = find_disagreements(STUDENT, str(OTHER), None, None, torch.device("cpu"), count=2)
+    right = [sum(answer[row] == labels[row] for row in differ) for answer in (theirs, own)]
+    assert found.told == (
+        f"They differ on {len(differ)} of 450 images: the teacher is right about {right[0]} of these, the student "
+        f"about {right[1]}."
+    )
+    assert len(found.images) == 2
+    told = {(str(labels[row]), str(theirs[row]), str(own[row])) for row in differ}
+    assert {(each.label, each.teacher, each.student) for each in found.images} <= told
+    picture = Image.open(io.BytesIO(base64.b64decode(found.images[0].source.removeprefix("data:image/png;base64,"))))
+    assert max(picture.size) == 96
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "page.html"
+    main([str(STUDENT), "--with_images", "--teacher", str(OTHER), "--use_cpu", "--output", str(output)])
+    page = output.read_text()
+    assert len(re.findall('<img src="data:image/png;base64,', page)) > 2
+    assert "Where teacher and student disagree" in page and str(tmp_path) not in page
+    assert not (STUDENT / "images.html").exists()
+
+
+def test_refusals() -> None:
+    with pytest.raises(ValueError, match="does not lie beside it and has no weights on the Hub"):
+        find_disagreements(STUDENT, None, None, None, torch.device("cpu"))
+    with pytest.raises(ValueError, match="`teacher` is given without `with_images`"):
+        main([str(STUDENT), "--teacher", str(OTHER)])
+    with pytest.raises(ValueError, match="`teacher` is '.*' with 2 runs; expected one"):
+        main([str(STUDENT), str(OTHER), "--output", "x.html", "--with_images", "--teacher", str(OTHER)])
