@@ -38,9 +38,9 @@ class NoticeCallback(TrainerCallback):
     ) -> None:
         """Print the time that is left, once it can be told."""
         seconds = self._clock.tick()
-        if seconds is not None and state.is_world_process_zero:
-            left = seconds * (state.max_steps - state.global_step)
-            print(f"{state.max_steps - state.global_step} steps left, {in_words(left)}", flush=True)
+        left = state.max_steps - state.global_step
+        if seconds is not None and left and state.is_world_process_zero:
+            print(f"{left} steps left, {in_words(seconds * left)}", flush=True)
 
 
 class StepClock:

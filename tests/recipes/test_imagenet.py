@@ -25,7 +25,7 @@ RECIPES = {
     "imagenet_b1_from_b1ns_paper": ("--distiller", "light", "--num_negatives", "8"),
     "imagenet_resnet50_from_dinov3": ("--teacher", "headless"),
     "imagenette": ("--dataset_config_name", ""),
-    "cifar10": ("--teacher", "headless", *FEW_PUBLIC),
+    "cifar10": ("--teacher", "headless", "--report_to", "none", *FEW_PUBLIC),
     "own_folder": ("--teacher", "headless", "--student_steps", "1"),
 }
 """What is run otherwise here: the paper's distiller takes minutes a step, and the images are a few."""
