@@ -77,7 +77,6 @@ class ShardWriter:
             desc=f"asking the teacher (process {process})",
             position=process,
             unit=" images",
-            disable=None,
         )
         with progress:
             for view in sorted({shard.view for shard in shards}):
