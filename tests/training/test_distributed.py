@@ -158,6 +158,7 @@ def test_resumed_run_equals_an_uninterrupted_one(backend: str, tmp_path: Path) -
     """With moving BatchNorm statistics: of these, backends that split parameters save one process's alone."""
     settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 3, "max_steps": 8, "optim": "adamw_torch"}
     settings |= {"learning_rate": 2e-3, "per_device_train_batch_size": 4, "freeze_batch_norm": False}
+    settings["save_total_limit"] = 0
     settings |= {"ema_decay": 0.8} if backend in KEEP_WEIGHTS_WHOLE else {}
     whole = run(backend, tmp_path, **settings)
     students = [load(path) for path in sorted(tmp_path.glob("student-*.pt"))]
@@ -172,7 +173,7 @@ def test_resumed_run_equals_an_uninterrupted_one(backend: str, tmp_path: Path) -
 
 def test_resumed_with_another_number_of_processes(one: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """The bank's rows belong to images, so that the run of one process goes on where that of two was."""
-    run("ddp", tmp_path, per_device_train_batch_size=4, save_strategy="steps", save_steps=8)
+    run("ddp", tmp_path, per_device_train_batch_size=4, save_strategy="steps", save_steps=8, save_total_limit=0)
     for path in tmp_path.glob("out/checkpoint-[12][60]/checkpoint_manifest.json"):
         path.unlink()
     (resumed,) = run(None, tmp_path, "--resume", per_device_train_batch_size=8)
