@@ -21,6 +21,7 @@ def look_first(
     teacher: TeacherSource | None,
     teacher_is_ready: bool,
     student_is_ready: bool,
+    told: set[Finding],
 ) -> None:
     """Look at the method as it would begin, and print what there is to think about; called on all processes.
 
@@ -33,6 +34,7 @@ def look_first(
         teacher: who is asked, if anyone.
         teacher_is_ready: whether it is the one that will be asked: not still to be trained or given a head.
         student_is_ready: whether the student knows its classes already.
+        told: what an earlier look has printed; what this one prints is added.
 
     Raises:
         ValueError: if the run would be wasted, with what was found and what to do about it.
@@ -45,10 +47,11 @@ def look_first(
         raise ValueError(
             f"This run would be wasted: {'; '.join(map(_in_words, wastes))} To run it all the same give `--no_doctor`."
         )
+    new = [each for each in found if each.level == "warning" and each not in told]
+    told.update(new)
     if PartialState().is_main_process:
-        for each in found:
-            if each.level == "warning":
-                print(f"doctor: {_in_words(each)}", flush=True)
+        for each in new:
+            print(f"doctor: {_in_words(each)}", flush=True)
 
 
 def _in_words(finding: Finding) -> str:

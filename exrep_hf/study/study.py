@@ -10,6 +10,7 @@ from transformers import set_seed
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.data.partition import DataPartition, load_partition
+from exrep_hf.doctor import Finding
 from exrep_hf.files import read_json, write_json
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.publishing import make_model_card
@@ -118,6 +119,7 @@ class Study:
             )
         if str(asked).lower() != "true":
             checkpoint_to_resume(asked, self.folder)
+        self._told: set[Finding] = set()
         self.began = time.perf_counter()
         self._check_folder()
         if self.pushes:
@@ -233,7 +235,7 @@ class Study:
             return
         seed = self.seeds[0]
         _, images = data.parts(seed)
-        look_first(arm, start, images, data, seed, source, teacher_is_ready, student_is_ready)
+        look_first(arm, start, images, data, seed, source, teacher_is_ready, student_is_ready, self._told)
 
     def _leave_out_controls(self, data: DataPartition, start: Classifier, teacher: Teaching) -> None:
         """Check every arm, and leave out those default controls that can't be run, or only in hours."""
