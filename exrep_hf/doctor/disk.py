@@ -23,10 +23,10 @@ def check_disk(patient: Patient, folder: Path | None = None) -> Iterator[Finding
         patient: the run.
         folder: where they will lie; that of the settings where not given.
     """
-    args = patient.trainer.args
-    written = checkpoints_written(patient)
+    args, runs = patient.trainer.args, patient.runs
+    written, limit = checkpoints_written(patient), args.save_total_limit
     # While the newest is written the oldest is still there; transformers takes 0 for no limit.
-    kept = min(written, args.save_total_limit + 1) if args.save_total_limit else written
+    kept = min(written, limit) * runs + (written > limit) if limit else written * runs
     size = checkpoint_bytes(patient)
     place = (folder or Path(str(args.output_dir))).absolute()
     while not place.exists():
@@ -34,7 +34,7 @@ def check_disk(patient: Patient, folder: Path | None = None) -> Iterator[Finding
     free, needed = shutil.disk_usage(place).free, size * kept
     told = f"{kept} checkpoints of {size_in_words(size)}: {size_in_words(needed)}; {size_in_words(free)} are free"
     if needed > free:
-        yield Finding("waste", told, "Give `--save_total_limit 2`, `--save_strategy no`, or another `--output_dir`.")
+        yield Finding("waste", told, "Give `--save_total_limit 1`, `--save_strategy no`, or another `--output_dir`.")
     elif needed > _WORTH_TELLING:
         yield Finding("fine", told)
 

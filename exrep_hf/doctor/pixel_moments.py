@@ -15,8 +15,9 @@ class PixelMoments:
 
     def add(self, images: Tensor) -> None:
         """Take note of normalised images, `(batch, channels, height, width)`."""
-        values = images.detach().double().transpose(0, 1).flatten(1).cpu()
-        sums, squares = values.sum(1), values.square().sum(1)
+        values = images.detach().float().transpose(0, 1).flatten(1)
+        variances, means = (each.double().cpu() for each in torch.var_mean(values, dim=1, correction=0))
+        sums, squares = means * values.shape[1], (variances + means.square()) * values.shape[1]
         self._sums = sums if self._sums is None else self._sums + sums
         self._squares = squares if self._squares is None else self._squares + squares
         self._count += values.shape[1]

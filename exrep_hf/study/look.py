@@ -22,6 +22,7 @@ def look_first(
     teacher_is_ready: bool,
     student_is_ready: bool,
     told: set[Finding],
+    runs: int,
 ) -> None:
     """Look at the method as it would begin, and print what there is to think about; called on all processes.
 
@@ -35,12 +36,13 @@ def look_first(
         teacher_is_ready: whether it is the one that will be asked: not still to be trained or given a head.
         student_is_ready: whether the student knows its classes already.
         told: what an earlier look has printed; what this one prints is added.
+        runs: how many there will be: arms times seeds.
 
     Raises:
         ValueError: if the run would be wasted, with what was found and what to do about it.
     """
     trainer = make_trainer(arm, start, images, data, seed, teacher)
-    found = examine(trainer, teacher_is_ready, student_is_ready, QUICK)
+    found = examine(trainer, teacher_is_ready, student_is_ready, QUICK, runs)
     # Of machines with different disks the main one decides.
     found = decided_by_main(lambda: found)
     if wastes := [each for each in found if each.level == "waste"]:

@@ -235,7 +235,8 @@ class Study:
             return
         seed = self.seeds[0]
         _, images = data.parts(seed)
-        look_first(arm, start, images, data, seed, source, teacher_is_ready, student_is_ready, self._told)
+        runs, ready = len(self.arms) * len(self.seeds), (teacher_is_ready, student_is_ready)
+        look_first(arm, start, images, data, seed, source, *ready, self._told, runs)
 
     def _leave_out_controls(self, data: DataPartition, start: Classifier, teacher: Teaching) -> None:
         """Check every arm, and leave out those default controls that can't be run, or only in hours."""

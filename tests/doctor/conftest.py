@@ -53,7 +53,7 @@ def trained(seed: int) -> Any:
 
 def make(folder: Path, **changes: Any) -> Any:
     """A trainer; keywords of the trainer go to it, all others are settings of training."""
-    own = {"model", "teacher", "train_dataset", "processing_class", "terms", "classes"}
+    own = {"model", "teacher", "train_dataset", "processing_class", "terms", "classes", "augmentation"}
     given: dict[str, Any] = {"train_dataset": Coloured()} | {name: changes[name] for name in changes.keys() & own}
     given.setdefault("model", trained(2))
     given.setdefault("teacher", OnlineTeacher(trained(1), PREPROCESSING.to_image_processor()))
