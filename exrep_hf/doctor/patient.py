@@ -1,5 +1,6 @@
 """A run that has not begun, and what its networks say about some training images."""
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -111,25 +112,18 @@ def batches(trainer: DistillationTrainer, rows: Sequence[int]) -> Iterator[dict[
         yield trainer.batch_of([trainer.train_dataset[row] for row in part])  # type: ignore[index]
 
 
-class _evaluated:
-    """The student on the device and in evaluation mode, without gradients; generators stay as they were."""
-
-    def __init__(self, trainer: DistillationTrainer) -> None:
-        self._student = trainer.student
-        self._modes = [(module, module.training) for module in self._student.modules()]
-        self._contexts = torch.no_grad(), generators_kept()
-        nn.Module.to(self._student, trainer.args.device)
-
-    def __enter__(self) -> None:
-        for context in self._contexts:
-            context.__enter__()
-        self._student.eval()
-
-    def __exit__(self, *error: object) -> None:
-        for module, training in self._modes:
+@contextlib.contextmanager
+def _evaluated(trainer: DistillationTrainer) -> Iterator[None]:
+    """The student on the device and in evaluation mode, without gradients; modes and generators end as they were."""
+    student = trainer.student
+    modes = [(module, module.training) for module in student.modules()]
+    nn.Module.to(student, trainer.args.device).eval()
+    try:
+        with torch.no_grad(), generators_kept():
+            yield
+    finally:
+        for module, training in modes:
             module.training = training
-        for context in reversed(self._contexts):
-            context.__exit__(*error)  # type: ignore[arg-type]
 
 
 def _rows(trainer: DistillationTrainer) -> list[int]:

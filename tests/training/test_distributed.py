@@ -334,3 +334,12 @@ def test_recipe(backend: str, tmp_path: Path) -> None:
     assert results["processes"] == 2 and set(results["arms"]) == {"ce", "kd", "exrep"}
     model = ExRepForImageClassification.from_pretrained(tmp_path / "out")
     assert all(parameter.numel() for parameter in model.parameters())
+
+
+def test_a_run_that_would_be_wasted(tmp_path: Path) -> None:
+    """The doctor's look ends all processes, before anything is trained."""
+    flags = f"--config recipes/digits.yaml --use_cpu true --learning_rate 5 --output_dir {tmp_path}/out"
+    started = [*command("ddp", ROOT / "recipes" / "train.py"), *flags.split()]
+    done = subprocess.run(started, env=environment(), capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode != 0 and "This run would be wasted: the learning rate is 5" in done.stderr
+    assert not (tmp_path / "out" / "teacher").exists()
