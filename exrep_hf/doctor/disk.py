@@ -23,12 +23,8 @@ def check_disk(patient: Patient, folder: Path | None = None) -> Iterator[Finding
         patient: the run.
         folder: where they will lie; that of the settings where not given.
     """
-    args, runs = patient.trainer.args, patient.runs
-    written, limit = checkpoints_written(patient), args.save_total_limit
-    # While the newest is written the oldest is still there; transformers takes 0 for no limit.
-    kept = min(written, limit) * runs + (written > limit) if limit else written * runs
-    size = checkpoint_bytes(patient)
-    place = (folder or Path(str(args.output_dir))).absolute()
+    kept, size = checkpoints_kept(patient), checkpoint_bytes(patient)
+    place = (folder or Path(str(patient.trainer.args.output_dir))).absolute()
     while not place.exists():
         place = place.parent
     free, needed = shutil.disk_usage(place).free, size * kept
@@ -37,6 +33,13 @@ def check_disk(patient: Patient, folder: Path | None = None) -> Iterator[Finding
         yield Finding("waste", told, "Give `--save_total_limit 1`, `--save_strategy no`, or another `--output_dir`.")
     elif needed > _WORTH_TELLING:
         yield Finding("fine", told)
+
+
+def checkpoints_kept(patient: Patient) -> int:
+    """Return how many checkpoints of all runs lie there at once."""
+    written, limit, runs = checkpoints_written(patient), patient.trainer.args.save_total_limit, patient.runs
+    # While the newest is written the oldest is still there; transformers takes 0 for no limit.
+    return min(written, limit) * runs + (written > limit) if limit else written * runs
 
 
 def checkpoint_bytes(patient: Patient) -> int:
