@@ -236,6 +236,14 @@ class DistillationArguments(TrainingArguments):
         default=False, metadata={"help": "Let DDP broadcast buffers before each forward: each step ends with it."}
     )
 
+    save_total_limit: int | None = field(
+        default=2,
+        metadata={
+            "help": "Keep so many checkpoints, the newest and, with `load_best_model_at_end`, the best among them; 0: "
+            "all."
+        },
+    )
+
     preset: str = field(
         default=DEFAULT_PRESET, init=False, metadata={"help": "Where these settings come from; set by `from_preset`."}
     )

@@ -124,6 +124,11 @@ class ModelArguments:
         self.check()
 
     @property
+    def student_is_ready(self) -> bool:
+        """Whether the student knows its classes as it is loaded."""
+        return not (self.student_steps or self.student_from_scratch or self.student_new_head)
+
+    @property
     def teachers(self) -> list[str]:
         """All teachers in the order that they were given in."""
         return [*([] if self.teacher is None else [self.teacher]), *self.other_teachers]

@@ -56,6 +56,10 @@ class StudyArguments:
             "help": "Import classes of `terms` that are not of exrep_hf, which runs their code; a flag alone sets it."
         },
     )
+    no_doctor: bool = field(
+        default=False,
+        metadata={"help": "Begin without the short look of `exrep doctor`, which ends a run that would be wasted."},
+    )
     overwrite_output_dir: bool = field(
         default=False, metadata={"help": "Replace the run that `output_dir` holds; without it that is an error."}
     )

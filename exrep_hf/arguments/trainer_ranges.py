@@ -28,6 +28,7 @@ def check_trainer_settings(args: TrainingArguments) -> None:
     for name in ("logging_steps", "eval_steps", "save_steps"):
         # The Trainer's own check of these comes after a teacher was trained.
         require_number(name, getattr(args, name), 0, above=True, optional=name == "eval_steps")
+    require_number("save_total_limit", args.save_total_limit, 0, whole=True, optional=True)
     require_number("warmup_steps", args.warmup_steps or 0, 0)
     require_number("seed", args.seed, 0, 2**32 - 1, whole=True)
     require_number("data_seed", args.data_seed, 0, 2**32 - 1, whole=True, optional=True)

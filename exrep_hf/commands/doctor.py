@@ -1,4 +1,4 @@
-"""Look at a run before hours are spent on it: answers, accuracy, flags, length, disk.
+"""Look at a run before hours are spent on it: classes, images, gradients, length, disk, speed.
 
     exrep doctor --config digits
     exrep doctor --dataset images/ --teacher me/teacher --student me/student --json

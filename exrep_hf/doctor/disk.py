@@ -7,6 +7,7 @@ from pathlib import Path
 
 from exrep_hf.doctor.finding import Finding
 from exrep_hf.doctor.patient import Patient
+from exrep_hf.doctor.sizes import size_in_words
 from exrep_hf.training.default_settings import planned_steps
 from exrep_hf.training.inputs import images_in_a_walk
 
@@ -22,19 +23,23 @@ def check_disk(patient: Patient, folder: Path | None = None) -> Iterator[Finding
         patient: the run.
         folder: where they will lie; that of the settings where not given.
     """
-    args = patient.trainer.args
-    written = checkpoints_written(patient)
-    kept = written if args.save_total_limit is None else min(written, args.save_total_limit + 1)
-    size = checkpoint_bytes(patient)
-    place = (folder or Path(str(args.output_dir))).absolute()
+    kept, size = checkpoints_kept(patient), checkpoint_bytes(patient)
+    place = (folder or Path(str(patient.trainer.args.output_dir))).absolute()
     while not place.exists():
         place = place.parent
     free, needed = shutil.disk_usage(place).free, size * kept
-    told = f"{kept} checkpoints of {_in_words(size)}: {_in_words(needed)}; {_in_words(free)} are free"
+    told = f"{kept} checkpoints of {size_in_words(size)}: {size_in_words(needed)}; {size_in_words(free)} are free"
     if needed > free:
-        yield Finding("waste", told, "Give `--save_total_limit 2`, `--save_strategy no`, or another `--output_dir`.")
+        yield Finding("waste", told, "Give `--save_total_limit 1`, `--save_strategy no`, or another `--output_dir`.")
     elif needed > _WORTH_TELLING:
         yield Finding("fine", told)
+
+
+def checkpoints_kept(patient: Patient) -> int:
+    """Return how many checkpoints of all runs lie there at once."""
+    written, limit, runs = checkpoints_written(patient), patient.trainer.args.save_total_limit, patient.runs
+    # While the newest is written the oldest is still there; transformers takes 0 for no limit.
+    return min(written, limit) * runs + (written > limit) if limit else written * runs
 
 
 def checkpoint_bytes(patient: Patient) -> int:
@@ -57,11 +62,3 @@ def checkpoints_written(patient: Patient) -> int:
         return math.ceil(steps * per_step / max(images, per_step))
     every = args.save_steps if args.save_steps >= 1 else args.save_steps * steps
     return math.ceil(steps / max(every, 1))
-
-
-def _in_words(size: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
-            return f"{size:.3g} {unit}"
-        size /= 1000
-    return f"{size:.3g} TB"

@@ -2,6 +2,7 @@
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
+from huggingface_hub.utils import validate_repo_id
 
 _REMEDIES = {
     401: "The token is missing or not valid: run `hf auth login`, or set HF_TOKEN",
@@ -31,11 +32,42 @@ def ensure_repository(repo_id: str, repo_type: str, private: bool | None, token:
     except (HTTPError, OSError, ValueError) as error:
         raise _refused(repo_id, repo_type, error) from error
     check_write_access(full, repo_type, token)
-    if private and not HfApi(token=token).repo_info(full, repo_type=repo_type).private:
-        raise ValueError(
-            f"The {repo_type} {full!r} is there and public, and private was asked for. Take another name, or make it "
-            "private in its settings."
-        )
+    _check_private(
+        full, repo_type, private, not private or HfApi(token=token).repo_info(full, repo_type=repo_type).private
+    )
+    return full
+
+
+def check_can_push(repo_id: str, repo_type: str, private: bool | None, token: str | None) -> str:
+    """Check that a repository could be written to, or made; nothing is made.
+
+    Args:
+        repo_id: `user/name`.
+        repo_type: `model` or `dataset`.
+        private: whether it is to be private; None: as the account's settings say.
+        token: the user's; None: the one that is logged in.
+
+    Returns:
+        The full name: a bare `name` gets the user's.
+
+    Raises:
+        ValueError: if the Hub can't be reached, or doesn't allow it, or it is public and should not be.
+    """
+    api = HfApi(token=token)
+    try:
+        validate_repo_id(repo_id)
+        account = api.whoami()
+        full = repo_id if "/" in repo_id else f"{account['name']}/{repo_id}"
+        if not api.repo_exists(full, repo_type=repo_type):
+            owner = full.split("/")[0]
+            if owner not in (account["name"], *(each["name"] for each in account.get("orgs", ()))):
+                raise ValueError(f"{owner!r} is neither {account['name']!r} nor one of its organisations")
+            return full
+        is_private = api.repo_info(full, repo_type=repo_type).private
+    except (HTTPError, OSError, ValueError) as error:
+        raise _refused(repo_id, repo_type, error) from error
+    check_write_access(full, repo_type, token)
+    _check_private(full, repo_type, private, is_private)
     return full
 
 
@@ -49,6 +81,14 @@ def check_write_access(repo_id: str, repo_type: str, token: str | None) -> None:
         HfApi(token=token).auth_check(repo_id, repo_type=repo_type, write=True)
     except (HTTPError, OSError, ValueError) as error:
         raise _refused(repo_id, repo_type, error) from error
+
+
+def _check_private(repo_id: str, repo_type: str, wanted: bool | None, is_private: bool | None) -> None:
+    if wanted and not is_private:
+        raise ValueError(
+            f"The {repo_type} {repo_id!r} is there and public, and private was asked for. Take another name, or make "
+            "it private in its settings."
+        )
 
 
 def _refused(repo_id: str, repo_type: str, error: Exception) -> ValueError:

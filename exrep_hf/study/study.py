@@ -10,6 +10,7 @@ from transformers import set_seed
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.data.partition import DataPartition, load_partition
+from exrep_hf.doctor import Finding
 from exrep_hf.files import read_json, write_json
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.publishing import make_model_card
@@ -49,6 +50,7 @@ from exrep_hf.study.folder import (
     read_run,
     wants_resume,
 )
+from exrep_hf.study.look import look_first
 from exrep_hf.study.records import (
     arm_settings,
     describe_data,
@@ -117,6 +119,7 @@ class Study:
             )
         if str(asked).lower() != "true":
             checkpoint_to_resume(asked, self.folder)
+        self._told: set[Finding] = set()
         self.began = time.perf_counter()
         self._check_folder()
         if self.pushes:
@@ -191,6 +194,10 @@ class Study:
         teacher, start = load_teaching(settings.model, data, public, needs_logits, known)
         network, caches = teacher.network, teacher.caches
         self._leave_out_controls(data, start, teacher)
+        trains_teacher = bool(settings.model.teacher_steps) and not was_trained
+        self._is_ready = not trains_teacher and teacher.head != "probe", settings.model.student_is_ready
+        source = teacher.source(start.classifier.config)
+        self._look_first(self.arms[-1], start, data, source, *self._is_ready)
         if PartialState().is_main_process:
             if not self.resuming:
                 clear_output_dir(self.folder)
@@ -213,6 +220,23 @@ class Study:
             save_network(network, kept)
             teacher = Teaching(settings.model, network, caches, needs_logits, public, teacher.texts)
         return teacher
+
+    def _look_first(
+        self,
+        arm: Arm,
+        start: Classifier,
+        data: DataPartition,
+        source: TeacherSource | None,
+        teacher_is_ready: bool,
+        student_is_ready: bool,
+    ) -> None:
+        """Look at a study that has not begun, unless nobody wants that."""
+        if self.settings.study.no_doctor or self.resuming:
+            return
+        seed = self.seeds[0]
+        _, images = data.parts(seed)
+        runs, ready = len(self.arms) * len(self.seeds), (teacher_is_ready, student_is_ready)
+        look_first(arm, start, images, data, seed, source, *ready, self._told, runs)
 
     def _leave_out_controls(self, data: DataPartition, start: Classifier, teacher: Teaching) -> None:
         """Check every arm, and leave out those default controls that can't be run, or only in hours."""
@@ -264,6 +288,9 @@ class Study:
                 main = with_folder(self.arms[-1], folder, seed)
                 head = self.folder / HEADS_NAME / f"seed{seed}.safetensors"
                 source = teacher.of_seed(start, public, main, head, self.resuming)
+                if seed == self.seeds[0] and not self._is_ready[0]:
+                    # Now that there is a teacher to be scored.
+                    self._look_first(main, start, data, source, True, model_args.student_is_ready)
                 shared = teacher.before_arms(start, images, source, main)
             records[arm.name].append(self._run_arm(with_folder(arm, folder, seed), start, data, source, shared))
         return start

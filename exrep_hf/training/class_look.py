@@ -68,22 +68,39 @@ def look_at_answers(
         guesses.append(logits.argmax(-1).cpu())
         mixed = shares is not None and shares.is_floating_point()
         truths.append(class_of_most(shares).cpu() if mixed else labels[part])  # type: ignore[arg-type]
+    return look_of(torch.cat(guesses), torch.cat(truths), logits.shape[-1])
+
+
+def look_of(guesses: Tensor, truths: Tensor, num_classes: int) -> Look | None:
+    """Compare answers with labels, class by class and in the order of classes that fits best.
+
+    Args:
+        guesses: class that each answer names, `(images,)`, on the CPU.
+        truths: class of each image, `(images,)`; below 0: it has none.
+        num_classes: that an answer may name.
+
+    Returns:
+        None where no image has a label.
+    """
     # Of some mixtures most has no label.
-    labelled = torch.cat(truths) >= 0
-    guess, truth = (torch.cat(parts)[labelled].numpy() for parts in (guesses, truths))
+    labelled = truths >= 0
+    guess, truth = guesses[labelled].numpy(), truths[labelled].numpy()
     if not len(truth):
         return None
     classes, own = np.unique(truth, return_inverse=True)
     answers, given = np.unique(guess, return_inverse=True)
-    fitted = np.arange(len(truth)) % 2 == 0
+    # Every other image of each class.
+    by_class = np.argsort(own, kind="stable")
+    fitted = np.empty(len(truth), dtype=bool)
+    fitted[by_class] = (np.arange(len(truth)) - np.searchsorted(own[by_class], own[by_class])) % 2 == 0
     # Which answer each class gets in one half, no two classes the same.
     table = np.zeros((len(classes), len(answers)))
     np.add.at(table, (own[fitted], given[fitted]), 1)
     order = np.full(len(classes), -1)
     matched, answer_of = linear_sum_assignment(table, maximize=True)
     order[matched] = answer_of
-    reordered = float((order[own[~fitted]] == given[~fitted]).mean())
-    return Look(len(truth), len(classes), float((guess == truth).mean()), reordered, 1 / logits.shape[-1])
+    reordered = float((order[own[~fitted]] == given[~fitted]).mean()) if not fitted.all() else 0.0
+    return Look(len(truth), len(classes), float((guess == truth).mean()), reordered, 1 / num_classes)
 
 
 def rows_to_look_at(labels: Tensor) -> list[int]:

@@ -73,6 +73,12 @@ class DistillationObjective(nn.Module):
             _check_shared(own)
 
     @property
+    def weights(self) -> dict[str, float]:
+        """Weight of each part of the loss, by its name in the log without `loss_`."""
+        parts = ((name, each if isinstance(each, Mapping) else {name: each}) for name, each in self._weights.items())
+        return {part: weight for _, weights in parts for part, weight in weights.items()}
+
+    @property
     def feature(self) -> FeatureLoss | None:
         """The loss on features, if it is active."""
         return cast(FeatureLoss | None, self._loss_of("feature"))

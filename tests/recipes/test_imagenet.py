@@ -17,7 +17,8 @@ from tests.processes import ROOT
 CLASSES = ("ant", "bee", "cat")
 SHORT = (
     "--max_steps 2 --per_device_train_batch_size 4 --per_device_eval_batch_size 4 --num_seeds 1 --image_size 64 "
-    "--use_cpu --dataloader_num_workers 0 --logging_steps 1 --save_strategy no --eval_strategy no --disable_tqdm true"
+    "--use_cpu --dataloader_num_workers 0 --logging_steps 1 --save_strategy no --eval_strategy no --disable_tqdm true "
+    "--no_doctor"
 ).split()
 FEW_PUBLIC = ("--num_public", "9", "--student_steps", "1")
 RECIPES = {

@@ -26,5 +26,5 @@ def test_what_an_agent_reads() -> None:
     assert len(text.splitlines()) <= 100
     assert set(re.findall(r"exrep (\w+) ", text)) <= set(COMMANDS)
     settings = {flag for action in SettingsParser(ARGUMENT_CLASSES)._actions for flag in action.option_strings}
-    others = {"--model", "--split", "--repo_id", "--write_card", "--config"}
+    others = {"--model", "--split", "--repo_id", "--write_card", "--config", "--json"}
     assert set(re.findall(r"--\w+", text)) <= settings | others

@@ -22,7 +22,7 @@ exit $code
 SCONTROL = "#!/bin/bash\n[[ $* == 'show hostnames node[1-2]' ]] && echo 127.0.0.1 && echo other\n"
 SHORT = (
     "--teacher_steps 4 --student_steps 2 --max_steps 4 --num_seeds 1 --logging_steps 2 --max_eval_samples 30 "
-    "--per_device_train_batch_size 16 --use_cpu true"
+    "--per_device_train_batch_size 16 --use_cpu true --no_doctor"
 )
 
 

@@ -13,7 +13,8 @@ from tests.processes import Processes
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
-    "--teacher_steps 4 --student_steps 2 --max_steps 2 --num_seeds 2 --logging_steps 1 --max_eval_samples 30".split()
+    "--teacher_steps 4 --student_steps 2 --max_steps 2 --num_seeds 2 --logging_steps 1 --max_eval_samples 30 "
+    "--no_doctor".split()
 )
 
 
@@ -54,7 +55,7 @@ def test_errors_name_the_remedy(tmp_path: Path) -> None:
 
 
 SINGLE = "--config recipes/digits.yaml --controls none --num_seeds 1 --disable_tqdm true --use_cpu true".split()
-SHORT = "--teacher_steps 2 --student_steps 2 --max_steps 5 --max_eval_samples 30".split()
+SHORT = "--teacher_steps 2 --student_steps 2 --max_steps 5 --max_eval_samples 30 --no_doctor".split()
 EACH_STEP = "--save_strategy steps --save_steps 1 --save_total_limit 1 --logging_steps 2".split()
 
 

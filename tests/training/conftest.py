@@ -105,6 +105,8 @@ def make_args(tmp_path: Path) -> Callable[..., DistillationArguments]:
             "disable_tqdm": True,
             "logging_steps": 1,
             "save_strategy": "no",
+            # Of all steps: tests go on from any.
+            "save_total_limit": 0,
             "max_steps": 4,
             "per_device_train_batch_size": 4,
             "per_device_eval_batch_size": 4,

@@ -43,6 +43,7 @@ def trainer_of(
         logging_steps=3,
         save_strategy="steps",
         save_steps=4,
+        save_total_limit=0,
         max_steps=9,
         per_device_train_batch_size=4,
         learning_rate=1e-2,

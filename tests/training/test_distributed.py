@@ -158,6 +158,7 @@ def test_resumed_run_equals_an_uninterrupted_one(backend: str, tmp_path: Path) -
     """With moving BatchNorm statistics: of these, backends that split parameters save one process's alone."""
     settings: dict[str, Any] = {"save_strategy": "steps", "save_steps": 3, "max_steps": 8, "optim": "adamw_torch"}
     settings |= {"learning_rate": 2e-3, "per_device_train_batch_size": 4, "freeze_batch_norm": False}
+    settings["save_total_limit"] = 0
     settings |= {"ema_decay": 0.8} if backend in KEEP_WEIGHTS_WHOLE else {}
     whole = run(backend, tmp_path, **settings)
     students = [load(path) for path in sorted(tmp_path.glob("student-*.pt"))]
@@ -172,7 +173,7 @@ def test_resumed_run_equals_an_uninterrupted_one(backend: str, tmp_path: Path) -
 
 def test_resumed_with_another_number_of_processes(one: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     """The bank's rows belong to images, so that the run of one process goes on where that of two was."""
-    run("ddp", tmp_path, per_device_train_batch_size=4, save_strategy="steps", save_steps=8)
+    run("ddp", tmp_path, per_device_train_batch_size=4, save_strategy="steps", save_steps=8, save_total_limit=0)
     for path in tmp_path.glob("out/checkpoint-[12][60]/checkpoint_manifest.json"):
         path.unlink()
     (resumed,) = run(None, tmp_path, "--resume", per_device_train_batch_size=8)
@@ -324,9 +325,8 @@ def test_recipe(backend: str, tmp_path: Path) -> None:
     """A study makes one trainer after the other, and takes each student out of its backend for the next stage."""
     short = "--max_steps 4 --teacher_steps 3 --student_steps 2 --num_seeds 1 --logging_steps 2 --max_eval_samples 50"
     device = "--ddp_backend gloo" if backend.startswith("deepspeed") else "--use_cpu true"
-    given = (
-        f"--config recipes/digits.yaml --per_device_train_batch_size 32 {short} {device} --output_dir {tmp_path}/out"
-    )
+    short += " --per_device_train_batch_size 32 --no_doctor"
+    given = f"--config recipes/digits.yaml {short} {device} --output_dir {tmp_path}/out"
     started = [*command(backend, ROOT / "recipes" / "train.py"), *given.split()]
     done = subprocess.run(started, env=environment(), capture_output=True, text=True, timeout=400, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-4000:]
@@ -334,3 +334,12 @@ def test_recipe(backend: str, tmp_path: Path) -> None:
     assert results["processes"] == 2 and set(results["arms"]) == {"ce", "kd", "exrep"}
     model = ExRepForImageClassification.from_pretrained(tmp_path / "out")
     assert all(parameter.numel() for parameter in model.parameters())
+
+
+def test_a_run_that_would_be_wasted(tmp_path: Path) -> None:
+    """The doctor's look ends all processes, before anything is trained."""
+    flags = f"--config recipes/digits.yaml --use_cpu true --learning_rate 5 --output_dir {tmp_path}/out"
+    started = [*command("ddp", ROOT / "recipes" / "train.py"), *flags.split()]
+    done = subprocess.run(started, env=environment(), capture_output=True, text=True, timeout=120, cwd=ROOT)
+    assert done.returncode != 0 and "This run would be wasted: the learning rate is 5" in done.stderr
+    assert not (tmp_path / "out" / "teacher").exists()

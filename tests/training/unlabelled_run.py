@@ -40,6 +40,7 @@ def trainer_of(
         "logging_steps": 1,
         "save_strategy": "steps",
         "save_steps": 2,
+        "save_total_limit": 0,
     }
     args = DistillationArguments(
         output_dir=str(folder), use_cpu=True, report_to="none", disable_tqdm=True,
