@@ -56,7 +56,7 @@ def test_every_arm_stands_beside_the_claim(results: dict[str, Any], tmp_path: Pa
     ):
         assert row in text
     assert "trained from scratch" in text
-    assert "100 public training images; the teacher saw 900 more" in text
+    assert "100 public training images; 900 more are private, and the student never saw them" in text
     assert 'pipeline("image-classification", model="me/digits-student")  # or' in text
 
 
@@ -104,8 +104,9 @@ def test_what_a_reader_needs_to_judge(results: dict[str, Any], tmp_path: Path) -
         "| student with its `light` distiller | 1.23 M | 2.00 G | 100 |",
         "15 bins: 0.031",
         "| 0 | 80.0 | 45 |",
-        "accelerate launch recipes/train.py --config recipes/digits.yaml",
-        "python recipes/verify_card.py me/digits-student",
+        "    exrep train --config recipe.yaml --output_dir out\n",
+        "`exrep verify me/digits-student`",
+        "Top-1 may differ by 0.0023 on these 450 images: rounding on another machine decides 1 image",
     ):
         assert part in text, part
     assert "| 9 | 89.0 | 45 |" not in text
