@@ -9,9 +9,9 @@ from huggingface_hub import ModelCard, ModelCardData
 from exrep_hf.data.class_words import classes_in_words
 from exrep_hf.finite import check_figures
 from exrep_hf.publishing.card_figures import model_index
-from exrep_hf.publishing.card_names import dataset_in_words, hub_models, is_on_the_hub, model_in_words
+from exrep_hf.training.card_names import dataset_in_words, hub_models, is_on_the_hub, model_in_words
 from exrep_hf.publishing.claims import images_by_rounding, tolerance
-from exrep_hf.publishing.markdown import harmless, plain
+from exrep_hf.training.markdown import harmless, plain
 from exrep_hf.publishing.recipe import code_of, make_recipe
 from exrep_hf.report import (
     arms_in_words,
@@ -80,6 +80,7 @@ def _facts(results: dict[str, Any], model_id: str) -> dict[str, Any]:
     teacher, published, data = results["teacher"], results["published"], results["dataset"]
     arm = results["arms"][published["arm"]]
     count = data["num_evaluated"]
+    distiller = arm["distiller"] and plain(arm["distiller"])
     has_teacher = teacher is not None
     return {
         "title": plain(harmless(model_id.split("/")[-1])),
@@ -91,8 +92,9 @@ def _facts(results: dict[str, Any], model_id: str) -> dict[str, Any]:
         "teacher_classes": classes_in_words(teacher.get("classes")) if has_teacher else None,
         "student": model_in_words(results["student"]),
         "from_scratch": results["student"]["from_scratch"],
-        "input_distiller": arm["distiller"] if published["variant"] == "distiller" else None,
-        "removed_distiller": arm["distiller"] if published["variant"] != "distiller" else None,
+        "input_distiller": distiller if published["variant"] == "distiller" else None,
+        "removed_distiller": distiller if published["variant"] != "distiller" else None,
+        "arm_in_words": plain(published["arm"]),
         "both": published["variant"] == "both",
         "push_code": results["configuration"].get("study", {}).get("push_code", False),
         "dataset": data,
@@ -103,7 +105,7 @@ def _facts(results: dict[str, Any], model_id: str) -> dict[str, Any]:
         "published": published,
         "verdict": verdict(results),
         "pictures": _pictures(arm["runs"][0], arm["distiller"]),
-        "head": summary_head(results),
+        "head": [plain(each) for each in summary_head(results)],
         "rows": [(plain(name), *row) for name, *row in summary_rows(results)],
         "arms": arms_in_words(results),
         "oracle": oracle_in_words(results),

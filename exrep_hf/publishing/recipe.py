@@ -10,7 +10,7 @@ import yaml
 
 from exrep_hf.data.loading import NAMES
 from exrep_hf.files import write_bytes
-from exrep_hf.publishing.card_names import is_on_the_hub
+from exrep_hf.training.card_names import is_on_the_hub
 
 RECIPE_NAME = "recipe.yaml"
 # A setting whose value may name a place; in results others stand behind the first in a setting of their own.
@@ -76,7 +76,7 @@ def make_recipe(results: dict[str, Any]) -> Recipe:
     """
     parts = results["configuration"]
     given = {name: value for part in parts.values() for name, value in part.items()}
-    settings, flags = {}, []
+    settings, flags = _objective(results), []
     for name, value in given.items():
         if name in _LEFT_OUT or name.startswith("hub_"):
             continue
@@ -100,6 +100,27 @@ def make_recipe(results: dict[str, Any]) -> Recipe:
     if any(":" in term["class"] and not term["class"].startswith("exrep_hf.") for term in terms.values()):
         flags.append(("allow_code", ""))
     return Recipe(settings, tuple(flags), results.get("processes", 1), code_of(results).get("commit"))
+
+
+def _objective(results: dict[str, Any]) -> dict[str, Any]:
+    """Return the objective in full: its defaults may change, and were others in earlier versions.
+
+    What is chosen for each arm by itself is left to be chosen again, but where no arm had it.
+    """
+    arms = [arm.get("objective") for arm in results["arms"].values()]
+    main = results["arms"][results["published"]["arm"]].get("objective")
+    if main is None or not all(arms):
+        return {}
+    terms = main["terms"]
+    told = {f"{name}_weight": terms.get(name, {}).get("weight", 0.0) for name in ("ce", "kd", "crd", "adversarial")}
+    if not any("feature" in arm["terms"] for arm in arms):
+        told["feature_weight"] = 0.0
+    if "kd" in terms:
+        told["temperature"] = terms["kd"]["temperature"]
+    if "ce" in terms:
+        told["label_smoothing_factor"] = terms["ce"]["smoothing"]
+    told |= {"mixup": main["mixup"], "cutmix": main["cutmix"]}
+    return told if any((arm["mix_rounds"] or 1) > 1 for arm in arms) else told | {"mix_rounds": 1}
 
 
 def code_of(results: dict[str, Any]) -> dict[str, Any]:

@@ -62,10 +62,10 @@ _TOLD |= {"mixup", "cutmix", "mix_rounds", "distiller", "distiller_share", "lear
 
 def _term(name: str, facts: Mapping[str, Any]) -> str:
     what = _TERMS.get(name, f"the term `{name}`")
-    known = [f"class {facts['class']}"] if facts.get("class") else []
+    known = [f"class `{facts['class']}`"] if facts.get("class") else []
     weight = facts.get("weight")
     if isinstance(weight, Mapping):
-        known.append("weights " + ", ".join(f"{part} {value:g}" for part, value in weight.items()))
+        known.append("weights " + ", ".join(f"`{part}` {value:g}" for part, value in weight.items()))
     elif weight is not None:
         known.append(f"weight {weight:g}")
     known += [f"{each} {facts[each]:g}" for each in ("temperature", "smoothing") if facts.get(each)]
@@ -82,10 +82,12 @@ def _distiller(arm: Mapping[str, Any]) -> str:
 def _changes(arm: Mapping[str, Any]) -> str:
     """Return what else an arm changed, by the names of the settings."""
     left = {name: value for name, value in arm["changes"].items() if name not in _TOLD and value is not None}
-    told = (
-        f"`{name}` {' '.join(map(str, value)) if isinstance(value, list) else value}" for name, value in left.items()
-    )
+    told = [f"`{name} {_text(value)}`" for name, value in left.items()]
     return f"; {', '.join(told)}" if left else ""
+
+
+def _text(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _learning_rate(arm: Mapping[str, Any]) -> float | None:

@@ -11,16 +11,16 @@ def test_arms(results: dict[str, Any]) -> None:
     labels = {"ce": {"weight": 1.0, "smoothing": 0.1}, "kd": {"weight": 0.5, "temperature": 4.0}}
     kd["objective"] = {"terms": labels, "mixup": 0.0, "cutmix": 0.0, "mix_rounds": 1}
     kd["changes"] = {"ce_weight": 1.0, "scale": [0.15, 1.0], "optim": "sgd", "terms": None}
-    terms = {"kd": {"weight": 1.0, "temperature": 2.0}, "feature": {"weight": 10.0}}
+    terms: dict[str, Any] = {"kd": {"weight": 1.0, "temperature": 2.0}, "feature": {"weight": 10.0}}
     terms |= {"dist": {"class": "exrep_hf.losses.dist:DISTLoss", "weight": {"inter": 1.0, "intra": 2.0}}}
     exrep["objective"] = {"terms": terms, "mixup": 1.0, "cutmix": 0.0, "mix_rounds": 2}
     for arm, rate in ((kd, 0.003), (exrep, 0.01)):
         arm["runs"][0]["chosen"] = {"learning_rate": rate}
     assert arms_in_words(results) == {
-        "kd": "labels (weight 1, smoothing 0.1) and the teacher's logits (weight 0.5, temperature 4); `scale` 0.15 "
-        "1.0, `optim` sgd; learning rate 0.003",
+        "kd": "labels (weight 1, smoothing 0.1) and the teacher's logits (weight 0.5, temperature 4); `scale 0.15 "
+        "1.0`, `optim sgd`; learning rate 0.003",
         "exrep": "the teacher's logits (weight 1, temperature 2), the teacher's features (weight 10) and the term "
-        "`dist` (class exrep_hf.losses.dist:DISTLoss, weights inter 1, intra 2), on mixtures of 4 images (mixup), "
+        "`dist` (class `exrep_hf.losses.dist:DISTLoss`, weights `inter` 1, `intra` 2), on mixtures of 4 images (mixup), "
         "behind the `light` Input Distiller; learning rate 0.01",
     }
     exrep["runs"][0]["chosen"]["learning_rate"] = 0.003

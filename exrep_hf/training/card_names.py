@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from exrep_hf.publishing.markdown import plain
+from exrep_hf.training.markdown import plain
 
 _HUB = "https://huggingface.co"
 _ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
