@@ -9,9 +9,7 @@ from huggingface_hub import ModelCard, ModelCardData
 from exrep_hf.data.class_words import classes_in_words
 from exrep_hf.finite import check_figures
 from exrep_hf.publishing.card_figures import model_index
-from exrep_hf.training.card_names import dataset_in_words, hub_models, is_on_the_hub, model_in_words
 from exrep_hf.publishing.claims import images_by_rounding, tolerance
-from exrep_hf.training.markdown import harmless, plain
 from exrep_hf.publishing.recipe import code_of, make_recipe
 from exrep_hf.report import (
     arms_in_words,
@@ -24,11 +22,11 @@ from exrep_hf.report import (
     weak_classes,
 )
 from exrep_hf.teacher.head import head_in_words
+from exrep_hf.training.card_names import HERE, dataset_in_words, hub_models, is_on_the_hub, model_in_words
+from exrep_hf.training.markdown import harmless, plain
 from exrep_hf.training.metrics import TOP5, says_top5
 
 TEMPLATE = Path(__file__).with_name("card.md")
-HERE = "."
-"""What a student is loaded by that has no name on the Hub: its folder, from inside."""
 
 
 def make_model_card(results: dict[str, Any], model_id: str) -> ModelCard:

@@ -9,9 +9,10 @@ from typing import Any
 
 from jinja2 import TemplateError
 
-from exrep_hf.publishing.card import HERE, make_model_card
+from exrep_hf.publishing.card import make_model_card
 from exrep_hf.publishing.card_text import NUMBER, CardText, Table, take_apart
 from exrep_hf.publishing.recipe import make_recipe
+from exrep_hf.training.card_names import HERE
 from exrep_hf.untrusted import parse_json, parse_yaml
 
 # Sentences with so large a share of words in common say the same thing.

@@ -6,6 +6,8 @@ from typing import Any
 
 from exrep_hf.training.markdown import plain
 
+HERE = "."
+"""What a student is loaded by that has no name on the Hub: its folder, from inside."""
 _HUB = "https://huggingface.co"
 _ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _BUILT_IN = {"digits": "scikit-learn's digits"}

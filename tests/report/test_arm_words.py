@@ -20,8 +20,8 @@ def test_arms(results: dict[str, Any]) -> None:
         "kd": "labels (weight 1, smoothing 0.1) and the teacher's logits (weight 0.5, temperature 4); `scale 0.15 "
         "1.0`, `optim sgd`; learning rate 0.003",
         "exrep": "the teacher's logits (weight 1, temperature 2), the teacher's features (weight 10) and the term "
-        "`dist` (class `exrep_hf.losses.dist:DISTLoss`, weights `inter` 1, `intra` 2), on mixtures of 4 images (mixup), "
-        "behind the `light` Input Distiller; learning rate 0.01",
+        "`dist` (class `exrep_hf.losses.dist:DISTLoss`, weights `inter` 1, `intra` 2), on mixtures of 4 images "
+        "(mixup), behind the `light` Input Distiller; learning rate 0.01",
     }
     exrep["runs"][0]["chosen"]["learning_rate"] = 0.003
     exrep["plain"] = kd["oracle"] = True
