@@ -96,6 +96,8 @@ class Study:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        # Now: hours later the checkout may hold another.
+        self.code = code_commit()
         self.folder = Path(str(settings.training.output_dir))
         # The study pushes its student when it is finished; trainers would push controls over it.
         self.pushes, settings.training.push_to_hub = settings.training.push_to_hub, False
@@ -337,7 +339,7 @@ class Study:
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
             "published": {"arm": main.name, "seed": self.seeds[0], "variant": variant, **published["after"]},
             "command": settings.command,
-            "code": code_commit(),
+            "code": self.code,
             "wall_time_seconds": time.perf_counter() - self.began,
         }
 

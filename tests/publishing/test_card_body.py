@@ -19,6 +19,10 @@ NAME = "me/student-2"
 
 @pytest.fixture
 def text(results: dict[str, Any]) -> str:
+    for number, arm in enumerate(results["arms"].values()):
+        terms = {"ce": {"weight": 0.5, "smoothing": 0.1}, "kd": {"weight": number + 1.0, "temperature": 4.0}}
+        arm["objective"] = {"terms": terms, "mixup": 1.0, "cutmix": 0.0, "mix_rounds": 2}
+        arm["runs"][0]["chosen"] = {"learning_rate": 0.01 * (number + 1), "freeze_batch_norm": None}
     return make_model_card(results, NAME).text
 
 
