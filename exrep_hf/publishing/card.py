@@ -23,7 +23,7 @@ from exrep_hf.report import (
 )
 from exrep_hf.teacher.head import head_in_words
 from exrep_hf.training.card_names import HERE, dataset_in_words, hub_models, is_on_the_hub, model_in_words
-from exrep_hf.training.markdown import harmless, plain
+from exrep_hf.training.markdown import harmless, plain, prose
 from exrep_hf.training.metrics import TOP5, says_top5
 
 TEMPLATE = Path(__file__).with_name("card.md")
@@ -74,6 +74,7 @@ def _metadata(results: dict[str, Any], title: str) -> ModelCardData:
 def _facts(results: dict[str, Any], model_id: str) -> dict[str, Any]:
     """Return what the template is filled with: text that anybody may have chosen is harmless there."""
     recipe = make_recipe(results)
+    left_out = {harmless(name): prose(told) for name, told in (results.get("controls_left_out") or {}).items()}
     settings, results = recipe.text, harmless(results)
     teacher, published, data = results["teacher"], results["published"], results["dataset"]
     arm = results["arms"][published["arm"]]
@@ -119,7 +120,7 @@ def _facts(results: dict[str, Any], model_id: str) -> dict[str, Any]:
         "fence": "`" * max(3, 1 + max(map(len, re.findall("`+", settings)), default=0)),
         "command": make_recipe(results).command,
         "controls": [name for name in results["arms"] if name != published["arm"]],
-        "controls_left_out": {name: plain(told) for name, told in results.get("controls_left_out", {}).items()},
+        "controls_left_out": left_out,
         "code": code_of(results),
         # Students of earlier versions don't say.
         "chosen": arm["runs"][0].get("chosen"),

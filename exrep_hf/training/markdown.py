@@ -26,12 +26,21 @@ def harmless(value: Any) -> Any:
 def _harmless(text: str) -> str:
     # Control characters, and those that turn the direction of what follows.
     kept = "".join(" " if unicodedata.category(each) in ("Cc", "Zl", "Zp") or _turns(each) else each for each in text)
-    kept = _ENTITY.sub("&amp;", _SPACE.sub(" ", kept).strip())
+    kept = _ENTITY.sub("&amp;", _SPACE.sub(" ", kept))
     return "".join(_EVERYWHERE.get(each, each) for each in kept)
 
 
 def _turns(character: str) -> bool:
     return "\u202a" <= character <= "\u202e" or "\u2066" <= character <= "\u2069"
+
+
+def prose(text: str) -> str:
+    """Return sentences of ours, in which names stand between backticks: these stay, and all else is text."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return plain(_harmless(text))
+    told = [_harmless(part) for part in parts]
+    return "".join(f"`{part}`" if number % 2 and part.strip() else plain(part) for number, part in enumerate(told))
 
 
 def plain(text: str) -> str:

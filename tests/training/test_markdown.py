@@ -3,7 +3,7 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from exrep_hf.training.markdown import harmless, plain
+from exrep_hf.training.markdown import harmless, plain, prose
 
 READER = MarkdownIt("gfm-like", {"html": True, "linkify": False})
 
@@ -29,6 +29,13 @@ def test_shown_as_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", ["a\nb", "a\r\n---\nb", "a\u2028b", "a\tb", "a\x1b[31mb", "a\u202eb"])
 def test_on_one_line(name: str) -> None:
     assert harmless(name).isprintable() and len(harmless(name).splitlines()) == 1
+
+
+def test_sentences_of_ours() -> None:
+    """Names between backticks stay code, whatever is in them; a backtick too many makes none."""
+    assert prose("it is what `a_b` does, `_x_` and _y_") == "it is what `a_b` does, `_x_` and \\_y\\_"
+    assert prose("`<b>` | `` ` x`") == "`&lt;b>` &vert;  ` x`"
+    assert prose("one ` alone") == "one &grave; alone"
 
 
 def test_within_others() -> None:
