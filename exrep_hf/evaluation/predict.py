@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from exrep_hf.data import DistillationDataset, Preprocessing, ViewTransform, collate_distillation
 from exrep_hf.finite import NonFiniteError, named
+from exrep_hf.training.metrics import TOP5, says_top5
 
 METRICS = Path(__file__).with_name("metrics")
 
@@ -77,8 +78,8 @@ def classification_report(logits: Tensor, labels: Tensor, names: Sequence[str]) 
         names: of the classes.
 
     Returns:
-        `accuracy` and `top5_accuracy`, `expected_calibration_error` with its `bins`, in [0, 1]; and `per_class`:
-        `accuracy` and `count` by name, of the classes that there are images of.
+        `accuracy`, and `top5_accuracy` of more than five classes; `expected_calibration_error` with its `bins`, in
+        [0, 1]; and `per_class`: `accuracy` and `count` by name, of the classes that there are images of.
     """
     top_k = evaluate.load(str(METRICS / "top_k_accuracy"))
     calibration = evaluate.load(str(METRICS / "expected_calibration_error"))
@@ -92,9 +93,13 @@ def classification_report(logits: Tensor, labels: Tensor, names: Sequence[str]) 
         }
         for label in labels.unique().tolist()
     }
+    accuracies = {
+        name: top_k.compute(predictions=scores, references=references, k=k)["accuracy"]
+        for name, k in (("accuracy", 1), (TOP5, 5))
+        if k == 1 or says_top5(logits.shape[1])
+    }
     return {
-        "accuracy": top_k.compute(predictions=scores, references=references, k=1)["accuracy"],
-        "top5_accuracy": top_k.compute(predictions=scores, references=references, k=5)["accuracy"],
+        **accuracies,
         **measured,
         "per_class": per_class,
     }

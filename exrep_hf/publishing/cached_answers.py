@@ -7,11 +7,14 @@ from typing import Any
 from huggingface_hub import DatasetCard, DatasetCardData
 
 from exrep_hf.data import ViewPolicy
+from exrep_hf.publishing.claims import hub_name
 from exrep_hf.publishing.upload import upload_files
 from exrep_hf.teacher import CachedTeacher
 from exrep_hf.teacher.cache.manifest import MANIFEST_NAME
 from exrep_hf.teacher.head import head_in_words
 from exrep_hf.teacher.head_file import HEAD_NAME
+from exrep_hf.training.card_names import dataset_in_words, model_in_words
+from exrep_hf.training.markdown import harmless, plain
 
 TEMPLATE = Path(__file__).with_name("cached_answers.md")
 CARD_NAME = "README.md"
@@ -31,10 +34,12 @@ def make_cache_card(cache: CachedTeacher, repo_id: str) -> DatasetCard:
     return DatasetCard.from_template(
         data,
         template_path=str(TEMPLATE),
-        title=repo_id.split("/")[-1],
+        title=plain(harmless(repo_id.split("/")[-1])),
         repo_id=repo_id,
         teacher=plan.teacher,
         dataset=plan.dataset,
+        teacher_in_words=_teacher_in_words(plan.teacher["name"]),
+        images_in_words=_images_in_words(plan.dataset["name"]),
         head=head_in_words(plan.teacher.get("head")),
         storage=plan.storage,
         summary=cache.manifest.summary,
@@ -65,6 +70,18 @@ def push_answers(cache: CachedTeacher, folder: Path, repo_id: str, token: str | 
     teacher = cache.manifest.plan.teacher["name"] or "a teacher"
     again = f"recipes/cache_teacher.py … --push_to_hub {repo_id}"
     return upload_files(folder, files, repo_id, "dataset", f"Answers of {teacher}", token, again)
+
+
+def _teacher_in_words(name: str | None) -> str:
+    if name is None:
+        return "a teacher without a name"
+    return model_in_words(harmless({"name": name, "from_scratch": False}))
+
+
+def _images_in_words(name: str | None) -> str:
+    names = [] if name is None else harmless(name).split(", ")
+    told = [dataset_in_words({"name": each, "hub_name": hub_name(each)}) for each in names]
+    return " and ".join(told) or "a data set without a name"
 
 
 def _in_words(views: ViewPolicy) -> str:

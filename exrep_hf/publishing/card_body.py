@@ -3,6 +3,7 @@
 import math
 import re
 from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,9 @@ from jinja2 import TemplateError
 
 from exrep_hf.publishing.card import make_model_card
 from exrep_hf.publishing.card_text import NUMBER, CardText, Table, take_apart
-from exrep_hf.untrusted import parse_json
+from exrep_hf.publishing.recipe import make_recipe
+from exrep_hf.training.card_names import HERE
+from exrep_hf.untrusted import parse_json, parse_yaml
 
 # Sentences with so large a share of words in common say the same thing.
 _SAME = 0.6
@@ -19,6 +22,7 @@ _LONGEST = 1000
 _TOLD = 20
 _LABEL = re.compile(r"- \*\*[^*]{1,50}\*\*")
 _NAMED_MODEL = re.compile(r'model="([\w.\-/]{1,200})"')
+_TITLE = re.compile(r"^# (.{1,200})$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -79,9 +83,15 @@ def check_body(text: str, results: dict[str, Any], name: str) -> BodyFindings:
     Raises:
         ValueError: if no card can be made from the results.
     """
-    named = _NAMED_MODEL.search(text)
+    named, title = _NAMED_MODEL.search(text), _TITLE.search(text)
+    if named and named[1] != HERE:
+        name = named[1]
+    elif title:
+        # The folder may have another name by now.
+        name = re.sub(r"\\(.)", r"\1", title[1])
     try:
-        expected = take_apart(make_model_card(results, named[1] if named else name).text)
+        expected = take_apart(make_model_card(results, name).text)
+        recipe = parse_yaml(make_recipe(results).text, "the recipe") or {}
     # What others wrote may lack anything.
     except (TemplateError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
         raise ValueError(f"No card can be made from `results.json` ({error!r:.300}).") from error
@@ -89,7 +99,11 @@ def check_body(text: str, results: dict[str, Any], name: str) -> BodyFindings:
     told = take_apart(text)
     _compare_tables(told, expected, found)
     _compare_sentences(told, expected, found)
-    _compare_settings(told, results, found)
+    for blocks, read, there in (
+        (told.settings, parse_json, results["configuration"]),
+        (told.recipes, parse_yaml, recipe),
+    ):
+        _compare_settings(blocks, read, there, found)
     return found
 
 
@@ -159,14 +173,16 @@ def _words(sentence: str) -> frozenset[str]:
     return frozenset(re.findall(r"[^\W\d_]+", sentence[:_LONGEST].lower()))
 
 
-def _compare_settings(told: CardText, results: dict[str, Any], found: BodyFindings) -> None:
-    for block in told.settings:
+def _compare_settings(
+    blocks: Sequence[str], read: Callable[[str, str], Any], there: dict[str, Any], found: BodyFindings
+) -> None:
+    for block in blocks:
         try:
-            settings = parse_json(block, "it")
+            settings = read(block, "it")
         except ValueError:
-            found.contradictions.append(Contradiction("training settings", block, "JSON"))
+            found.contradictions.append(Contradiction("training settings", block, "settings that can be read"))
             continue
-        mine, theirs = _flat(settings), _flat(results["configuration"])
+        mine, theirs = _flat(settings), _flat(there)
         for key in sorted(mine.keys() | theirs.keys()):
             if mine.get(key) != theirs.get(key):
                 found.contradictions.append(Contradiction(f"setting {_cut(key)!r}", mine.get(key), theirs.get(key)))

@@ -11,12 +11,17 @@ from huggingface_hub.repocard_data import eval_results_to_model_index
 
 from exrep_hf.files import replacing, write_bytes
 from exrep_hf.finite import check_figures
-from exrep_hf.publishing.claims import METRIC_NAMES, TOLERANCES
+from exrep_hf.publishing.claims import METRIC_NAMES, tolerance
 from exrep_hf.publishing.texts import EVAL_RESULTS, read_card, read_entries
 
 
 def model_index(
-    dataset: str, split: str, figures: dict[str, Any], identity: str | None, config: str | None = None
+    dataset: str,
+    split: str,
+    figures: dict[str, Any],
+    num_images: int,
+    identity: str | None,
+    config: str | None = None,
 ) -> list[EvalResult]:
     """Figures as the model-index of a card holds them, with what a repetition may differ by.
 
@@ -24,6 +29,7 @@ def model_index(
         dataset: its name.
         split: of it.
         figures: by name; those of `METRIC_NAMES` are taken.
+        num_images: that they were measured on.
         identity: its name on the Hub, if it is from there.
         config: its configuration.
 
@@ -42,14 +48,14 @@ def model_index(
             metric_type=metric,
             metric_name=title,
             metric_value=figures[metric],
-            metric_args={"tolerance": TOLERANCES[metric]},
+            metric_args={"tolerance": tolerance(metric, num_images)},
         )
         for metric, title in METRIC_NAMES.items()
         if metric in figures
     ]
 
 
-def write_eval_results(folder: Path, identity: str, split: str, figures: dict[str, Any]) -> Path:
+def write_eval_results(folder: Path, identity: str, split: str, figures: dict[str, Any], num_images: int) -> Path:
     """Write figures as a file of `.eval_results`, beside those of others.
 
     Args:
@@ -57,13 +63,14 @@ def write_eval_results(folder: Path, identity: str, split: str, figures: dict[st
         identity: the data set's name on the Hub.
         split: of it, evaluated as a whole.
         figures: by name; those of `METRIC_NAMES` are taken.
+        num_images: of the split.
 
     Raises:
         NonFiniteError: if one of them is not finite.
     """
     check_figures({metric: figures[metric] for metric in METRIC_NAMES if metric in figures}, f"`{EVAL_RESULTS}`")
     path = folder / EVAL_RESULTS / f"{identity.split('/')[-1]}.yaml"
-    notes = {metric: f"split {split}; tolerance {TOLERANCES[metric]}" for metric in METRIC_NAMES}
+    notes = {metric: f"split {split}; tolerance {tolerance(metric, num_images)}" for metric in METRIC_NAMES}
     ours = [
         EvalResultEntry(dataset_id=identity, task_id=metric, value=figures[metric], notes=notes[metric])
         for metric in METRIC_NAMES

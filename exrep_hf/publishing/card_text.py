@@ -1,7 +1,7 @@
 """A card's text, taken apart: tables, sentences, settings."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 # Numbers as people write them, and what is none.
@@ -26,12 +26,14 @@ class CardText:
     Attributes:
         tables: in their order.
         sentences: those outside of tables that hold a number; of code, lines.
-        settings: the content of its blocks of JSON.
+        settings: the content of its blocks of JSON, as cards of earlier versions have them.
+        recipes: of its blocks of YAML.
     """
 
     tables: tuple[Table, ...]
     sentences: tuple[str, ...]
     settings: tuple[str, ...]
+    recipes: tuple[str, ...]
 
 
 def take_apart(text: str) -> CardText:
@@ -41,11 +43,11 @@ def take_apart(text: str) -> CardText:
         ValueError: if it holds more sentences with numbers than anybody reads.
     """
     tables: list[Table] = []
-    settings: list[str] = []
+    blocks: dict[str, list[str]] = {"json": [], "yaml": []}
     sentences: list[str] = []
-    for language, lines in _blocks(_without_comments(text).splitlines()):
-        if language == "json":
-            settings.append("\n".join(lines))
+    for language, lines in _blocks(_without_comments(text.splitlines())):
+        if language in blocks:
+            blocks[language].append("\n".join(lines))
         elif language is None and len(lines) > 1 and _SEPARATOR.fullmatch(lines[1].strip()):
             head, _, *rows = map(_cells, lines)
             tables.append(Table(head, tuple(rows)))
@@ -58,34 +60,56 @@ def take_apart(text: str) -> CardText:
         raise ValueError(
             f"The card's text holds {len(sentences)} sentences with numbers; expected under {_SENTENCES}."
         )
-    return CardText(tuple(tables), tuple(sentences), tuple(settings))
+    return CardText(tuple(tables), tuple(sentences), tuple(blocks["json"]), tuple(blocks["yaml"]))
 
 
-def _without_comments(text: str) -> str:
-    kept, rest = [], text
-    while rest:
-        before, begun, rest = rest.partition("<!--")
-        kept.append(before)
-        _, _, rest = rest.partition("-->") if begun else ("", "", "")
-    return "".join(kept)
+def _without_comments(lines: list[str]) -> Iterator[str]:
+    """Yield lines without HTML comments; in code there are none."""
+    fence, is_hidden = "", False
+    for line in lines:
+        if fence:
+            fence = "" if _closes(line, fence) else fence
+            yield line
+        elif not is_hidden and (found := _fence(line)):
+            fence = found
+            yield line
+        else:
+            kept, rest = [], line
+            while rest:
+                before, mark, rest = rest.partition("-->" if is_hidden else "<!--")
+                kept += [] if is_hidden else [before]
+                is_hidden = is_hidden != bool(mark)
+            yield "".join(kept)
 
 
-def _blocks(lines: list[str]) -> Iterator[tuple[str | None, list[str]]]:
+def _fence(line: str) -> str:
+    """Return the backticks that begin a block of code; none for other lines."""
+    stripped = line.strip()
+    found = stripped[: len(stripped) - len(stripped.lstrip("`"))]
+    return found if len(found) >= 3 and "`" not in stripped[len(found) :] else ""
+
+
+def _closes(line: str, fence: str) -> bool:
+    stripped = line.strip()
+    return len(stripped) >= len(fence) and not stripped.strip("`")
+
+
+def _blocks(lines: Iterable[str]) -> Iterator[tuple[str | None, list[str]]]:
     """Yield blocks of lines that belong together, and the language of those that are code."""
     block: list[str] = []
-    fence: str | None = None
+    fence, language = "", None
     for line in lines:
         stripped = line.strip()
         is_row = stripped.startswith("|")
-        if fence is not None:
-            if stripped.rstrip("`") == "" and len(stripped) >= 3:
-                yield fence, block
-                block, fence = [], None
+        if fence:
+            if _closes(line, fence):
+                yield language, block
+                block, fence, language = [], "", None
             else:
                 block.append(line)
-        elif stripped.startswith("```"):
+        elif found := _fence(line):
             yield None, block
-            block, fence = [], stripped.strip("`").strip()
+            block, fence, language = [], found, stripped.strip("`").strip()
         elif not stripped:
             yield None, block
             block = []
@@ -94,7 +118,7 @@ def _blocks(lines: list[str]) -> Iterator[tuple[str | None, list[str]]]:
             block = [line]
         else:
             block.append(line)
-    yield fence, block
+    yield language, block
 
 
 def _cells(line: str) -> tuple[str, ...]:

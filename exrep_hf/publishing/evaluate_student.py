@@ -172,10 +172,11 @@ def push_figures(args: EvaluationArguments, figures: dict[str, Any]) -> str:
         shutil.copy(there / "README.md", folder)
         if (there / EVAL_RESULTS).is_dir():
             shutil.copytree(there / EVAL_RESULTS, folder / EVAL_RESULTS)
-        results = model_index(dataset, split, figures, identity, args.dataset_config_name)
+        count = figures["num_images"]
+        results = model_index(dataset, split, figures, count, identity, args.dataset_config_name)
         merge_into_card(folder / "README.md", model.split("/")[-1], results)
         if identity is not None and args.dataset_config_name is None:
-            write_eval_results(folder, identity, split, figures)
+            write_eval_results(folder, identity, split, figures, count)
         files = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
         again = f"python recipes/evaluate_student.py --model {model} --dataset {dataset} --split {split} --push_to_hub"
         return upload_files(folder, files, model, "model", f"Evaluation on {dataset}", None, again, figures["commit"])

@@ -1,5 +1,6 @@
 """A student on its way out of Python: the file, how images get into it, and whether it does what the student does."""
 
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def export_student(args: ExportArguments) -> dict[str, Any]:
     target = _target(args, source)
     path, int8 = target / FILES[args.format], target / INT8_NAME
     _check_source(source)
-    _check_target([path, target / PREPROCESSING_NAME, *([int8] if args.quantize else [])], args)
+    _check_target([path, target / PREPROCESSING_NAME, *([int8] if args.format == "onnx" else [])], args)
     model, preprocessing = load_published(source, torch.device("cpu"))
     model.eval()
     parts = own_parts(_results(source), model, args.dataset, args.data_dir) if measures else None
@@ -61,13 +62,22 @@ def export_student(args: ExportArguments) -> dict[str, Any]:
     images = torch.randn(2, *shape)
     with torch.no_grad():
         labels = names_or_numbers(class_names(model.config), model(images).logits.shape[1])
-    write_json(describe_preprocessing(preprocessing, labels), target / PREPROCESSING_NAME)
-    (write_onnx if args.format == "onnx" else write_torch)(model, images, path)
-    files = [path]
-    if parts is not None and args.quantize is not None:
-        public = _some(parts[0], args.calibration_images)
-        write_int8(path, _batches(public, preprocessing), int8)
-        files.append(int8)
+    files = [path, *([int8] if args.quantize else [])]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    # All of it or nothing: what an earlier export left is replaced when everything is there.
+    with tempfile.TemporaryDirectory(prefix=f".{target.name}-", dir=target.parent) as name:
+        new = Path(name)
+        (write_onnx if args.format == "onnx" else write_torch)(model, images, new / path.name)
+        if parts is not None and args.quantize is not None:
+            public = _some(parts[0], args.calibration_images)
+            write_int8(new / path.name, _batches(public, preprocessing), new / int8.name)
+        write_json(describe_preprocessing(preprocessing, labels), new / PREPROCESSING_NAME)
+        target.mkdir(exist_ok=True)
+        if args.format == "onnx":
+            # It would be of another student.
+            int8.unlink(missing_ok=True)
+        for each in sorted(new.iterdir()):
+            each.replace(target / each.name)
     report: dict[str, Any] = {"files": [str(each) for each in (*files, target / PREPROCESSING_NAME)]}
     if parts is not None:
         report |= _compare(model, files, preprocessing, _some(parts[1], args.max_samples))

@@ -14,6 +14,7 @@ from exrep_hf.models import check_no_revision
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card import make_model_card
 from exrep_hf.publishing.card_figures import are_all_ours, keep_entries, keep_eval_results
+from exrep_hf.publishing.recipe import RECIPE_NAME, make_recipe
 from exrep_hf.publishing.texts import (
     CARD_NAME,
     EVAL_RESULTS,
@@ -38,7 +39,7 @@ MODEL_CODE = tuple(
 """The code of models: what `push_code` puts beside the weights, and what one has to delete."""
 _WITH_DISTILLER = (*_STUDENT, *MODEL_CODE)
 _OPTIONAL = (
-    *("loss.png", "residual.png", "reliability.png", *MODEL_CODE),
+    *(RECIPE_NAME, "loss.png", "residual.png", "reliability.png", *MODEL_CODE),
     *(f"with_distiller/{name}" for name in _WITH_DISTILLER),
 )
 
@@ -81,7 +82,7 @@ def check_student(folder: Path) -> None:
 
 
 def write_card(folder: Path, repo_id: str) -> None:
-    """Write a student's card again from its `results.json`, for the name that it is published by.
+    """Write a student's card, and its recipe, again from its `results.json`, for the name that it is published by.
 
     Raises:
         ValueError: if the folder is no student.
@@ -90,6 +91,7 @@ def write_card(folder: Path, repo_id: str) -> None:
     results = read_results(folder)
     with replacing(folder / "README.md") as temporary:
         make_model_card(results, repo_id).save(temporary)
+    make_recipe(results).write(folder)
 
 
 def push_student(folder: Path, repo_id: str, private: bool | None = None, token: str | None = None) -> str:

@@ -1,6 +1,7 @@
 """Results on disk, as text and as pictures."""
 
 from exrep_hf.arguments.public import public_name, public_settings, software_versions, without_places
+from exrep_hf.report.arm_words import arms_in_words
 from exrep_hf.report.plots import has_curve, plot_losses, plot_residuals
 from exrep_hf.report.reliability import plot_reliability
 from exrep_hf.report.results import RESULTS_NAME, device_name
@@ -20,6 +21,7 @@ from exrep_hf.report.verdict import verdict
 
 __all__ = [
     "align",
+    "arms_in_words",
     "cost_rows",
     "weak_classes",
     "RESULTS_NAME",

@@ -94,8 +94,8 @@ def summary_table(results: dict[str, Any]) -> str:
     seeds = len(results["seeds"])
     over = f"{seeds} seed{'s (mean ± sd)' if seeds > 1 else ''}"
     title = (
-        f"{data['name']}: {data['num_evaluated']} {data['evaluated_on']} images, {data['num_public']} public and "
-        f"{data['num_private']} private training images{_extra(data)}, {over}"
+        f"{data['name']}: {data['num_evaluated']} {data['evaluated_on']} images, {_training(data)} training images"
+        f"{_extra(data)}, {over}"
     )
     oracle = oracle_in_words(results)
     gap = f"\n\ndata gap: to {oracle}" if oracle else ""
@@ -107,6 +107,11 @@ def oracle_in_words(results: dict[str, Any]) -> str | None:
     # Results of earlier versions don't say.
     oracle = results.get("oracle")
     return oracle and f"`{oracle['arm']}`, {percent(oracle['gap'])} points above the starting student"
+
+
+def _training(data: dict[str, Any]) -> str:
+    public, private = data["num_public"], data["num_private"]
+    return f"{public} public and {private} private" if private else str(public)
 
 
 def _extra(data: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from exrep_hf.files import as_read_back, read_json
+from exrep_hf.publishing.recipe import RECIPE_NAME
 from exrep_hf.publishing.student import MODEL_CODE
 from exrep_hf.report import RESULTS_NAME
 from exrep_hf.report.page import PAGE_NAME
@@ -34,6 +35,7 @@ WRITTEN = (
     HEAD_NAME,
     "checkpoint-*",
     "README.md",
+    RECIPE_NAME,
     "config.json",
     "model.safetensors",
     "preprocessor_config.json",

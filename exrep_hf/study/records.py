@@ -57,6 +57,7 @@ def summarise_arm(arm: Arm, runs: list[Record], start: Classifier) -> dict[str, 
     return {
         "distiller": None if arm.model_args.distiller == "none" else arm.model_args.distiller,
         "changes": without_places(arm.changes),
+        "objective": _objective(arm, runs[0]),
         **_over_seeds(runs),
         "without_distiller": _over_seeds(removed) if removed else None,
         "plain": arm.is_plain,
@@ -64,6 +65,21 @@ def summarise_arm(arm: Arm, runs: list[Record], start: Classifier) -> dict[str, 
         "cost": _cost(with_distiller(start, arm.model_args), start),
         "runs": runs,
     }
+
+
+def _objective(arm: Arm, run: Record) -> Record:
+    """Return the terms that took part, with their weights, and how images were mixed: also what is a default today."""
+    args = arm.args
+    weights = {name: getattr(args, f"{name}_weight") for name in ("ce", "kd", "feature", "crd", "adversarial")}
+    weights["feature"] = run["chosen"]["feature_weight"]
+    terms: Record = {name: {"weight": weight} for name, weight in weights.items() if weight}
+    if "ce" in terms:
+        terms["ce"]["smoothing"] = args.label_smoothing_factor
+    if "kd" in terms:
+        terms["kd"]["temperature"] = args.temperature
+    terms |= {name: {"class": term["class"], "weight": term["weight"]} for name, term in args.own_terms.items()}
+    mixing = {"mixup": args.mixup, "cutmix": args.cutmix, "mix_rounds": run["chosen"]["mix_rounds"]}
+    return {"terms": terms, **mixing}
 
 
 def arm_settings(arm: Arm) -> dict[str, dict[str, Any]]:
@@ -85,7 +101,14 @@ def _over_seeds(outcomes: list[Record]) -> dict[str, Any]:
     }
 
 
-def summarise_teacher(name: str | None, from_scratch: bool, runs: list[Record], cost: dict[str, float]) -> Record:
+def architecture(network: nn.Module) -> str:
+    """Return what a network is, whatever it is called: timm's name of its architecture, or its class."""
+    return str(getattr(getattr(network, "config", None), "architecture", None) or type(network).__name__)
+
+
+def summarise_teacher(
+    name: str | None, kind: str | None, from_scratch: bool, runs: list[Record], cost: dict[str, float]
+) -> Record:
     """Return the teacher: what it reaches on the images of the runs (the same for all seeds on a test split).
 
     `accuracy` is None where it has no classifier.
@@ -93,7 +116,8 @@ def summarise_teacher(name: str | None, from_scratch: bool, runs: list[Record], 
     measured: Record = {"accuracy": None}
     if runs[0]["teacher"] is not None:
         measured = {metric: mean(run["teacher"][metric] for run in runs) for metric in runs[0]["teacher"]}
-    return {"name": public_name(name), "from_scratch": from_scratch, **measured, "cost": cost}
+    known = {"name": public_name(name), "architecture": kind, "from_scratch": from_scratch}
+    return known | measured | {"cost": cost}
 
 
 def summarise_student(name: str | None, from_scratch: bool, runs: list[Record], start: Classifier) -> Record:
@@ -101,6 +125,7 @@ def summarise_student(name: str | None, from_scratch: bool, runs: list[Record], 
     accuracy = mean_and_deviation([run["before"]["accuracy"] for run in runs])
     return {
         "name": public_name(name),
+        "architecture": architecture(start.classifier),
         "from_scratch": from_scratch,
         "accuracy": accuracy,
         "cost": network_cost(start),

@@ -9,6 +9,7 @@ from accelerate import PartialState
 from transformers import set_seed
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
+from exrep_hf.arguments.commit import code_commit
 from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.doctor import Finding
 from exrep_hf.files import read_json, write_json
@@ -16,6 +17,7 @@ from exrep_hf.main_process import decided_by_main
 from exrep_hf.publishing import make_model_card
 from exrep_hf.publishing.access import ensure_repository
 from exrep_hf.publishing.card_figures import write_eval_results
+from exrep_hf.publishing.recipe import make_recipe
 from exrep_hf.publishing.student import push_student
 from exrep_hf.publishing.student_folder import (
     RELIABILITY_PICTURE,
@@ -68,6 +70,7 @@ from exrep_hf.study.stages import (
 )
 from exrep_hf.study.teaching import Teaching, load_teaching
 from exrep_hf.teacher import TeacherSource
+from exrep_hf.training.metrics import TOP5
 from exrep_hf.training.notices import in_words
 from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME, only_run_in
 
@@ -95,6 +98,8 @@ class Study:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
+        # Now: hours later the checkout may hold another.
+        self.code = code_commit()
         self.folder = Path(str(settings.training.output_dir))
         # The study pushes its student when it is finished; trainers would push controls over it.
         self.pushes, settings.training.push_to_hub = settings.training.push_to_hub, False
@@ -166,14 +171,18 @@ class Study:
         if PartialState().is_main_process:
             # As `from_pretrained` loads it: half precision of the run does not count.
             _, images = data.parts(self.seeds[0])
-            results["published"] |= describe_published(self.folder, images, data.args.class_rule())
+            of_evaluation = {name: value for name, value in results["published"].items() if name != TOP5}
+            report = describe_published(self.folder, images, data.args.class_rule())
+            results["published"] = of_evaluation | report
             plot_reliability(results["published"]["bins"], self.folder / RELIABILITY_PICTURE)
             write_json(results, self.folder / RESULTS_NAME)
             write_page({self.folder.name: results}, self.folder / PAGE_NAME)
             make_model_card(results, self.model_id).save(self.folder / "README.md")
+            make_recipe(results).write(self.folder)
             identity, split = results["dataset"]["hub_name"], results["dataset"]["split"]
             if identity is not None and split is not None and settings.data.dataset_config_name is None:
-                write_eval_results(self.folder, identity, split, results["published"])
+                count = results["dataset"]["num_evaluated"]
+                write_eval_results(self.folder, identity, split, results["published"], count)
         self._print(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
         if self.pushes and PartialState().is_main_process:
             training = settings.training
@@ -357,6 +366,7 @@ class Study:
             "arms": {arm.name: summarise_arm(arm, records[arm.name], start) for arm in self.arms},
             "published": {"arm": main.name, "seed": self.seeds[0], "variant": variant, **published["after"]},
             "command": settings.command,
+            "code": self.code,
             "wall_time_seconds": time.perf_counter() - self.began,
         }
 

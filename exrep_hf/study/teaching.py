@@ -17,7 +17,7 @@ from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import has_classifier
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.probe import evaluate_head, fit_head
-from exrep_hf.study.records import Record, network_cost, summarise_teacher
+from exrep_hf.study.records import Record, architecture, network_cost, summarise_teacher
 from exrep_hf.study.run import Metrics, evaluate
 from exrep_hf.study.several import asked_together, cost_together, names_together, texts_together, together
 from exrep_hf.study.stages import Classifier, ask_online, load_other_teachers, load_student, load_teacher
@@ -201,10 +201,12 @@ class Teaching:
             assert self.network is not None
             name, from_scratch = self._model_args.teacher, self._model_args.teacher_from_scratch
             if self.others:
-                name, cost = names_together(self._model_args), cost_together([self.network, *self.others])
+                networks = [self.network, *self.others]
+                name, cost = names_together(self._model_args), cost_together(networks)
+                kind: str | None = ", ".join(architecture(each.classifier) for each in networks)
             else:
-                cost = network_cost(self.network)
-            told = summarise_teacher(name, from_scratch, runs, cost)
+                cost, kind = network_cost(self.network), architecture(self.network.classifier)
+            told = summarise_teacher(name, kind, from_scratch, runs, cost)
         return told | {"classes": classes, "head": _over_seeds([run.get("teacher_head") for run in runs])}
 
 

@@ -1,6 +1,7 @@
 """The card of a student that a trainer writes or pushes: what the trainer knows, and nothing else."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data.described import Described
 from exrep_hf.teacher.head import head_in_words
-from exrep_hf.training.metrics import METRIC_TITLES
+from exrep_hf.training.card_names import HERE, is_on_the_hub, model_in_words
+from exrep_hf.training.markdown import harmless, plain
+from exrep_hf.training.metrics import METRIC_TITLES, TOP5, says_top5
 
 TEMPLATE = Path(__file__).with_name("card.md")
 MARK = "<!-- Written by exrep_hf. Without this line the file is kept as it is. -->"
@@ -36,7 +39,9 @@ class CardFacts:
 
     Attributes:
         model_id: name on the Hub, or of the folder.
-        student: name of the network that the student was made of.
+        student: name of the network that the student was made of; its architecture where it has none.
+        is_local: whether that is the name of a folder.
+        architecture: of the student.
         from_scratch: whether it began without weights.
         is_published: whether the student's name is one of the Hub.
         distiller: the Input Distiller it was trained with, or None.
@@ -50,6 +55,7 @@ class CardFacts:
         figures: evaluations of these very weights.
         args: settings of training, complete.
         settings: those that may be published, as JSON.
+        code: commit of the code, as `code_commit` returns it.
         steps: optimizer steps taken.
         images_per_step: of all processes.
         versions: of the software.
@@ -77,6 +83,9 @@ class CardFacts:
     steps: int
     images_per_step: int
     versions: dict[str, str]
+    is_local: bool = False
+    architecture: str | None = None
+    code: Mapping[str, Any] | None = None
     teacher_head: dict[str, Any] | None = None
     license: str | None = None
     tags: tuple[str, ...] = ()
@@ -87,7 +96,26 @@ class CardFacts:
     @property
     def title(self) -> str:
         """Last part of the name."""
-        return self.model_id.split("/")[-1]
+        return plain(harmless(self.model_id.split("/")[-1]))
+
+    @property
+    def loaded_by(self) -> str:
+        """What lines of code name the student by: its name on the Hub, or its folder."""
+        return self.model_id if is_on_the_hub(self.model_id) else HERE
+
+    @property
+    def teacher_in_words(self) -> str:
+        """All teachers, those of the Hub with their links."""
+        names = ", ".join(self.teachers)
+        return model_in_words(harmless({"name": names, "from_scratch": False}))
+
+    @property
+    def student_in_words(self) -> str:
+        """The network that the student was made of."""
+        if not self.is_local and not self.is_published:
+            return f"`{harmless(self.student)}`"
+        known = {"name": self.student, "architecture": self.architecture, "from_scratch": self.from_scratch}
+        return model_in_words(harmless(known))
 
     @property
     def learning_rate(self) -> float:
@@ -105,7 +133,7 @@ class CardFacts:
         name = ", ".join(self.dataset_names) or self.images.name or "a data set whose name is not known"
         split = f", split {self.images.split}" if self.images.split else ""
         count = "" if self.images.num_images is None else f", {self.images.num_images} images"
-        return name + split + count
+        return plain(harmless(name + split)) + count
 
     @property
     def titles(self) -> list[str]:
@@ -117,7 +145,7 @@ class CardFacts:
         """Figures in percent, a row a data set."""
         return [
             (
-                _name(each.images, self.dataset_names),
+                plain(harmless(_name(each.images, self.dataset_names))),
                 str(each.images.num_images or UNKNOWN),
                 *(f"{100 * each.metrics[name]:.1f} %" if name in each.metrics else "–" for name in self._measured),
             )
@@ -146,7 +174,8 @@ class CardFacts:
 
     @property
     def _measured(self) -> list[str]:
-        return [name for name in METRIC_TITLES if any(name in each.metrics for each in self.figures)]
+        names = [name for name in METRIC_TITLES if name != TOP5 or says_top5(self.num_labels)]
+        return [name for name in names if any(name in each.metrics for each in self.figures)]
 
 
 def make_card(facts: CardFacts) -> ModelCard:
@@ -154,6 +183,7 @@ def make_card(facts: CardFacts) -> ModelCard:
     derived = facts.is_published and not facts.from_scratch
     own_tags = ["exrep", "knowledge-distillation"] if facts.teacher_kind else ["exrep"]
     timm_tag = ["timm"] if facts.student.startswith("timm/") else []
+    teachers = [f"teacher:{name}" for name in facts.teachers if is_on_the_hub(name)]
     data = ModelCardData(
         language=facts.language,
         license=facts.license,
@@ -162,8 +192,8 @@ def make_card(facts: CardFacts) -> ModelCard:
         base_model=facts.student if derived else None,
         base_model_relation="finetune" if derived else None,
         datasets=list(facts.dataset_tags) or None,
-        tags=list(dict.fromkeys([*own_tags, *timm_tag, *facts.tags])),
-        model_name=facts.title,
+        tags=list(dict.fromkeys([*own_tags, *timm_tag, *teachers, *facts.tags])),
+        model_name=facts.model_id.split("/")[-1],
         eval_results=[result for each in facts.figures for result in _results(each, facts)] or None,
         metrics=["accuracy"] if facts.figures else None,
         ignore_metadata_errors=False,
@@ -200,5 +230,5 @@ def _results(evaluation: Evaluation, facts: CardFacts) -> list[EvalResult]:
             metric_value=evaluation.metrics[metric],
         )
         for metric, title in METRIC_TITLES.items()
-        if metric in evaluation.metrics
+        if metric in evaluation.metrics and (metric != TOP5 or says_top5(facts.num_labels))
     ]

@@ -17,8 +17,14 @@ logger = logging.getLogger(__name__)
 _NO_ROW = torch.iinfo(torch.int64).max
 # Of each image: whether it has a label, is right, is right among five, and has logits that say nothing.
 _LABELLED, _RIGHT, _AMONG_FIVE, _LOST = "_labelled", "_right", "_among_five", "_lost"
-METRIC_TITLES = {"accuracy": "Top-1 accuracy", "top5_accuracy": "Top-5 accuracy"}
+TOP5 = "top5_accuracy"
+METRIC_TITLES = {"accuracy": "Top-1 accuracy", TOP5: "Top-5 accuracy"}
 """What cards call the metrics."""
+
+
+def says_top5(num_labels: int) -> bool:
+    """Return whether a top-5 accuracy says anything: of five classes or fewer the right one is always among five."""
+    return num_labels > 5
 
 
 def classification_metrics(prediction: EvalPrediction) -> dict[str, float]:

@@ -18,6 +18,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils.hub import PushInProgress
 
+from exrep_hf.arguments.commit import code_commit
 from exrep_hf.arguments.public import public_name, public_settings, software_versions
 from exrep_hf.data import ClassMap
 from exrep_hf.data.class_words import classes_in_words
@@ -256,6 +257,7 @@ class PublishingTrainer(FiniteTrainer):
     def _card_facts(self, model_name: str | None, origin: str | None, given: dict[str, Any]) -> CardFacts:
         student, args = self.student, self.args
         name = origin or student.name_or_path or student.classifier.name_or_path or ""
+        is_published = bool(_ON_THE_HUB.fullmatch(name)) and not Path(name).exists()
         config = student.classifier.config
         teacher = self.teacher if args.needs_teacher else None
         as_trained = student.input_distiller is None or not self.publishes_plain
@@ -265,7 +267,10 @@ class PublishingTrainer(FiniteTrainer):
             model_id=model_name or repository,
             student=_public(name) or str(getattr(config, "architecture", type(student.classifier).__name__)),
             from_scratch=student.starts_from_nothing,
-            is_published=bool(_ON_THE_HUB.fullmatch(name)) and not Path(name).exists(),
+            is_published=is_published,
+            is_local=bool(name) and not is_published,
+            architecture=str(getattr(config, "architecture", type(student.classifier).__name__)),
+            code=code_commit(),
             distiller=student.config.distiller,
             plain=self.publishes_plain,
             teachers=[] if teacher is None else [_public(each) for each in teacher_names(teacher)],

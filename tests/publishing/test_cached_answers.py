@@ -59,7 +59,7 @@ def test_the_card(tmp_path: Path) -> None:
     for part in (
         "--teacher_cache me/answers --dataset … --student … --no_aug --mixup 0.5 --cutmix 0.0",
         'CachedTeacher("me/answers")',
-        "`me/teacher`, revision `v1`; 5 classes, 3 features",
+        "[`me/teacher`](https://huggingface.co/me/teacher), revision `v1`; 5 classes, 3 features",
         "2 of each image: the evaluation view, mixed by mixup",
         "Licence of the teacher:** not known",
         "safetensors of 6 rows each, float16",
@@ -76,6 +76,8 @@ def test_the_card(tmp_path: Path) -> None:
     assert "the 2 largest logits" in card.content
     one = make_cache_card(store(tmp_path / "c", provenance=Provenance("t", None, "mit")), "me/answers")
     assert one.data.get("license") == "mit"
+    assert "What a local model called “t” says about" in one.content and "of a data set without a name" in one.content
+    assert "[`me/images`](https://huggingface.co/datasets/me/images)" in card.content
 
 
 def test_nothing_of_the_machine_is_pushed(tmp_path: Path, hub: Hub) -> None:

@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import ModelCard
+from markdown_it import MarkdownIt
+from markdown_it.token import Token
 
 from exrep_hf.publishing import make_model_card
+from exrep_hf.publishing.card_body import BodyFindings, check_body
+from exrep_hf.publishing.recipe import make_recipe
 
 
 def read_back(results: dict[str, Any], tmp_path: Path, name: str = "me/digits-student") -> ModelCard:
@@ -56,7 +60,7 @@ def test_every_arm_stands_beside_the_claim(results: dict[str, Any], tmp_path: Pa
     ):
         assert row in text
     assert "trained from scratch" in text
-    assert "100 public training images; the teacher saw 900 more" in text
+    assert "100 public training images; 900 more are private, and the student never saw them" in text
     assert 'pipeline("image-classification", model="me/digits-student")  # or' in text
 
 
@@ -104,8 +108,9 @@ def test_what_a_reader_needs_to_judge(results: dict[str, Any], tmp_path: Path) -
         "| student with its `light` distiller | 1.23 M | 2.00 G | 100 |",
         "15 bins: 0.031",
         "| 0 | 80.0 | 45 |",
-        "accelerate launch recipes/train.py --config recipes/digits.yaml",
-        "python recipes/verify_card.py me/digits-student",
+        "    exrep train --config recipe.yaml --output_dir out\n",
+        "`exrep verify me/digits-student`",
+        "Top-1 may differ by 0.0023 on these 450 images: rounding on another machine may decide 1 image",
     ):
         assert part in text, part
     assert "| 9 | 89.0 | 45 |" not in text
@@ -120,3 +125,100 @@ def test_results_of_older_runs(results: dict[str, Any], tmp_path: Path) -> None:
     assert "Calibration" not in card.text and "Weak spots" not in card.text and "None" not in card.text
     data: Any = card.data
     assert {claim.metric_type for claim in data.eval_results} == {"accuracy", "top5_accuracy"}
+
+
+def test_names_of_the_hub_and_of_folders(results: dict[str, Any], tmp_path: Path) -> None:
+    """A link leads to what is there; a folder of the machine that trained is no name that others find anything by."""
+    results["student"] |= {"name": "me/small", "from_scratch": False}
+    results["dataset"]["hub_name"] = "me/images"
+    card = read_back(results, tmp_path)
+    for name, kind in (("timm/resnet50", ""), ("me/small", ""), ("me/images", "datasets/")):
+        assert f"[`{name}`](https://huggingface.co/{kind}{name})" in card.text
+    data: Any = card.data
+    assert (data.base_model, data.tags[-1]) == ("me/small", "teacher:timm/resnet50")
+
+    results["student"] |= {"name": "small_one", "architecture": "resnet18"}
+    results["teacher"] |= {"name": "me/big, big_two", "architecture": "ViTForImageClassification, resnet50"}
+    results["dataset"] |= {"hub_name": None, "name": "my_images"}
+    models = {"teacher": "me/big", "other_teachers": ["big_two"], "student": "small_one"}
+    results["configuration"] = {"model": models, "data": {"dataset": "my_images"}, "training": {}}
+    card = read_back(results, tmp_path, "my_student")
+    text, metadata = card.text, yaml.safe_load(card.content.split("---")[1])
+    assert metadata["tags"][-1] == "teacher:me/big" and not {"base_model", "datasets"} & metadata.keys()
+    told = "[`me/big`](https://huggingface.co/me/big) and a local model called “big_two” (resnet50)"
+    assert f"distilled from {told}" in text and "**Student:** a local model called “small_one” (resnet18)" in text
+    assert "local images called “my_images”" in text
+    # Nothing is loaded by these names: not in code, not in the settings.
+    flags = "--teacher me/big path/to/big_two --student path/to/small_one --dataset path/to/my_images"
+    assert f"    exrep train --config recipe.yaml {flags} --output_dir out\n" in text
+    assert 'model=".")  # in this folder; from elsewhere its path' in text and "`exrep verify .`" in text
+    for name in ("small_one", "big_two", "my_images", "my_student"):
+        assert f"`{name}`" not in text and f"huggingface.co/{name}" not in text and f": {name}" not in text
+
+
+def test_private_images_where_there_are_any(results: dict[str, Any], tmp_path: Path) -> None:
+    assert "a teacher that was trained on data nobody else has" in read_back(results, tmp_path).text
+    results["dataset"]["num_private"] = 0
+    text = read_back(results, tmp_path).text
+    assert "private" not in text and "public" not in text and "100 training images" in text
+
+
+def test_top5_of_more_than_five_classes(results: dict[str, Any], tmp_path: Path) -> None:
+    """Of five the right one is always among five."""
+    results["dataset"]["num_labels"] = 5
+    assert "top5" not in read_back(results, tmp_path).content and "Top-5" not in read_back(results, tmp_path).content
+
+
+def test_who_needs_the_package_and_where_it_is(results: dict[str, Any], tmp_path: Path) -> None:
+    """An installation that fails is worse than none: the line names a place only where one is known."""
+    commit = "0123456789abcdef0123456789abcdef01234567"
+    text = read_back(results, tmp_path).text
+    assert "which has to be installed:\n\n    pip install .  # in a checkout of exrep_hf\n" in text
+    results["code"] = {"commit": commit, "changed": True, "url": None}
+    text = read_back(results, tmp_path).text
+    assert f"    pip install .  # in a checkout of exrep_hf; these weights were made by commit {commit}\n" in text
+    assert f"Trained by exrep_hf at commit {commit}, with changes that were not committed, whose" in text
+    results["code"] |= {"changed": False, "url": "https://example.org/exrep_hf"}
+    results["published"] |= {"arm": "kd", "variant": "plain"}
+    text = read_back(results, tmp_path).text
+    assert f'    pip install "exrep_hf @ git+https://example.org/exrep_hf@{commit}"\n' in text
+    assert "`pip install timm transformers` is enough for that" in text and "not committed" not in text
+    results["code"]["commit"] = "`$(rm -rf)`"
+    assert "rm -rf" not in read_back(results, tmp_path).text
+
+
+EVIL = "x|y`<img src=a>\n---\n# <!-- **z** [a](https://b.c)\n```\n{{ 7 * 7 }}\u202e"
+
+
+def test_hostile_names(results: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever others call models, classes and arms: it is shown, and is neither HTML, table, link nor heading."""
+    clean = read_back(results, tmp_path)
+    published, arms = results["published"], results["arms"]
+    objective = {"terms": {EVIL: {"weight": 1.0, "class": EVIL}}, "mixup": 0, "cutmix": 0, "mix_rounds": 1}
+    results["arms"] = {"kd": arms["kd"], EVIL: arms["exrep"] | {"distiller": EVIL, "objective": objective}}
+    results["differences"] = {"kd": {"mean": 0.01, "low": None, "high": None}}
+    published |= {"arm": EVIL, "per_class": {EVIL: {"accuracy": 0.5, "count": 45}}}
+    results["teacher"] |= {"name": EVIL, "architecture": EVIL}
+    results["student"] |= {"name": EVIL, "architecture": EVIL, "from_scratch": False}
+    results["dataset"] |= {"name": EVIL, "other_names": [EVIL], "split": EVIL, "part": EVIL}
+    results |= {"license": EVIL, "device": EVIL, "versions": {EVIL: EVIL}, "controls_left_out": {EVIL: EVIL}}
+    results["configuration"] = {"model": {"teacher": EVIL}, "data": {"dataset": EVIL, "classes": EVIL}, "training": {}}
+    card = read_back(results, tmp_path)
+    metadata = yaml.safe_load(card.content.split("\n---\n")[0].removeprefix("---\n"))
+    assert metadata["model-index"][0]["results"][0]["dataset"]["name"] == EVIL and metadata["license"] == EVIL
+    reader = MarkdownIt("gfm-like", {"html": True, "linkify": False})
+    kinds = [[token.type for token in every(reader.parse(each.text))] for each in (card, clean)]
+    for kind in ("html_block", "html_inline", "link_open", "heading_open", "table_open", "hr"):
+        # The teacher's two links are none any more.
+        assert kinds[0].count(kind) == kinds[1].count(kind) - 2 * (kind == "link_open"), kind
+    fences = [token.content for token in reader.parse(card.text) if token.type == "fence" and token.info == "yaml"]
+    assert [yaml.safe_load(each) for each in fences] == [make_recipe(results).settings]
+    assert "49" not in card.text.split("## Cost")[0] and "\u202e" not in card.text.replace(fences[0], "")
+    assert check_body(card.text, results, "me/digits-student") == BodyFindings(
+        unmeasured=check_body(card.text, results, "me/digits-student").unmeasured
+    )
+
+
+def every(tokens: list[Token]) -> list[Token]:
+    """Tokens, and those within."""
+    return [each for token in tokens for each in (token, *(token.children or ()))]

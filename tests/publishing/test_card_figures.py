@@ -33,7 +33,7 @@ def test_figures_of_others_stay(tmp_path: Path) -> None:
     before = results_of(tmp_path / "README.md")
     for accuracy in (0.9, 0.95):
         figures = FIGURES | {"accuracy": accuracy}
-        merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", figures, "me/images"))
+        merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", figures, 450, "me/images"))
     entries = results_of(tmp_path / "README.md")
     assert entries[:-1] == before
     assert [metric["value"] for metric in entries[-1]["metrics"]] == [0.95, 0.99, 0.02]
@@ -42,7 +42,7 @@ def test_figures_of_others_stay(tmp_path: Path) -> None:
 
 def test_a_card_without_figures_gets_some(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("---\nlicense: mit\n---\n# student\n")
-    merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", FIGURES, "me/images"))
+    merge_into_card(tmp_path / "README.md", "student", model_index("me/images", "test", FIGURES, 450, "me/images"))
     assert {claim.value for claim in read_claims(tmp_path)} == {0.9, 0.99, 0.02}
 
 
@@ -54,7 +54,7 @@ def test_entries_of_others_stay(tmp_path: Path) -> None:
     same |= {"notes": "split test; tolerance 0.002", "source": {"url": "https://example.com", "user": "other"}}
     path.write_text(yaml.safe_dump([other, same]))
     for accuracy in (0.9, 0.8):
-        write_eval_results(tmp_path, "me/images", "test", FIGURES | {"accuracy": accuracy})
+        write_eval_results(tmp_path, "me/images", "test", FIGURES | {"accuracy": accuracy}, 450)
     entries = yaml.safe_load(path.read_text())
     assert entries[:2] == [other, same] and [entry["value"] for entry in entries[2:]] == [0.8, 0.99, 0.02]
 
@@ -62,10 +62,10 @@ def test_entries_of_others_stay(tmp_path: Path) -> None:
 def test_figures_of_an_earlier_card_are_taken_over(tmp_path: Path) -> None:
     """Those of others and of other data sets once; ours are not doubled, whatever their value was."""
     (tmp_path / "earlier").mkdir()
-    ours = model_index("me/images", "test", FIGURES, "me/images")
+    ours = model_index("me/images", "test", FIGURES, 450, "me/images")
     earlier = [
-        *model_index("me/images", "test", FIGURES | {"accuracy": 0.5}, "me/images"),
-        *model_index("me/more", "test", FIGURES, "me/more"),
+        *model_index("me/images", "test", FIGURES | {"accuracy": 0.5}, 450, "me/images"),
+        *model_index("me/more", "test", FIGURES, 450, "me/more"),
         EvalResult(KIND, "me/images", "Images", "f1", 0.3, dataset_split="validation"),
     ]
     card(earlier).save(tmp_path / "earlier" / "README.md")

@@ -6,9 +6,11 @@ from typing import Any
 import pytest
 import yaml
 from huggingface_hub import EvalResult, ModelCard, ModelCardData
+from scipy.stats import binom
 
 from exrep_hf.publishing.card_figures import model_index, write_eval_results
-from exrep_hf.publishing.claims import Claim, hub_name, read_claims
+from exrep_hf.publishing.claims import Claim, hub_name, images_by_rounding, read_claims, tolerance
+from exrep_hf.publishing.verify import Verdict
 
 FIGURES: dict[str, Any] = {"accuracy": 0.9, "top5_accuracy": 0.99, "expected_calibration_error": 0.02, "loss": 1.0}
 
@@ -20,11 +22,13 @@ def card(results: list[EvalResult]) -> ModelCard:
 
 def test_what_is_written_is_read(tmp_path: Path) -> None:
     """Both forms, with the tolerance that each states."""
-    card(model_index("fashion_mnist", "test", FIGURES, "zalando-datasets/fashion_mnist")).save(tmp_path / "README.md")
-    path = write_eval_results(tmp_path, "zalando-datasets/fashion_mnist", "test", FIGURES)
+    card(model_index("fashion_mnist", "test", FIGURES, 450, "zalando-datasets/fashion_mnist")).save(
+        tmp_path / "README.md"
+    )
+    path = write_eval_results(tmp_path, "zalando-datasets/fashion_mnist", "test", FIGURES, 450)
     assert path == tmp_path / ".eval_results" / "fashion_mnist.yaml"
     name = "zalando-datasets/fashion_mnist"
-    tolerances = {"accuracy": 0.002, "top5_accuracy": 0.002, "expected_calibration_error": 0.005}
+    tolerances = {"accuracy": 0.0023, "top5_accuracy": 0.0023, "expected_calibration_error": 0.0053}
     expected = {
         Claim(place, name, None, "test", metric, FIGURES[metric], tolerance)
         for place in ("model-index", ".eval_results/fashion_mnist.yaml")
@@ -45,7 +49,21 @@ def test_a_card_does_not_excuse_itself(stated: float, tmp_path: Path) -> None:
     kind = "image-classification"
     claim = EvalResult(kind, "me/images", "Images", "accuracy", 0.99, metric_args={"tolerance": stated})
     card([claim]).save(tmp_path / "README.md")
-    assert [claim.tolerance for claim in read_claims(tmp_path)] == [0.002 if stated > 0 else 0.0]
+    [found] = read_claims(tmp_path)
+    assert Verdict(found, 0.99, None, 450).allowed == (0.0023 if stated > 0 else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("num_images", "images", "allowed"),
+    [(40, 0, 0.0001), (450, 1, 0.0023), (10_000, 11, 0.0011), (50_000, 40, 0.0008), (0, 0, 0.0001)],
+)
+def test_the_tolerance_follows_the_number_of_images(num_images: int, images: int, allowed: float) -> None:
+    """A near tie in 2 000 images: of few none is expected, and one of 450 already is 0.2 points."""
+    assert images_by_rounding(num_images) == images and tolerance("accuracy", num_images) == allowed
+    assert tolerance("expected_calibration_error", num_images) == pytest.approx(0.003 + allowed)
+    assert tolerance("loss", num_images) == 0
+    # More are decided by rounding in at most 3 of 100 repetitions.
+    assert num_images == 0 or binom.sf(images, num_images, 5e-4) < 0.03
 
 
 def test_entries_that_the_hub_passes_over_are_refused(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from exrep_hf.publishing.exported_classifier import open_export
 
 pytestmark = pytest.mark.skipif(not can_export(), reason="transformers' exporters need a later PyTorch")
 SIZE = 32
+PUBLISHING = Path(__file__).parents[2] / "exrep_hf" / "publishing"
 PREPROCESSING = Preprocessing(SIZE, SIZE, 40, "bilinear", (0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
 
 
@@ -53,7 +55,12 @@ def logits_of(folder: Path, images: Tensor) -> Tensor:
 
 @pytest.mark.parametrize(
     ("kind", "distiller", "form"),
-    [("timm", "light", "onnx"), ("transformers", None, "onnx"), ("timm", None, "torch")],
+    [
+        ("timm", "light", "onnx"),
+        ("transformers", None, "onnx"),
+        ("timm", None, "torch"),
+        ("transformers", "light", "torch"),
+    ],
 )
 def test_the_same_logits_for_any_number_of_images(kind: str, distiller: Any, form: Any, tmp_path: Path) -> None:
     """Of one image and of five, with a distiller and without."""
@@ -67,11 +74,14 @@ def test_the_same_logits_for_any_number_of_images(kind: str, distiller: Any, for
         expected = logits_of(folder, images)
         assert expected.std() > 1e-3
         torch.testing.assert_close(exported(images).logits, expected, rtol=1e-5, atol=1e-5)
-    assert not list((folder / "export").glob("*.tmp"))
+    assert {path.name for path in (folder / "export").iterdir()} == {Path(each).name for each in report["files"]}
+    assert not list(folder.glob(".export*"))
     with pytest.raises(ValueError, match="already; expected a folder without. Add `--overwrite`"):
         export_student(ExportArguments(str(folder), form))
     if form == "onnx" and distiller is None:
         check_written_steps(folder)
+        check_what_a_card_says(folder / "export")
+        check_exported_again(folder)
 
 
 def check_written_steps(folder: Path) -> None:
@@ -101,6 +111,36 @@ def check_written_steps(folder: Path) -> None:
     scores = {each["label"]: each["score"] for each in expected}
     # Pillow and torchvision round a pixel apart by one level of 255 at most.
     assert dict(zip(told["labels"], shares, strict=True)) == pytest.approx(scores, abs=2e-3)
+
+
+def check_what_a_card_says(exported: Path) -> None:
+    """Run the card's lines of Python."""
+    [lines] = re.findall(r"```python\n(import onnxruntime.*?)```", (PUBLISHING / "card.md").read_text(), re.DOTALL)
+    known: dict[str, Any] = {"images": np.zeros((3, 3, SIZE, SIZE), np.float32)}
+    exec(lines.replace("exported/", f"{exported}/"), known)
+    assert known["logits"].shape == (3, 4)
+
+
+def check_exported_again(folder: Path) -> None:
+    """Of an earlier student nothing stays; and all of it, if the new one can't be exported."""
+    exported = folder / "export"
+    before = {path.name: path.read_bytes() for path in exported.iterdir()}
+    (exported / "model_int8.onnx").write_bytes(b"of another student")
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="no such operator"):
+        patch.setattr("exrep_hf.publishing.export.write_onnx", fail)
+        export_student(ExportArguments(str(folder), overwrite=True))
+    assert {path.name for path in exported.iterdir()} == {*before, "model_int8.onnx"}
+    assert all((exported / name).read_bytes() == content for name, content in before.items())
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(RuntimeError, match="no such operator"):
+        patch.setattr("exrep_hf.publishing.export.write_onnx", fail)
+        export_student(ExportArguments(str(folder), output_dir=str(folder / "elsewhere")))
+    assert not list(folder.glob("*elsewhere*"))
+    export_student(ExportArguments(str(folder), overwrite=True))
+    assert {path.name for path in exported.iterdir()} == before.keys()
+
+
+def fail(*_: Any) -> None:
+    raise RuntimeError("no such operator")
 
 
 def test_no_student_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ def folder(tmp_path: Path, results: dict[str, Any]) -> Path:
     make_model_card(results, "me/student").save(student / "README.md")
     for name in ("config.json", "preprocessor_config.json"):
         (student / name).write_text("{}")
-    write_eval_results(student, "me/images", "test", FIGURES)
+    write_eval_results(student, "me/images", "test", FIGURES, 450)
     for path in (student, student / "with_distiller"):
         path.mkdir(exist_ok=True)
         save_file({"a": torch.ones(3), "b": torch.zeros(2, 2)}, path / "model.safetensors")
@@ -96,10 +96,10 @@ def test_the_command_line(folder: Path, hub: Hub, processes: Processes) -> None:
 def test_cards(folder: Path, results: dict[str, Any]) -> None:
     """`value: .nan` in a card's metadata compares with nothing."""
     with pytest.raises(NonFiniteError, match="The card holds .*`expected_calibration_error` = nan"):
-        model_index("me/images", "test", NAN, None)
+        model_index("me/images", "test", NAN, 450, None)
     written = (folder / ".eval_results" / "images.yaml").read_bytes()
     with pytest.raises(NonFiniteError, match="`.eval_results` holds .*`expected_calibration_error` = nan"):
-        write_eval_results(folder, "me/images", "test", NAN)
+        write_eval_results(folder, "me/images", "test", NAN, 450)
     assert (folder / ".eval_results" / "images.yaml").read_bytes() == written
     arm = next(iter(results["arms"].values()))
     arm["accuracy"]["mean"] = math.nan

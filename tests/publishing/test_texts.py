@@ -29,7 +29,7 @@ def folder(tmp_path: Path, results: dict[str, Any]) -> Path:
     student.mkdir()
     (student / "results.json").write_text(json.dumps(results))
     make_model_card(results, "me/student").save(student / "README.md")
-    write_eval_results(student, "me/images", "test", FIGURES)
+    write_eval_results(student, "me/images", "test", FIGURES, 450)
     for name in ("config.json", "preprocessor_config.json"):
         (student / name).write_text("{}")
     save_file({"a": torch.ones(3)}, student / "model.safetensors")

@@ -38,6 +38,8 @@ def test_columns_are_aligned(results: dict[str, Any]) -> None:
     """Numbers stand right-aligned below their heading, and the heading says what was evaluated."""
     title, _, *lines = summary_table(results).splitlines()
     assert title == "digits: 450 test images, 100 public and 900 private training images, 2 seeds (mean ± sd)"
+    open_data = results | {"dataset": results["dataset"] | {"num_private": 0}}
+    assert summary_table(open_data).startswith("digits: 450 test images, 100 training images, 2 seeds")
     head, *rows = lines
     end = head.index("top-1 %") + len("top-1 %")
     assert [row[:end].rstrip()[-3:] for row in rows[1:4]] == ["0.0", "1.0", "1.0"]

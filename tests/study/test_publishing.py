@@ -35,7 +35,7 @@ def test_what_is_published(published: Finished) -> None:
     assert results["published"]["variant"] == "both"
     assert set(student_files(folder)) == {
         *("README.md", "config.json", "model.safetensors", "preprocessor_config.json", "results.json"),
-        *("loss.png", "residual.png", "reliability.png"),
+        *("recipe.yaml", "loss.png", "residual.png", "reliability.png"),
         *(f"with_distiller/{name}" for name in ("config.json", "model.safetensors", "preprocessor_config.json")),
         *(f"{place}{path.name}" for path in folder.glob("*.py") for place in ("", "with_distiller/")),
     }
@@ -127,9 +127,9 @@ def test_published_again(published: Finished, hub: Hub, tmp_path: Path, caplog: 
     assert 'model="me/again"' in (folder / "README.md").read_text()
     caplog.clear()
     evaluated = Path(snapshot_download("me/again", local_dir=tmp_path / "evaluated"))
-    write_eval_results(evaluated, "me/images", "test", {"accuracy": 0.5})
+    write_eval_results(evaluated, "me/images", "test", {"accuracy": 0.5}, 450)
     HfApi().upload_folder(repo_id="me/again", folder_path=evaluated / ".eval_results", path_in_repo=".eval_results")
-    write_eval_results(folder, "me/images", "train", {"accuracy": 0.6})
+    write_eval_results(folder, "me/images", "train", {"accuracy": 0.6}, 450)
     push_student(folder, "me/again")
     assert caplog.text == ""
     entries = yaml.safe_load((folder / ".eval_results" / "images.yaml").read_text())

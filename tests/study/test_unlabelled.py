@@ -114,7 +114,7 @@ def test_two_data_sets(folder: Path, teacher: str, tmp_path: Path) -> None:
     results = run_study(tmp_path / "out", **settings, dataset=dataset, max_steps=2, controls={})
     assert (results["dataset"]["num_public"], results["dataset"]["other_names"]) == (1347 + 24, ["train"])
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "digits, trained on images of train too, 1371 public training images" in card and str(folder) not in card
+    assert "digits, trained on images of train too, 1371 training images" in card and str(folder) not in card
     network = ExRepForImageClassification.from_pretrained(tmp_path / "out").classifier
     judged = own_images(results, network, None, None)
     assert len(judged) == results["dataset"]["num_evaluated"]

@@ -1,0 +1,57 @@
+"""How a card speaks of models and data sets: those of the Hub by name and link, those of a folder as such."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from exrep_hf.training.markdown import plain
+
+HERE = "."
+"""What a student is loaded by that has no name on the Hub: its folder, from inside."""
+_HUB = "https://huggingface.co"
+_ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_BUILT_IN = {"digits": "scikit-learn's digits"}
+
+
+def is_on_the_hub(name: str) -> bool:
+    """Return whether a name is one of the Hub: of what lay in a folder, results give the last part alone."""
+    return _ON_THE_HUB.fullmatch(name) is not None
+
+
+def hub_models(model: Mapping[str, Any] | None) -> list[str]:
+    """Return the names on the Hub that a model's weights come from.
+
+    Args:
+        model: as results hold it; several teachers stand in one name. What has only its architecture from somewhere
+            is not of it.
+    """
+    if model is None or model["from_scratch"]:
+        return []
+    return [name for name in model["name"].split(", ") if is_on_the_hub(name)]
+
+
+def model_in_words(model: Mapping[str, Any]) -> str:
+    """Return what a model, or several, are; harmless text of results becomes Markdown."""
+    kinds = (model.get("architecture") or "").split(", ")
+    names = model["name"].split(", ")
+    # Of several that are stored nobody knows which is what.
+    kinds = kinds if len(kinds) == len(names) else [""] * len(names)
+    told = [_one_in_words(name, kind, model["from_scratch"]) for name, kind in zip(names, kinds, strict=True)]
+    return " and ".join(told)
+
+
+def _one_in_words(name: str, kind: str, from_scratch: bool) -> str:
+    if not is_on_the_hub(name):
+        return f"a local model called “{plain(name)}”" + (f" ({plain(kind)})" if kind else "")
+    # An architecture has no page of its own.
+    return f"`{name}`" if from_scratch else f"[`{name}`]({_HUB}/{name})"
+
+
+def dataset_in_words(data: Mapping[str, Any]) -> str:
+    """Return what a data set is; harmless text of results becomes Markdown."""
+    if data["hub_name"] is not None and is_on_the_hub(data["hub_name"]):
+        return f"[`{data['hub_name']}`]({_HUB}/datasets/{data['hub_name']})"
+    # Part of one on the Hub.
+    if is_on_the_hub(data["name"]):
+        return f"`{data['name']}`"
+    return _BUILT_IN.get(data["name"], f"local images called “{plain(data['name'])}”")
