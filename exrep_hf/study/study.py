@@ -14,26 +14,18 @@ from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.doctor import Finding
 from exrep_hf.files import read_json, write_json
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.publishing import make_model_card
 from exrep_hf.publishing.access import ensure_repository
-from exrep_hf.publishing.card_figures import write_eval_results
-from exrep_hf.publishing.recipe import make_recipe
 from exrep_hf.publishing.student import push_student
 from exrep_hf.publishing.student_folder import (
-    RELIABILITY_PICTURE,
-    describe_published,
     publish_student,
     published_variant,
 )
 from exrep_hf.report import (
-    RESULTS_NAME,
     device_name,
-    plot_reliability,
     public_settings,
     software_versions,
     summary_table,
 )
-from exrep_hf.report.page import PAGE_NAME, write_page
 from exrep_hf.study.arms import Arm, make_arms
 from exrep_hf.study.comparison import add_gaps, best_oracle, differences, summarise_oracle
 from exrep_hf.study.controls import controls_left_out, remedy, seconds_of_a_run, share_length, too_long
@@ -53,6 +45,7 @@ from exrep_hf.study.folder import (
     wants_resume,
 )
 from exrep_hf.study.look import look_first
+from exrep_hf.study.outcome import write_outcome
 from exrep_hf.study.records import (
     arm_settings,
     describe_data,
@@ -70,7 +63,6 @@ from exrep_hf.study.stages import (
 )
 from exrep_hf.study.teaching import Teaching, load_teaching
 from exrep_hf.teacher import TeacherSource
-from exrep_hf.training.metrics import TOP5
 from exrep_hf.training.notices import in_words
 from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME, only_run_in
 
@@ -169,20 +161,8 @@ class Study:
             start = self._run_seed(seed, data, teacher, records)
         results = self._results(data, teacher, start, records)
         if PartialState().is_main_process:
-            # As `from_pretrained` loads it: half precision of the run does not count.
             _, images = data.parts(self.seeds[0])
-            of_evaluation = {name: value for name, value in results["published"].items() if name != TOP5}
-            report = describe_published(self.folder, images, data.args.class_rule())
-            results["published"] = of_evaluation | report
-            plot_reliability(results["published"]["bins"], self.folder / RELIABILITY_PICTURE)
-            write_json(results, self.folder / RESULTS_NAME)
-            write_page({self.folder.name: results}, self.folder / PAGE_NAME)
-            make_model_card(results, self.model_id).save(self.folder / "README.md")
-            make_recipe(results).write(self.folder)
-            identity, split = results["dataset"]["hub_name"], results["dataset"]["split"]
-            if identity is not None and split is not None and settings.data.dataset_config_name is None:
-                count = results["dataset"]["num_evaluated"]
-                write_eval_results(self.folder, identity, split, results["published"], count)
+            write_outcome(results, self.folder, images, data.args, self.model_id)
         self._print(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
         if self.pushes and PartialState().is_main_process:
             training = settings.training
