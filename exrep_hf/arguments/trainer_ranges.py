@@ -1,10 +1,15 @@
 """Settings of the Trainer that would fail late, or train towards nothing, and that it takes as they are."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import TrainingArguments
+from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 
 from exrep_hf.arguments.ranges import require, require_number
+
+# Installed or not, transformers does not say so of these.
+_NOT_LISTED = ("azure_ml", "flyte")
 
 
 def check_trainer_settings(args: TrainingArguments) -> None:
@@ -35,3 +40,16 @@ def check_trainer_settings(args: TrainingArguments) -> None:
     require_number("dataloader_num_workers", args.dataloader_num_workers, 0, whole=True, optional=True)
     if args.output_dir is not None and Path(args.output_dir).expanduser().is_file():
         raise ValueError(f"`output_dir` is {args.output_dir!r}, which is a file; expected a folder, or a new name.")
+    _check_trackers(args.report_to)
+
+
+def _check_trackers(report_to: str | Sequence[str] | None) -> None:
+    """Make sure that trackers are installed: a Trainer finds out when it is made, behind data and models."""
+    names = [report_to] if isinstance(report_to, str) else list(report_to or ())
+    usable = {*get_available_reporting_integrations(), *_NOT_LISTED}
+    missing = [name for name in names if name in INTEGRATION_TO_CALLBACK and name not in usable]
+    if missing:
+        raise ValueError(
+            f"`report_to` names {missing[0]!r}, which is not installed. Install it (`pip install {missing[0]}`), or "
+            "give `--report_to none`."
+        )

@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from transformers.integrations import get_available_reporting_integrations
 
 from exrep_hf import DistillationArguments
 from exrep_hf.arguments import DataArguments, EvaluationArguments, ModelArguments, StudyArguments
@@ -86,3 +87,10 @@ def test_names_of_arms_are_those_of_folders(name: str) -> None:
         with pytest.raises(ValueError, match="expected a name of at most 64 letters"):
             StudyArguments(**given)
     StudyArguments(arm="exrep 2.0_b-1+c=3", controls={"Größe": {}})
+
+
+@pytest.mark.skipif("trackio" in get_available_reporting_integrations(), reason="trackio is installed")
+def test_a_tracker_that_is_not_installed() -> None:
+    with pytest.raises(ValueError, match="`report_to` names 'trackio', which is not installed"):
+        DistillationArguments("out", report_to=["trackio"])
+    assert DistillationArguments("out", report_to="none").report_to == []

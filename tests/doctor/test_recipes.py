@@ -32,7 +32,7 @@ RECIPES = {
     "imagenet_b1_from_b1ns_paper": ("--distiller", "light", "--num_negatives", "8"),
     "imagenet_resnet50_from_dinov3": HEADLESS,
     "imagenette": ("--dataset_config_name", ""),
-    "cifar10": (*HEADLESS, "--num_public", "60"),
+    "cifar10": (*HEADLESS, "--num_public", "60", "--report_to", "none"),
     "own_folder": HEADLESS,
 }
 
