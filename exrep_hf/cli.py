@@ -3,7 +3,6 @@
 import argparse
 import dataclasses
 import difflib
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -18,7 +17,7 @@ from exrep_hf.arguments import (
 from exrep_hf.arguments.caching import SETTINGS_OF_CACHING
 from exrep_hf.arguments.preset import preset_names, read_preset
 from exrep_hf.arguments.settings_file import read_yaml
-from exrep_hf.command_line import public_command
+from exrep_hf.command_line import program_name, public_command
 from exrep_hf.settings_parser import SettingsParser
 from exrep_hf.untrusted import YAML_BYTES, read_small_text
 
@@ -98,7 +97,7 @@ def parse_arguments(
     Raises:
         ValueError: for a value outside its range.
     """
-    usage = f"{Path(sys.argv[0]).name} {f'[{positional.upper()}] ' if positional else ''}[--SETTING VALUE ...]"
+    usage = f"{program_name()} {f'[{positional.upper()}] ' if positional else ''}[--SETTING VALUE ...]"
     parser = SettingsParser([arguments], usage=usage, description=description)
     flags = [flag.split("=")[0] for flag in argv if flag.startswith("--")]
     if repeated := sorted({flag for flag in flags if flags.count(flag) > 1}):

@@ -57,6 +57,14 @@ def _public_part(part: str) -> str:
     return flag + sign + (path.name if outside else value)
 
 
+def program_name() -> str:
+    """Return what was called, as it is typed: `exrep COMMAND`, or the name of a script."""
+    name = Path(sys.argv[0]).name
+    if name not in ("__main__.py", "exrep"):
+        return name
+    return " ".join(["exrep", *(part for part in sys.argv[1:2] if part.isalpha())])
+
+
 def run_command(main: Callable[[], None]) -> None:
     """Call a command; what it refuses is printed as one message, with exit code 2 and without a traceback.
 
@@ -75,7 +83,7 @@ def run_command(main: Callable[[], None]) -> None:
         sys.stdout.flush()
         if os.environ.get(TRACEBACK) == "1":
             traceback.print_exc()
-        print(f"\n{Path(sys.argv[0]).name}: {error}\n({TRACEBACK}=1 shows where.)", file=sys.stderr, flush=True)
+        print(f"\n{program_name()}: {error}\n({TRACEBACK}=1 shows where.)", file=sys.stderr, flush=True)
         sys.exit(2)
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from exrep_hf import cli
 from exrep_hf.arguments.ranges import require
-from exrep_hf.command_line import public_command, run_command
+from exrep_hf.command_line import program_name, public_command, run_command
 
 
 def test_secrets_and_places_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +101,17 @@ def test_a_recipe_refuses_in_one_message(tmp_path: Path) -> None:
     launched = subprocess.run(launcher, capture_output=True, text=True, cwd=root, env=environment)
     assert launched.returncode != 0 and "Traceback" not in launched.stderr
     assert launched.stderr.count("No data set found at") == 1
+
+
+@pytest.mark.parametrize(
+    ("argv", "name"),
+    [
+        (["/a/exrep_hf/__main__.py", "train", "--config", "x"], "exrep train"),
+        (["/bin/exrep", "report", "out"], "exrep report"),
+        (["/bin/exrep", "--nonsense"], "exrep"),
+        (["recipes/train.py", "--config", "x"], "train.py"),
+    ],
+)
+def test_name_of_what_was_called(argv: list[str], name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", argv)
+    assert program_name() == name

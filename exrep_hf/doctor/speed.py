@@ -3,6 +3,7 @@
 import itertools
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 
@@ -17,6 +18,7 @@ from exrep_hf.training.notices import in_words
 # Seconds for each of both.
 _LONGEST = 3.0
 _MOST_BATCHES = 50
+_FEW_ROWS = 64
 # On a CPU a step of all images may take minutes; as many a second are computed of a few.
 _FEW_IMAGES = 16
 # A GPU that waits for images more than half of the time.
@@ -54,19 +56,21 @@ def _loaded_a_second(patient: Patient) -> float:
     # What workers have ready when the first batch comes is no measure of what they go on to give.
     for _ in itertools.islice(loader, 1 + workers):
         pass
-    images, began, seconds = 0, time.perf_counter(), 0.0
+    images, batches, began, seconds = 0, 0, time.perf_counter(), 0.0
     for batch in itertools.islice(loader, _MOST_BATCHES + 2 * workers):
-        images += len(next(iter(batch.values())))
+        images, batches = images + len(next(iter(batch.values()))), batches + 1
         seconds = time.perf_counter() - began
         if seconds > _LONGEST:
             break
-    if not images:
-        # An epoch of a batch or two.
-        began = time.perf_counter()
-        for batch in trainer.get_train_dataloader():
-            images += len(next(iter(batch.values())))
-        seconds = time.perf_counter() - began
-    return images / max(seconds, 1e-6)
+    if batches > 2 * workers + 1:
+        return images / max(seconds, 1e-6)
+    # An epoch of a few batches, which were all ready: what this process makes, times the workers.
+    dataset: Any = trainer.train_dataset
+    rows = range(min(len(dataset), _FEW_ROWS))
+    began = time.perf_counter()
+    for row in rows:
+        dataset[row]
+    return len(rows) * max(workers, 1) / max(time.perf_counter() - began, 1e-6)
 
 
 def _computed_a_second(patient: Patient) -> float:
