@@ -104,7 +104,11 @@ def parse_arguments(
         raise ValueError(f"{', '.join(repeated)}: given more than once; expected all values behind one flag.")
     if positional is not None and argv and not argv[0].startswith("-"):
         argv = [f"--{positional}", *argv]
-    return cast(Arguments, parser.parse_args_into_dataclasses(list(argv), look_for_args_file=False)[0])
+    parsed, unused = parser.parse_args_into_dataclasses(
+        list(argv), return_remaining_strings=True, look_for_args_file=False
+    )
+    _refuse_unknown(unused, [field.name for field in dataclasses.fields(cast(Any, arguments))])
+    return cast(Arguments, parsed)
 
 
 def _parse(
@@ -132,10 +136,7 @@ def _parse(
     *parsed, _, unused = parser.parse_args_into_dataclasses(
         [*as_flags(settings), *argv], return_remaining_strings=True, look_for_args_file=False
     )
-    if unused:
-        wrong = [flag.removeprefix("--").split("=")[0].replace("-", "_") for flag in unused if flag.startswith("--")]
-        named = "; ".join(_with_nearest(flag, known) for flag in wrong) or " ".join(unused)
-        raise ValueError(f"Unknown flags: {named}. `--help` lists them all.")
+    _refuse_unknown(unused, known)
     if config in preset_names():
         for part in parsed:
             if isinstance(part, DistillationArguments):
@@ -182,6 +183,13 @@ def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
     if unknown:
         raise ValueError(f"`{path}` has settings that don't exist: {'; '.join(unknown)}. `--help` lists them all.")
     return settings
+
+
+def _refuse_unknown(unused: Sequence[str], known: Sequence[str]) -> None:
+    if unused:
+        wrong = [flag.removeprefix("--").split("=")[0].replace("-", "_") for flag in unused if flag.startswith("--")]
+        named = "; ".join(_with_nearest(flag, known) for flag in wrong) or " ".join(unused)
+        raise ValueError(f"Unknown flags: {named}. `--help` lists them all.")
 
 
 def _with_nearest(key: str, known: Sequence[str]) -> str:

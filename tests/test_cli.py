@@ -219,3 +219,8 @@ def test_values_that_other_recipes_refuse() -> None:
         parse_arguments(VerificationArguments, ["m", *["--other_dataset", "a", "b"] * 2], None, "model")
     with pytest.raises(ValueError, match=r"`other_dataset` is \['a'\]; expected pairs"):
         parse_arguments(VerificationArguments, ["m", "--other_dataset", "a"], None, "model")
+
+
+def test_a_misspelt_flag_of_any_command() -> None:
+    with pytest.raises(ValueError, match=r"Unknown flags: `use_cpus` \(did you mean `use_cpu`\?\)"):
+        parse_arguments(EvaluationArguments, ["--model", "m", "--dataset", "d", "--use_cpus"], None)

@@ -92,9 +92,10 @@ def own_parts(
     try:
         data = load_partition(DataArguments(**settings), may_be_path=may_be_path)
     except ValueError as error:
-        raise ValueError(
-            f"The data set of `{RESULTS_NAME}`: {error} Where it lies can be given (`--dataset`)."
-        ) from error
+        here = dataset is None and Path(name).exists()
+        # A card must not open what happens to lie where it is read.
+        remedy = f"If they are what lies here, add `--dataset {name}`." if here else "Give the place as `--dataset`."
+        raise ValueError(f"The data set of `{RESULTS_NAME}`: {error} {remedy}") from error
     public, images = data.parts(results["published"]["seed"])
     found = (len(images), data.evaluated_split, data.evaluated_part)
     if found != (claimed := tuple(facts[key] for key in ("num_evaluated", "split", "part"))):

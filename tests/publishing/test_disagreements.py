@@ -12,7 +12,10 @@ from transformers import AutoImageProcessor, AutoModelForImageClassification
 
 from exrep_hf.commands.report import main
 from exrep_hf.data import load_images
+from exrep_hf.models import load_whole
+from exrep_hf.publishing.claimed_images import own_parts
 from exrep_hf.publishing.disagreements import find_disagreements
+from exrep_hf.publishing.texts import read_results
 
 CARDS = Path(__file__).parents[2] / "model_cards"
 STUDENT, OTHER = CARDS / "digits", CARDS / "digits_plain"
@@ -62,3 +65,15 @@ def test_refusals() -> None:
         main([str(STUDENT), "--teacher", str(OTHER)])
     with pytest.raises(ValueError, match="`teacher` is '.*' with 2 runs; expected one"):
         main([str(STUDENT), str(OTHER), "--output", "x.html", "--with_images", "--teacher", str(OTHER)])
+
+
+def test_images_that_lie_where_the_card_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are not opened because a card names them; what to say is said."""
+    monkeypatch.chdir(tmp_path)
+    results = read_results(OTHER)
+    results["configuration"]["data"]["dataset"] = "shapes"
+    with pytest.raises(ValueError, match="Give the place as `--dataset`"):
+        own_parts(results, load_whole(str(OTHER)), None, None)
+    (tmp_path / "shapes").mkdir()
+    with pytest.raises(ValueError, match="If they are what lies here, add `--dataset shapes`"):
+        own_parts(results, load_whole(str(OTHER)), None, None)
