@@ -132,6 +132,10 @@ def _parse(
     from exrep_hf.study.arms import as_flags
 
     settings = {name: value for name, value in read.items() if name not in left_out}
+    controls = settings.get("controls")
+    if isinstance(controls, list) and all(isinstance(name, str) for name in controls):
+        # Names, as a flag takes them within one value.
+        settings["controls"] = dict.fromkeys(controls)
     _check_lists(parser, settings)
     *parsed, _, unused = parser.parse_args_into_dataclasses(
         [*as_flags(settings), *argv], return_remaining_strings=True, look_for_args_file=False

@@ -224,3 +224,10 @@ def test_values_that_other_recipes_refuse() -> None:
 def test_a_misspelt_flag_of_any_command() -> None:
     with pytest.raises(ValueError, match=r"Unknown flags: `use_cpus` \(did you mean `use_cpu`\?\)"):
         parse_arguments(EvaluationArguments, ["--model", "m", "--dataset", "d", "--use_cpus"], None)
+
+
+def test_names_of_controls_in_a_file(tmp_path: Path) -> None:
+    """As behind `--controls`."""
+    (tmp_path / "mine.yaml").write_text("controls: [ce, kd]\n")
+    flags = ["--config", str(tmp_path / "mine.yaml"), *TASK, "--output_dir", str(tmp_path)]
+    assert parse_settings(flags, tmp_path).study.controls == {"ce": None, "kd": None}

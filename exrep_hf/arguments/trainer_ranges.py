@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from transformers import TrainingArguments
-from transformers.integrations.integration_utils import INTEGRATION_TO_CALLBACK, get_available_reporting_integrations
 
 from exrep_hf.arguments.ranges import require, require_number
 
@@ -46,8 +45,13 @@ def check_trainer_settings(args: TrainingArguments) -> None:
 def _check_trackers(report_to: str | Sequence[str] | None) -> None:
     """Make sure that trackers are installed: a Trainer finds out when it is made, behind data and models."""
     names = [report_to] if isinstance(report_to, str) else list(report_to or ())
-    usable = {*get_available_reporting_integrations(), *_NOT_LISTED}
-    missing = [name for name in names if name in INTEGRATION_TO_CALLBACK and name not in usable]
+    if not set(names) - {"none", "all"}:
+        return
+    # It imports what `--help` need not.
+    from transformers.integrations import integration_utils
+
+    usable = {*integration_utils.get_available_reporting_integrations(), *_NOT_LISTED}
+    missing = [name for name in names if name in integration_utils.INTEGRATION_TO_CALLBACK and name not in usable]
     if missing:
         raise ValueError(
             f"`report_to` names {missing[0]!r}, which is not installed. Install it (`pip install {missing[0]}`), or "
