@@ -121,7 +121,9 @@ def side_by_side(jobs: int, calls: dict[str, tuple[Callable[..., None], tuple[An
         RuntimeError: if one of them failed, naming it; what has begun beside it is waited for.
     """
     before = signal.signal(signal.SIGTERM, end_children)
-    context, threads = multiprocessing.get_context("spawn"), max(1, cores_of_process() // jobs)
+    context = multiprocessing.get_context("spawn")
+    # PyTorch's own number is what `OMP_NUM_THREADS` says: more threads than free cores wait for each other.
+    threads = max(1, min(torch.get_num_threads(), cores_of_process() // jobs))
     failed = threading.Event()
 
     def call(name: str) -> None:
