@@ -71,7 +71,8 @@ def test_installed_it_runs_in_a_folder_that_holds_nothing(wheel: Path, tmp_path:
     )
     told = call(exrep, "train", "--config", "digits", *quick, "--use_cpu", "--no_doctor", "--output_dir", "out")
     assert "student before" in told
-    assert "accelerate launch -m exrep_hf train --config digits" in (folder / "out" / "README.md").read_text()
+    assert "exrep train --config recipe.yaml --output_dir out" in (folder / "out" / "README.md").read_text()
+    assert "dataset: digits" in (folder / "out" / "recipe.yaml").read_text()
     assert "figures reproduced" in call(exrep, "verify", "out", "--use_cpu")
     assert '"accuracy"' in call(
         exrep, "evaluate", "--model", "out", "--dataset", "digits", "--split", "test", "--use_cpu"
