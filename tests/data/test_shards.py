@@ -12,7 +12,7 @@ from PIL import Image as PILImage
 from exrep_hf.arguments import DataArguments
 from exrep_hf.data import load_images
 from exrep_hf.data.partition import load_partition
-from exrep_hf.data.shards import names_shards, shard_files
+from exrep_hf.data.shards import names_shards, shard_files, shard_splits
 
 
 def picture(level: int) -> bytes:
@@ -64,6 +64,32 @@ def test_rows(shards: Path) -> None:
     data = load_partition(DataArguments(dataset=str(shards / "a-*.tar"), train_val_split=0.25))
     assert (len(data.train), len(data.test), data.num_classes) == (18, 6, 2)
     assert all(np.asarray(row["image"]).flat[0] % 2 == row["label"] for row in data.test)
+
+
+@pytest.mark.parametrize(
+    ("files", "splits"),
+    [
+        (["train-0.tar", "train-1.tar", "val-0.tar"], {"train": [0, 1], "validation": [2]}),
+        (["imagenet1k-train-00.tar", "imagenet1k-validation-00.tar"], {"train": [0], "validation": [1]}),
+        (["train/0.tar", "test/0.tar"], {"train": [0], "test": [1]}),
+        # One kind of archives alone, words within words, and archives that none says anything of.
+        (["val-0.tar", "val-1.tar"], {"train": [0, 1]}),
+        (["retrained-0.tar", "contest-0.tar"], {"train": [0, 1]}),
+        (["train-0.tar", "more-0.tar"], {"train": [0, 1]}),
+        (["train-test-0.tar", "val-0.tar"], {"train": [0, 1]}),
+    ],
+)
+def test_splits_by_name(files: list[str], splits: dict[str, list[int]]) -> None:
+    assert shard_splits(files) == {split: [files[place] for place in places] for split, places in splits.items()}
+
+
+def test_archives_of_a_test_split_are_not_trained_on(tmp_path: Path) -> None:
+    """Prevents a student that is judged on what it was trained on."""
+    write_tar(tmp_path / "train-0.tar", range(8))
+    write_tar(tmp_path / "val-0.tar", range(8, 12))
+    data = load_partition(DataArguments(dataset=str(tmp_path / "{train,val}-0.tar")))
+    levels = [[int(np.asarray(image).flat[0]) for image in part["image"]] for part in (data.train, data.test)]
+    assert levels == [list(range(8)), list(range(8, 12))]
 
 
 def test_other_archives(tmp_path: Path) -> None:
