@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _PACKAGE = Path(__file__).resolve().parents[1]
-_COMMIT = re.compile(r"[0-9a-f]{7,64}")
+COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _SECONDS = 20
 
 
@@ -35,7 +35,7 @@ def commit_of_checkout(package: Path) -> dict[str, Any] | None:
     if top is None or Path(top).resolve() != root.resolve():
         return None
     commit = _git(root, "rev-parse", "HEAD")
-    if commit is None or not _COMMIT.fullmatch(commit):
+    if commit is None or not COMMIT.fullmatch(commit):
         return None
     changed = _git(root, "status", "--porcelain", "--", package.name)
     return {"commit": commit, "changed": bool(changed), "url": _public_url(_git(root, "remote", "get-url", "origin"))}
@@ -49,7 +49,7 @@ def commit_of_installation(name: str) -> dict[str, Any] | None:
     except (PackageNotFoundError, OSError, ValueError):
         return None
     commit = content.get("vcs_info", {}).get("commit_id")
-    if not isinstance(commit, str) or not _COMMIT.fullmatch(commit):
+    if not isinstance(commit, str) or not COMMIT.fullmatch(commit):
         return None
     return {"commit": commit, "changed": False, "url": _public_url(content.get("url"))}
 

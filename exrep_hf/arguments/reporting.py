@@ -57,12 +57,13 @@ class ReportArguments:
         read_class_rule(self.classes)
         if self.output is not None:
             check_output_file(self.output)
-        if len(self.runs) > 1 and (given := [name for name in _OF_ONE_RUN if getattr(self, name) is not None]):
+        given = [name for name in _OF_ONE_RUN if getattr(self, name) is not None]
+        if given and len(self.runs) > 1:
             raise ValueError(
                 f"`{given[0]}` is {getattr(self, given[0])!r} with {len(self.runs)} runs; expected one: others may "
                 "have another. Make a page of each."
             )
-        if not self.with_images and (given := [name for name in _OF_ONE_RUN if getattr(self, name) is not None]):
+        if given and not self.with_images:
             raise ValueError(
                 f"`{given[0]}` is given without `with_images`, which alone needs it. Add `--with_images`."
             )

@@ -150,7 +150,7 @@ def _load(name: str, config_name: str | None, data_dir: str | None, may_be_path:
         return load_shards(name)
     if may_be_path and (path.is_absolute() or name.startswith((".", "~"))):
         raise ValueError(f"No data set found at {name!r}: there is no such file or folder; expected {ACCEPTED}.")
-    if not may_be_path and not _ON_THE_HUB.fullmatch(HUB_NAMES.get(name, name)):
+    if not may_be_path and not is_on_the_hub(HUB_NAMES.get(name, name)):
         # `load_dataset` also takes paths and names of builders, which read what lies here.
         raise ValueError(f"{name!r} names no data set on the Hub; expected user/name, 'digits' or 'fashion_mnist'.")
     if not may_be_path and Path(HUB_NAMES.get(name, name)).exists():
@@ -271,3 +271,8 @@ def _only(candidates: list[str], preferred: tuple[str, ...]) -> str | None:
 
 def _kind(feature: object) -> str:
     return str(feature.dtype) if isinstance(feature, Value) else type(feature).__name__
+
+
+def is_on_the_hub(name: str) -> bool:
+    """Return whether a name is one of the Hub, `user/name`; of what lay in a folder, results give the last part."""
+    return _ON_THE_HUB.fullmatch(name) is not None

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from exrep_hf.doctor.finding import Finding
 from exrep_hf.doctor.patient import Patient
-from exrep_hf.doctor.sizes import size_in_words
+from exrep_hf.doctor.sizes import bytes_in_words
 from exrep_hf.training.default_settings import planned_steps
 from exrep_hf.training.inputs import images_in_a_walk
 
@@ -28,7 +28,7 @@ def check_disk(patient: Patient, folder: Path | None = None) -> Iterator[Finding
     while not place.exists():
         place = place.parent
     free, needed = shutil.disk_usage(place).free, size * kept
-    told = f"{kept} checkpoints of {size_in_words(size)}: {size_in_words(needed)}; {size_in_words(free)} are free"
+    told = f"{kept} checkpoints of {bytes_in_words(size)}: {bytes_in_words(needed)}; {bytes_in_words(free)} are free"
     if needed > free:
         yield Finding("waste", told, "Give `--save_total_limit 1`, `--save_strategy no`, or another `--output_dir`.")
     elif needed > _WORTH_TELLING:

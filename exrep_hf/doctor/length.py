@@ -10,10 +10,9 @@ from exrep_hf.training.default_settings import (
     FEW_STEPS,
     LEAST_EPOCHS,
     LEAST_STEPS,
-    RATE_FROM_NOTHING,
-    RATE_FROM_WEIGHTS,
     images_per_step,
     planned_steps,
+    usual_rate,
 )
 from exrep_hf.training.inputs import images_in_a_walk
 
@@ -62,8 +61,7 @@ def _rate(patient: Patient, args: DistillationArguments, images: int | None) -> 
         return
     is_adam, remedy = "adam" in optimizer, "Leave `learning_rate` out."
     highest, lowest = (_HIGHEST_RATE, _LOWEST_RATE) if is_adam else (_HIGHEST_RATE_OF_SGD, _LOWEST_RATE_OF_SGD)
-    start = RATE_FROM_NOTHING if patient.trainer.student.starts_from_nothing else RATE_FROM_WEIGHTS
-    usual = start * math.sqrt(images_per_step(args, images) / 128)
+    usual = usual_rate(patient.trainer.student.starts_from_nothing, images_per_step(args, images))
     if rate > highest:
         yield Finding("waste", f"the learning rate is {rate:g}, too high for {optimizer}", remedy)
     elif rate < lowest:

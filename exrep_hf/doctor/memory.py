@@ -7,7 +7,7 @@ import torch
 
 from exrep_hf.doctor.finding import Finding
 from exrep_hf.doctor.patient import Patient
-from exrep_hf.doctor.sizes import size_in_words
+from exrep_hf.doctor.sizes import bytes_in_words
 
 # A weight, its gradient, and Adam's two moments of it, in float32.
 _BYTES_A_WEIGHT = 16
@@ -31,8 +31,8 @@ def check_memory(patient: Patient, capacity: int | None = None) -> Iterator[Find
     if capacity is None:
         on_gpu = device.type == "cuda"
         capacity = torch.cuda.get_device_properties(device).total_memory if on_gpu else psutil.virtual_memory().total
-    told = f"on {device}: {size_in_words(needed)} of {size_in_words(capacity)} before activations"
-    told += f", {size_in_words(bank)} of it CRD's bank" * bool(bank)
+    told = f"on {device}: {bytes_in_words(needed)} of {bytes_in_words(capacity)} before activations"
+    told += f", {bytes_in_words(bank)} of it CRD's bank" * bool(bank)
     if needed > capacity:
         remedy = "Give `--queue_length 65536`, or `--crd_table_dtype bfloat16`." if bank > needed / 2 else ""
         yield Finding("waste", told, remedy or "Take a smaller student or teacher (`--teacher_dtype bfloat16`).")

@@ -1,7 +1,7 @@
 """Sizes as a person says them."""
 
 
-def size_in_words(size: float) -> str:
+def bytes_in_words(size: float) -> str:
     """Return a number of bytes in words."""
     for unit in ("B", "kB", "MB", "GB"):
         if size < 1000:

@@ -13,7 +13,7 @@ from exrep_hf.doctor.patient import Patient
 from exrep_hf.doctor.trial import can_be_tried, losses_of, training_batch, without_trace
 from exrep_hf.training.default_settings import planned_steps
 from exrep_hf.training.inputs import images_in_a_walk
-from exrep_hf.training.notices import in_words
+from exrep_hf.training.notices import in_words, wait_for_accelerator
 
 # Seconds for each of both.
 _LONGEST = 3.0
@@ -94,17 +94,11 @@ def _seconds_of_a_step(patient: Patient, count: int, steps: int) -> float:
     trainer = patient.trainer
     weights = [weight for weight in trainer.distillation_objective.parameters() if weight.requires_grad]
     batch = training_batch(trainer, count)
-    _wait()
+    wait_for_accelerator()
     began = time.perf_counter()
     for _ in range(steps):
         loss, _ = losses_of(trainer, batch)
         if loss is not None and loss.requires_grad:
             torch.autograd.grad(loss, weights, allow_unused=True)
-    _wait()
+    wait_for_accelerator()
     return (time.perf_counter() - began) / steps
-
-
-def _wait() -> None:
-    """Let work that was only queued be done."""
-    if torch.accelerator.is_available():
-        torch.accelerator.synchronize()

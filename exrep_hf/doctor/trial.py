@@ -63,14 +63,7 @@ def losses_of(trainer: DistillationTrainer, batch: dict[str, Tensor]) -> tuple[T
     """Return the total, and each part of it, weighted, by name; all with gradients."""
     objective = trainer.distillation_objective
     with trainer.compute_loss_context_manager():
-        answer = trainer.ask_teacher(batch, training=True)
-        output = objective(
-            pixel_values=batch["pixel_values"],
-            labels=batch.get("labels"),
-            sample_index=batch.get("sample_index"),
-            teacher_logits=answer.logits,
-            teacher_features=answer.features,
-        )
+        output, _ = trainer.forward_batch(objective, batch)
     weights = objective.weights
     losses = {name.removeprefix("loss_"): value for name, value in (output.losses or {}).items()}
     return output.loss, {name: weights[name] * value for name, value in losses.items()}

@@ -7,6 +7,7 @@ from typing import Any
 from huggingface_hub import ModelCard, ModelCardData
 
 from exrep_hf.data.class_words import classes_in_words
+from exrep_hf.data.loading import is_on_the_hub
 from exrep_hf.finite import check_figures
 from exrep_hf.publishing.card_figures import model_index
 from exrep_hf.publishing.claims import images_by_rounding, tolerance
@@ -22,7 +23,7 @@ from exrep_hf.report import (
     weak_classes,
 )
 from exrep_hf.teacher.head import head_in_words
-from exrep_hf.training.card_names import HERE, dataset_in_words, hub_models, is_on_the_hub, model_in_words
+from exrep_hf.training.card_names import HERE, dataset_in_words, hub_models, model_in_words
 from exrep_hf.training.markdown import harmless, plain, prose
 from exrep_hf.training.metrics import TOP5, says_top5
 

@@ -6,15 +6,14 @@ from typing import Any
 
 import torch
 from datasets import Dataset
-from torch import Tensor, nn
+from torch import Tensor
 
 from exrep_hf.arguments.class_rule import ClassRule
-from exrep_hf.data import ClassMap, Preprocessing, class_names, names_or_numbers
+from exrep_hf.data import class_names, names_or_numbers
 from exrep_hf.evaluation.predict import predict
-from exrep_hf.models import load_classifier
 from exrep_hf.publishing.claimed_images import own_images
 from exrep_hf.publishing.claims import hub_name
-from exrep_hf.publishing.evaluate_student import load_published
+from exrep_hf.publishing.evaluate_student import beside_teacher, load_published
 from exrep_hf.publishing.texts import read_results
 from exrep_hf.report.page.thumbnails import Disagreements, Thumbnail, thumbnail_source
 
@@ -50,15 +49,11 @@ def find_disagreements(
     name = teacher or _teacher_of(folder, results["teacher"] or {})
     student, preprocessing = load_published(folder, device)
     images = own_images(results, student, dataset, data_dir)
-    network = load_classifier(name)
-    nn.Module.to(network, device)
-    classes = ClassMap(student.config, network.config, rule, partial=True)
-    own, labels = predict(student, preprocessing, images, _COLUMNS)
-    theirs, _ = predict(network, Preprocessing.from_model(network), images, _COLUMNS)
-    answers = [classes.shared_by_student(own).softmax(-1), classes.in_students_order(theirs).softmax(-1)]
-    names = names_or_numbers(class_names(student.config), own.shape[1])
+    logits, labels = predict(student, preprocessing, images, _COLUMNS)
+    own, theirs, classes = beside_teacher(name, student, logits, images, _COLUMNS, rule)
+    names = names_or_numbers(class_names(student.config), logits.shape[1])
     shared = names if classes.student_columns is None else [names[column] for column in classes.student_columns]
-    return _shown(images, (answers[0], answers[1]), labels, names, shared, count)
+    return _shown(images, (own.softmax(-1), theirs.softmax(-1)), labels, names, shared, count)
 
 
 def _teacher_of(folder: Path, facts: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import torch
 from datasets import Dataset
 from huggingface_hub import HfApi, file_exists
 from huggingface_hub.errors import StrictDataclassError
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoImageProcessor, PreTrainedModel
 
 from exrep_hf.arguments import EvaluationArguments
@@ -104,15 +104,40 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
     report |= {"num_images": len(labels), "images_per_second": images_per_second(model, shape)}
     report |= {"commit": commit} if args.push_to_hub else {}
     if args.teacher is not None:
-        teacher = load_classifier(args.teacher)
-        classes = ClassMap(model.config, teacher.config, read_class_rule(args.classes), partial=True)
-        nn.Module.to(teacher, device)
-        answers, _ = predict(
-            teacher, Preprocessing.from_model(teacher), images, columns, args.per_device_eval_batch_size
-        )
-        theirs, own = classes.in_students_order(answers), classes.shared_by_student(logits)
+        rule, size = read_class_rule(args.classes), args.per_device_eval_batch_size
+        own, theirs, _ = beside_teacher(args.teacher, model, logits, images, columns, rule, size)
         report["teacher_agreement"] = (theirs.argmax(-1) == own.argmax(-1)).double().mean().item()
     return report
+
+
+def beside_teacher(
+    name: str,
+    model: PreTrainedModel,
+    logits: Tensor,
+    images: Dataset,
+    columns: tuple[str, str],
+    rule: ClassRule,
+    batch_size: int = 64,
+) -> tuple[Tensor, Tensor, ClassMap]:
+    """Ask a teacher about the images that a student has answered, on the student's device.
+
+    Args:
+        name: of a classifier on the Hub, or its folder.
+        model: the student.
+        logits: its answers, `(n, num_labels)`.
+        images: with an image and a label column.
+        columns: their names.
+        rule: how classes of the two are matched.
+        batch_size: images at a time.
+
+    Returns:
+        The student's and the teacher's logits of the classes that both have, `(n, shared)`, and how they are matched.
+    """
+    teacher = load_classifier(name)
+    classes = ClassMap(model.config, teacher.config, rule, partial=True)
+    nn.Module.to(teacher, model.device)
+    answers, _ = predict(teacher, Preprocessing.from_model(teacher), images, columns, batch_size)
+    return classes.shared_by_student(logits), classes.in_students_order(answers), classes
 
 
 def labelled_images(

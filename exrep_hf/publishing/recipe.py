@@ -1,6 +1,5 @@
 """The settings of a run as a file that `exrep train --config` takes, and what has to be given beside it."""
 
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,9 +7,9 @@ from typing import Any
 
 import yaml
 
-from exrep_hf.data.loading import NAMES
+from exrep_hf.arguments.commit import COMMIT
+from exrep_hf.data.loading import NAMES, is_on_the_hub
 from exrep_hf.files import write_bytes
-from exrep_hf.training.card_names import is_on_the_hub
 
 RECIPE_NAME = "recipe.yaml"
 # A setting whose value may name a place; in results others stand behind the first in a setting of their own.
@@ -22,7 +21,6 @@ _PLACES = {
     "extra_images": None,
 }
 _DATASETS = frozenset({"digits", *NAMES})
-_COMMIT = re.compile(r"[0-9a-f]{7,64}")
 _LEFT_OUT = frozenset({"preset", "push_to_hub", *(each for each in _PLACES.values() if each)})
 _HEAD = """# exrep train {config}
 # Settings that are not here are the defaults of exrep_hf{commit}.
@@ -126,7 +124,7 @@ def _objective(results: dict[str, Any]) -> dict[str, Any]:
 def code_of(results: dict[str, Any]) -> dict[str, Any]:
     """Return `commit`, `changed` and `url` of the code that gave some results, as far as they tell."""
     code = dict(results.get("code") or {"commit": results.get("commit")})
-    return code if _COMMIT.fullmatch(str(code.get("commit"))) else {}
+    return code if COMMIT.fullmatch(str(code.get("commit"))) else {}
 
 
 def is_public(setting: str, name: str) -> bool:

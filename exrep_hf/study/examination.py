@@ -60,11 +60,11 @@ def _examined(settings: Settings) -> Iterator[Finding]:
 
 def _of_folder(settings: Settings) -> Iterator[Finding]:
     """Look whether the output folder holds what would be replaced; a run would be refused at once, and not wasted."""
-    training, model = settings.training, settings.model
-    models = (*model.teachers, *model.teacher_caches, model.student)
-    inputs = (*models, settings.data.dataset, settings.data.extra_images)
+    training = settings.training
     resuming = wants_resume(training.resume_from_checkpoint)
     try:
-        check_output_dir(Path(str(training.output_dir)), settings.study.overwrite_output_dir, resuming, inputs)
+        check_output_dir(
+            Path(str(training.output_dir)), settings.study.overwrite_output_dir, resuming, settings.inputs
+        )
     except ValueError as error:
         yield Finding("warning", str(error))

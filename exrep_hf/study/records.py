@@ -12,6 +12,7 @@ from exrep_hf.publishing.claims import hub_name
 from exrep_hf.report import public_name, public_settings, without_places
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.stages import Classifier, with_distiller
+from exrep_hf.training.card_names import architecture
 
 Record = dict[str, Any]
 
@@ -99,11 +100,6 @@ def _over_seeds(outcomes: list[Record]) -> dict[str, Any]:
         "gap_recovered": mean_and_deviation([outcome["gap_recovered"] for outcome in outcomes]),
         "data_gap_recovered": mean_and_deviation([outcome["data_gap_recovered"] for outcome in outcomes]),
     }
-
-
-def architecture(network: nn.Module) -> str:
-    """Return what a network is, whatever it is called: timm's name of its architecture, or its class."""
-    return str(getattr(getattr(network, "config", None), "architecture", None) or type(network).__name__)
 
 
 def summarise_teacher(

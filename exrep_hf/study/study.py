@@ -77,6 +77,12 @@ class Settings:
     training: DistillationArguments
     command: str | None = None
 
+    @property
+    def inputs(self) -> tuple[str | None, ...]:
+        """Names or places of all that a study reads."""
+        models = (*self.model.teachers, *self.model.teacher_caches, self.model.student)
+        return (*models, self.data.dataset, self.data.extra_images)
+
 
 class Study:
     """One method and its controls, from the same starting students and with the same number of steps.
@@ -129,9 +135,7 @@ class Study:
     def _check_folder(self) -> None:
         settings = self.settings
         if PartialState().is_main_process:
-            models = (*settings.model.teachers, *settings.model.teacher_caches, settings.model.student)
-            inputs = (*models, settings.data.dataset, settings.data.extra_images)
-            check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, inputs)
+            check_output_dir(self.folder, settings.study.overwrite_output_dir, self.resuming, settings.inputs)
         PartialState().wait_for_everyone()
 
     def run(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import has_classifier
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.probe import evaluate_head, fit_head
-from exrep_hf.study.records import Record, architecture, network_cost, summarise_teacher
+from exrep_hf.study.records import Record, network_cost, summarise_teacher
 from exrep_hf.study.run import Metrics, evaluate
 from exrep_hf.study.several import asked_together, cost_together, names_together, texts_together, together
 from exrep_hf.study.stages import Classifier, ask_online, load_other_teachers, load_student, load_teacher
@@ -36,6 +36,7 @@ from exrep_hf.teacher import (
 )
 from exrep_hf.teacher.head import HeadTeacher
 from exrep_hf.teacher.head_file import load_head, load_text_head, save_head
+from exrep_hf.training.card_names import architecture
 from exrep_hf.training.probe_look import Comparison, told_of_head, warn_of_comparison
 from exrep_hf.training.teacher_head import check_can_be_fitted, wanted_head
 from exrep_hf.training.text_head import text_teacher, texts_for

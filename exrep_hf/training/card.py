@@ -10,8 +10,9 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 from exrep_hf.arguments import DistillationArguments
 from exrep_hf.data.described import Described
+from exrep_hf.data.loading import is_on_the_hub
 from exrep_hf.teacher.head import head_in_words
-from exrep_hf.training.card_names import HERE, is_on_the_hub, model_in_words
+from exrep_hf.training.card_names import HERE, model_in_words
 from exrep_hf.training.markdown import harmless, plain
 from exrep_hf.training.metrics import METRIC_TITLES, TOP5, says_top5
 

@@ -1,21 +1,22 @@
 """How a card speaks of models and data sets: those of the Hub by name and link, those of a folder as such."""
 
-import re
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
+
+from exrep_hf.data.loading import is_on_the_hub
 from exrep_hf.training.markdown import plain
 
 HERE = "."
 """What a student is loaded by that has no name on the Hub: its folder, from inside."""
 _HUB = "https://huggingface.co"
-_ON_THE_HUB = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _BUILT_IN = {"digits": "scikit-learn's digits"}
 
 
-def is_on_the_hub(name: str) -> bool:
-    """Return whether a name is one of the Hub: of what lay in a folder, results give the last part alone."""
-    return _ON_THE_HUB.fullmatch(name) is not None
+def architecture(network: nn.Module) -> str:
+    """Return what a network is, whatever it is called: timm's name of its architecture, or its class."""
+    return str(getattr(getattr(network, "config", None), "architecture", None) or type(network).__name__)
 
 
 def hub_models(model: Mapping[str, Any] | None) -> list[str]:

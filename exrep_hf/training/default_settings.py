@@ -66,8 +66,7 @@ def complete(
                 f"`learning_rate` is not given and DeepSpeed's config has the blocks {blocks}, filled before one is "
                 "chosen. Give `learning_rate`, or leave these blocks out."
             )
-        rate = RATE_FROM_NOTHING if starts_from_nothing else RATE_FROM_WEIGHTS
-        args.learning_rate = float(f"{rate * math.sqrt(per_step / _REFERENCE_BATCH):.2g}")
+        args.learning_rate = float(f"{usual_rate(starts_from_nothing, per_step):.2g}")
         start = "from nothing" if starts_from_nothing else "from pre-trained weights"
         if not own_optimizer:
             told.append(f"learning rate {args.learning_rate:g}: the student starts {start}, {per_step} images a step")
@@ -171,3 +170,14 @@ def planned_steps(args: DistillationArguments, num_images: int | None) -> int:
 
 def _steps_of_an_epoch(args: DistillationArguments, num_images: int) -> int:
     return math.ceil(num_images / images_per_step(args, num_images))
+
+
+def usual_rate(starts_from_nothing: bool, per_step: int) -> float:
+    """Return the learning rate of Adam-like optimizers that is chosen where none is given.
+
+    Args:
+        starts_from_nothing: whether the student's weights are random.
+        per_step: images.
+    """
+    rate = RATE_FROM_NOTHING if starts_from_nothing else RATE_FROM_WEIGHTS
+    return rate * math.sqrt(per_step / _REFERENCE_BATCH)

@@ -60,9 +60,7 @@ class StepClock:
         self._steps += 1
         if self._steps not in (self.warm_up, self.warm_up + self.timed):
             return None
-        # Work that was only queued has not been done.
-        if torch.accelerator.is_available():
-            torch.accelerator.synchronize()
+        wait_for_accelerator()
         if self._steps == self.warm_up:
             self._began = time.perf_counter()
             return None
@@ -98,3 +96,9 @@ def in_words(seconds: float) -> str:
         return f"about {max(round(seconds), 1)} s"
     minutes = seconds / 60
     return f"about {minutes:.0f} min" if minutes < 90 else f"about {minutes / 60:.1f} h"
+
+
+def wait_for_accelerator() -> None:
+    """Let work be done that was only queued, where there is an accelerator."""
+    if torch.accelerator.is_available():
+        torch.accelerator.synchronize()

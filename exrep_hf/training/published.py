@@ -28,6 +28,7 @@ from exrep_hf.files import replacing
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
 from exrep_hf.teacher import TeacherSource, fitted_head, teacher_names
 from exrep_hf.training.card import CardFacts, Evaluation, as_json, make_card, may_write
+from exrep_hf.training.card_names import architecture
 from exrep_hf.training.default_settings import images_per_step
 from exrep_hf.training.finite import FiniteTrainer
 from exrep_hf.training.metrics import METRIC_TITLES
@@ -258,18 +259,17 @@ class PublishingTrainer(FiniteTrainer):
         student, args = self.student, self.args
         name = origin or student.name_or_path or student.classifier.name_or_path or ""
         is_published = bool(_ON_THE_HUB.fullmatch(name)) and not Path(name).exists()
-        config = student.classifier.config
         teacher = self.teacher if args.needs_teacher else None
         as_trained = student.input_distiller is None or not self.publishes_plain
         measured = [each for step, each in self._evaluations.values() if step == self._step_of_weights]
         repository = self.hub_model_id or args.hub_model_id or Path(str(args.output_dir)).absolute().name
         return CardFacts(
             model_id=model_name or repository,
-            student=_public(name) or str(getattr(config, "architecture", type(student.classifier).__name__)),
+            student=_public(name) or architecture(student.classifier),
             from_scratch=student.starts_from_nothing,
             is_published=is_published,
             is_local=bool(name) and not is_published,
-            architecture=str(getattr(config, "architecture", type(student.classifier).__name__)),
+            architecture=architecture(student.classifier),
             code=code_commit(),
             distiller=student.config.distiller,
             plain=self.publishes_plain,

@@ -282,7 +282,13 @@ class DistillationTrainer(AskingTrainer):
         batch = super()._prepare_inputs(inputs)
         return self._data.normalising(batch if self._on_device is None else self._on_device.images(batch))
 
-    def _forward(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
+    def forward_batch(self, model: nn.Module, batch: dict[str, Tensor]) -> tuple[DistillationOutput, TeacherOutput]:
+        """Ask the teacher about a batch as it is, and compare: the objective's output, and the teacher's answer.
+
+        Args:
+            model: the objective, as the backend wraps it; its mode says whether this is training.
+            batch: on the device, normalised, and mixed where it is to be.
+        """
         answer = self.ask_teacher(batch, training=model.training)
         output = model(
             pixel_values=batch["pixel_values"],
@@ -304,7 +310,7 @@ class DistillationTrainer(AskingTrainer):
         if model.training:
             self.note_images(inputs)
             inputs = self.mixed(inputs)
-        output, answer = self._forward(model, inputs)
+        output, answer = self.forward_batch(model, inputs)
         # Of the components only the values are of use here, and outside.
         output.losses = {name: value.detach() for name, value in (output.losses or {}).items()}
         if model.training:
@@ -322,7 +328,7 @@ class DistillationTrainer(AskingTrainer):
         """Return loss, logits and labels, and take note of the components and of agreement with the teacher."""
         inputs = self._prepare_inputs(inputs)
         with torch.no_grad(), self.compute_loss_context_manager():
-            output, answer = self._forward(model, inputs)
+            output, answer = self.forward_batch(model, inputs)
         assert output.logits is not None and output.losses is not None
         logits, labels = output.logits.float(), inputs.get("labels")
         values = {name: value.expand(len(logits)) for name, value in output.losses.items()}
