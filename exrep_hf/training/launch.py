@@ -38,6 +38,12 @@ def check_processes(args: DistillationArguments) -> None:
             "student. On a CPU, add `--use_cpu true` (with DeepSpeed `--ddp_backend gloo` instead)."
         )
     asked = _asked_processes()
+    if asked is None and _is_one_of_several():
+        raise ValueError(
+            "`accelerate launch` was asked for several processes and started one: it does so with `--cpu`, and where "
+            "it finds no GPU. Use `--multi_gpu` (or `--config_file recipes/accelerate/ddp.yaml`), and on a CPU "
+            f"`--use_cpu true` behind the name of the script. If one is what you want, set `{PROCESSES_VARIABLE}=1`."
+        )
     if asked is not None and asked > args.world_size:
         raise ValueError(
             f"`{PROCESSES_VARIABLE}` asks for {asked} processes and {args.world_size} train together: with `--cpu` or "
@@ -45,6 +51,12 @@ def check_processes(args: DistillationArguments) -> None:
             "`--multi_gpu` (or recipes/accelerate/ddp.yaml), and on a CPU `--use_cpu true` behind the name of the "
             "script."
         )
+
+
+def _is_one_of_several() -> bool:
+    """Whether accelerate's launcher of one process was asked for more: then it says where they are to meet."""
+    is_launched = "ACCELERATE_MIXED_PRECISION" in os.environ
+    return is_launched and "MASTER_ADDR" in os.environ and "WORLD_SIZE" not in os.environ
 
 
 def _asked_processes() -> int | None:

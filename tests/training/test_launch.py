@@ -1,13 +1,16 @@
 """Launches that would run something else than what was asked for."""
 
 import json
+from argparse import Namespace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from accelerate.commands.config.config_args import load_config_from_file
+from accelerate.commands.launch import launch_command_parser
 from accelerate.utils import DistributedType
+from accelerate.utils.launch import prepare_simple_launcher_cmd_env
 
 from exrep_hf import DistillationArguments
 from exrep_hf.training import launch
@@ -43,6 +46,20 @@ def test_fewer_processes_than_asked_for(
         return
     with pytest.raises(ValueError, match=said):
         launch.check_processes(args)
+
+
+def test_several_were_asked_for_and_one_was_started(
+    args: DistillationArguments, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What `accelerate launch --cpu --num_processes 2` leaves in the environment; one may be what is wanted."""
+    launched = Namespace(**vars(launch_command_parser().parse_args(["--cpu", "--num_processes", "2", "train.py"])))
+    launched.num_machines, launched.mixed_precision, launched.dynamo_backend = 1, "no", "no"
+    for name, value in prepare_simple_launcher_cmd_env(launched)[1].items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match="asked for several processes and started one.*--multi_gpu"):
+        launch.check_processes(args)
+    monkeypatch.setenv("EXREP_NUM_PROCESSES", "1")
+    launch.check_processes(args)
 
 
 def test_a_number_that_is_none(args: DistillationArguments, monkeypatch: pytest.MonkeyPatch) -> None:
