@@ -8,6 +8,7 @@ from torch import Tensor
 
 from exrep_hf.doctor.finding import Finding
 from exrep_hf.doctor.patient import Patient
+from exrep_hf.teacher import ProbedTeacher
 from exrep_hf.training.class_look import look_of
 
 # Standard deviations of a share that guessing may be above chance by.
@@ -46,12 +47,7 @@ def check_accuracy(patient: Patient) -> Iterator[Finding]:
             "Give `--classes` a mapping from the teacher's names to the data's, or correct its `id2label`.",
         )
     elif right <= above_chance(classes, known):
-        yield Finding(
-            "waste",
-            f"{told}, as good as guessing ({1 / classes:.1%}): its head looks random, or its images are not prepared "
-            "as it wants them",
-            "Take a teacher that was trained on these classes, `--teacher_head probe`, or give `--classes`.",
-        )
+        yield _at_chance(patient, f"{told}, as good as guessing ({1 / classes:.1%})")
     elif right_student is not None and right_student > right + _MUCH_BETTER:
         yield Finding(
             "warning",
@@ -60,6 +56,21 @@ def check_accuracy(patient: Patient) -> Iterator[Finding]:
         )
     else:
         yield Finding("fine", told)
+
+
+def _at_chance(patient: Patient, told: str) -> Finding:
+    """A probe was fitted on these very images: its head is not random, but it gets crops of them here."""
+    if isinstance(patient.trainer.teacher, ProbedTeacher):
+        return Finding(
+            "waste",
+            f"{told}, as training crops them: the probe on its features does not tell these classes apart",
+            "Take a teacher whose probe is better, or crops that show more of each image (`--scale 0.5 1`).",
+        )
+    return Finding(
+        "waste",
+        f"{told}: its head looks random, or its images are not prepared as it wants them",
+        "Take a teacher that was trained on these classes, `--teacher_head probe`, or give `--classes`.",
+    )
 
 
 def _of_student(patient: Patient, right: float, classes: int, count: int) -> Finding:

@@ -13,7 +13,8 @@ from exrep_hf.doctor import QUICK, as_json, as_text, examine, exit_code
 from exrep_hf.doctor.memory import check_memory
 from exrep_hf.doctor.patient import Patient
 from exrep_hf.outputs import TeacherOutput
-from tests.doctor.conftest import Coloured, told, trained
+from exrep_hf.teacher import LinearProbe, ProbedTeacher
+from tests.doctor.conftest import COUNT, Coloured, told, trained
 from tests.training.conftest import CLASSES, PREPROCESSING, network
 
 Make = Callable[..., Any]
@@ -160,6 +161,18 @@ def test_heads_that_nobody_trained(patient: Make) -> None:
     assert "the student's answers are all but uniform" in warned and "the teacher's answers are all but" in warned
     trainer.student.has_new_head = True
     assert "the student's" not in told(examine(trainer, teacher_is_ready=False, checks=QUICK), "warning")
+
+
+def test_a_probe_that_knows_nothing(patient: Make) -> None:
+    """It is told of what can be done: it has a probe already, and its head is not random."""
+    source = OnlineTeacher(trained(1), PREPROCESSING.to_image_processor())
+    weight, bias = torch.zeros(CLASSES, source.feature_dim or 0), torch.zeros(CLASSES)
+    bias[0] = 1.0
+    head = LinearProbe(weight, bias, 1.0, 0.5, 1.0, COUNT, 1, COUNT, CLASSES)
+    teacher = ProbedTeacher(source, trained(2).config, head)
+    wasted = told(examine(patient(teacher=teacher), checks=QUICK), "waste")
+    assert "as good as guessing (25.0%), as training crops them: the probe" in wasted and "`--scale 0.5 1`" in wasted
+    assert "--teacher_head" not in wasted and "random" not in wasted
 
 
 def test_a_new_head_is_no_fault(patient: Make) -> None:
