@@ -10,6 +10,7 @@ from huggingface_hub import ModelCardData, parse_eval_result_entries
 
 from exrep_hf.data.loading import HUB_NAMES
 from exrep_hf.publishing.texts import CARD_NAME, EVAL_RESULTS, files_of_results, read_card, read_entries
+from exrep_hf.training.card_names import is_on_the_hub
 from exrep_hf.training.metrics import METRIC_TITLES
 
 # Share of images whose two best classes lie so near each other that rounding decides: on another machine, with other
@@ -56,7 +57,7 @@ def short_name(dataset: str) -> str:
 
 def hub_name(dataset: str) -> str | None:
     """Return a data set's name on the Hub; None if it has none that is known."""
-    return dataset if "/" in dataset else HUB_NAMES.get(dataset)
+    return dataset if is_on_the_hub(dataset) else HUB_NAMES.get(dataset)
 
 
 def images_by_rounding(num_images: int) -> int:
