@@ -19,9 +19,12 @@ def main(argv: Sequence[str]) -> None:
     as_page = "--json" not in argv
     settings = parse_settings([flag for flag in argv if flag != "--json"], "digits", __doc__, "-m exrep_hf doctor")
     # Behind `--help`, which takes a moment without them.
+    from accelerate import PartialState
+
     from exrep_hf.doctor import as_json, as_text, exit_code
     from exrep_hf.study.examination import examine_study
 
     findings = examine_study(settings)
-    print(as_text(findings) if as_page else json.dumps(as_json(findings), indent=2))
+    if PartialState().is_main_process:
+        print(as_text(findings) if as_page else json.dumps(as_json(findings), indent=2))
     sys.exit(exit_code(findings))
