@@ -92,13 +92,14 @@ def parse_arguments(
         arguments: the dataclass.
         argv: the flags.
         description: for `--help`.
-        positional: a setting whose value may stand first, without its flag.
+        positional: a setting whose value, or values, may stand first, without its flag.
 
     Raises:
         ValueError: for a value outside its range.
     """
     usage = f"{program_name()} {f'[{positional.upper()}] ' if positional else ''}[--SETTING VALUE ...]"
     parser = SettingsParser([arguments], usage=usage, description=description)
+    parser.prog = program_name()
     flags = [flag.split("=")[0] for flag in argv if flag.startswith("--")]
     if repeated := sorted({flag for flag in flags if flags.count(flag) > 1}):
         raise ValueError(f"{', '.join(repeated)}: given more than once; expected all values behind one flag.")

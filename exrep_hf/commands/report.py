@@ -10,7 +10,6 @@ it: such a page is for yourself, and a file of another name, `images.html`.
 """
 
 from collections.abc import Sequence
-from itertools import takewhile
 from pathlib import Path
 
 from exrep_hf.arguments.class_rule import read_class_rule
@@ -26,9 +25,7 @@ def main(argv: Sequence[str]) -> None:
     Raises:
         ValueError: if a folder holds no results of a run.
     """
-    folders = list(takewhile(lambda flag: not flag.startswith("-"), argv))
-    flags = [*(["--runs", *folders] if folders else []), *argv[len(folders) :]]
-    args = parse_arguments(ReportArguments, flags, __doc__)
+    args = parse_arguments(ReportArguments, argv, __doc__, positional="runs")
     # Behind `--help`, which takes a moment without them.
     from exrep_hf.publishing.texts import read_results
     from exrep_hf.report import RESULTS_NAME

@@ -101,7 +101,9 @@ def check_split(splits: DatasetDict, name: str, setting: str, dataset: str) -> N
         ValueError: if it has none of this name, with those that it has.
     """
     if name not in splits:
-        raise ValueError(f"`{setting}` is {name!r}; {dataset!r} has the splits {list(splits)}.")
+        raise ValueError(
+            f"`{setting}` is {name!r}; {dataset!r} has the splits {list(splits)}. Give one of them as `{setting}`."
+        )
 
 
 def load_digits() -> DatasetDict:
