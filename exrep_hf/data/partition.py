@@ -88,7 +88,9 @@ class DataPartition:
         without = len(unlabelled_rows(self.train, "label"))
         told = f" ({without} without a label)" if without else ""
         named = " and ".join(filter(None, [self.args.dataset, *self.args.other_datasets]))
-        return f"{named}: {len(self.train)} training images{told}, {len(self.test)} test images"
+        held_out = self.test_from == self.args.train_split and len(self.test) > 0
+        where = ", which were held out: there is no test split" if held_out else ""
+        return f"{named}: {len(self.train)} training images{told}, {len(self.test)} test images{where}"
 
     def num_private(self, seed: int) -> int:
         """Return how many training images only the teacher sees."""

@@ -64,6 +64,7 @@ def test_rows(shards: Path) -> None:
     data = load_partition(DataArguments(dataset=str(shards / "a-*.tar"), train_val_split=0.25))
     assert (len(data.train), len(data.test), data.num_classes) == (18, 6, 2)
     assert all(np.asarray(row["image"]).flat[0] % 2 == row["label"] for row in data.test)
+    assert data.in_words().endswith("18 training images, 6 test images, which were held out: there is no test split")
 
 
 @pytest.mark.parametrize(
