@@ -283,7 +283,10 @@ class Study:
                 source = teacher.of_seed(start, public, main, head, self.resuming)
                 if seed == self.seeds[0] and not self._is_ready[0]:
                     # Now that there is a teacher to be scored.
-                    self._look_first(main, start, data, source, True, model_args.student_is_ready)
+                    try:
+                        self._look_first(main, start, data, source, True, model_args.student_is_ready)
+                    except ValueError as error:
+                        raise ValueError(f"{error} {_kept_in(self.folder)}") from error
                 shared = teacher.before_arms(start, images, source, main)
             records[arm.name].append(self._run_arm(with_folder(arm, folder, seed), start, data, source, shared))
         return start
@@ -381,6 +384,13 @@ class Study:
     def _print(self, message: str) -> None:
         if PartialState().is_main_process:
             print(f"[{time.perf_counter() - self.began:4.0f} s] {message}", flush=True)
+
+
+def _kept_in(folder: Path) -> str:
+    return (
+        f"What was made so far is kept in {str(folder)!r}: `--resume_from_checkpoint true` goes on from it as it is, "
+        "and other settings take `--overwrite_output_dir`."
+    )
 
 
 def _steps(steps: int) -> str:

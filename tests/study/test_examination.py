@@ -108,7 +108,8 @@ def test_a_study_begins_with_a_look(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert "4 steps are few" not in capsys.readouterr().out and not (folder / "teacher").exists()
     # A teacher that was trained here is scored when it is there.
     wrong = changes | {"teacher_steps": 1, "pretraining_learning_rate": 1e-9}
-    with pytest.raises(ValueError, match=r"would be wasted: the teacher is right about .*, as good as guessing"):
+    found = "would be wasted: the teacher is right about .*, as good as guessing.*`--resume_from_checkpoint true`"
+    with pytest.raises(ValueError, match=found):
         Study(parse_settings(flags_of(folder, **wrong), folder)).run()
     printed = capsys.readouterr().out
     assert printed.count("doctor: 4 steps are few for mixed images") == 1 and (folder / "teacher").is_dir()
