@@ -65,8 +65,7 @@ class StreamedImages(torch.utils.data.IterableDataset):
                 f"`train_dataset` is a stream without a label column, with {sorted(stream.column_names or ())}; "
                 "cross-entropy needs one. Name it `label`, or set `ce_weight` to 0."
             )
-        # Undecoded: most of what a process reads may be another's.
-        self.rows = stream.cast_column(self.image_column, Image(decode=False))
+        self.rows = stream
         self.transform = transform
         self.numbers = numbers
         self.num_labels = num_labels
@@ -76,10 +75,13 @@ class StreamedImages(torch.utils.data.IterableDataset):
         """Yield the items of one walk after another, of a worker those of its own part of the files."""
         worker = get_worker_info()
         part = 0 if worker is None else worker.id
+        # Undecoded: most of what a process reads may be another's. And a stream of its own for each worker: a stream
+        # counts its walks in memory that workers share, where one would change the order of another.
+        rows = self.rows.cast_column(self.image_column, Image(decode=False))
         for walk in itertools.count():
-            self.rows.set_epoch(walk)
+            rows.set_epoch(walk)
             number = -1
-            for number, row in enumerate(self.rows):
+            for number, row in enumerate(rows):
                 yield StreamedItem(self, row, (walk, part, number))
             if number < 0:
                 # There are fewer files than workers, or nothing at all.

@@ -75,6 +75,22 @@ def test_every_walk_and_worker_has_its_own_crops(make_trainer: MakeTrainer, make
         assert not torch.equal(first[0], first[2]) and not torch.equal(first[0], first[1])
 
 
+def test_workers_walk_by_themselves(make_trainer: MakeTrainer, make_images: MakeImages) -> None:
+    """datasets counts walks in memory that workers share: of many at once one would take another's count."""
+    stream = make_images(8).to_iterable_dataset(num_shards=4).shuffle(seed=1, buffer_size=2)
+    dataset: Any = make_trainer(train_dataset=stream, **SETTINGS).train_dataset
+    first, again = (
+        torch.cat(
+            [
+                batch["labels"]
+                for batch in islice(DataLoader(dataset, 1, num_workers=4, collate_fn=collate_distillation), 1200)
+            ]
+        )
+        for _ in range(2)
+    )
+    assert torch.equal(first, again)
+
+
 def test_resumed_to_the_bit(
     make_trainer: MakeTrainer, make_images: MakeImages, parameters: Any, tmp_path: Path
 ) -> None:
