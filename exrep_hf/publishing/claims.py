@@ -8,9 +8,8 @@ from typing import Any
 
 from huggingface_hub import ModelCardData, parse_eval_result_entries
 
-from exrep_hf.data.loading import HUB_NAMES
+from exrep_hf.data.loading import HUB_NAMES, is_on_the_hub
 from exrep_hf.publishing.texts import CARD_NAME, EVAL_RESULTS, files_of_results, read_card, read_entries
-from exrep_hf.training.card_names import is_on_the_hub
 from exrep_hf.training.metrics import METRIC_TITLES
 
 # Share of images whose two best classes lie so near each other that rounding decides: on another machine, with other

@@ -46,7 +46,13 @@ def find_disagreements(
         ValueError: if the teacher has no classifier of its own or is not known, or the images are not found.
     """
     results = read_results(folder)
-    name = teacher or _teacher_of(folder, results["teacher"] or {})
+    facts = results["teacher"] or {}
+    if teacher is None and (head := facts.get("head")):
+        raise ValueError(
+            f"The teacher of {str(folder)!r} ({facts.get('name')!r}) was asked with a head that was made for this run "
+            f"({head['kind']}), and images are shown of classifiers alone. Give one of these classes as `--teacher`."
+        )
+    name = teacher or _teacher_of(folder, facts)
     student, preprocessing = load_published(folder, device)
     images = own_images(results, student, dataset, data_dir)
     logits, labels = predict(student, preprocessing, images, _COLUMNS)

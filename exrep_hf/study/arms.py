@@ -165,6 +165,11 @@ def make_arms(
                 with_changes(args, {key: changes[key] for key in changes.keys() & of_training}),
             )
         )
+        if given is not None and (kept := _kept_of_method(name, given, args)):
+            raise ValueError(
+                f"`controls.{name}` keeps {kept} of the method, and would not be what {name!r} stands for. Give these "
+                f"too (0.0), leave its whole value out (`{{{name}: , …}}`), or call it otherwise."
+            )
     _check_names([*(arm.name for arm in arms), main])
     _check_oracle(arms, data_args, args)
     # A copy: what is chosen for an arm is no setting of the study.
@@ -183,6 +188,12 @@ def _named_controls(model_args: ModelArguments, args: DistillationArguments) -> 
     own = {"terms": None} if args.terms else {}
     kd = logits_and_labels | {"distiller": "none"} | views | own
     return {"ce": kd | {"kd_weight": 0.0}, "kd": kd}
+
+
+def _kept_of_method(name: str, given: dict[str, Any], args: DistillationArguments) -> list[str]:
+    """Return which terms a control called `ce` or `kd` must not have, and has as nothing is said of them."""
+    foreign = {"ce": ("kd_weight", *FEATURE_TERMS), "kd": FEATURE_TERMS}.get(name, ())
+    return [term for term in foreign if term not in given and getattr(args, term) != 0]
 
 
 def equal_arms(first: Arm, second: Arm) -> bool:

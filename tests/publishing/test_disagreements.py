@@ -2,6 +2,7 @@
 
 import base64
 import io
+import json
 import re
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def test_refusals() -> None:
         main([str(STUDENT), "--teacher", str(OTHER)])
     with pytest.raises(ValueError, match="`teacher` is '.*' with 2 runs; expected one"):
         main([str(STUDENT), str(OTHER), "--output", "x.html", "--with_images", "--teacher", str(OTHER)])
+
+
+def test_a_head_that_was_made_for_the_run(tmp_path: Path) -> None:
+    """The network alone, which the results name, has none."""
+    results = read_results(STUDENT)
+    results["teacher"] |= {"name": "me/headless", "head": {"kind": "probe", "accuracy": 0.5, "images": 94}}
+    (tmp_path / "results.json").write_text(json.dumps(results))
+    with pytest.raises(ValueError, match=r"'me/headless'\) was asked with a head .* \(probe\).*as `--teacher`"):
+        find_disagreements(tmp_path, None, None, None, torch.device("cpu"))
 
 
 def test_images_that_lie_where_the_card_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

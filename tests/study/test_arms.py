@@ -9,8 +9,8 @@ from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArgume
 from exrep_hf.study.arms import equal_arms, make_arms
 
 CONTROLS = {
-    "ce": {"ce_weight": 1.0, "kd_weight": 0, "distiller": "none", "train_on": "all"},
-    "kd": {"learning_rate": "1e-2", "critic_learning_rate": "1e-3", "freeze_batch_norm": "false"},
+    "ce": {"ce_weight": 1.0, "kd_weight": 0, "feature_weight": 0, "distiller": "none", "train_on": "all"},
+    "kd": {"feature_weight": 0, "learning_rate": "1e-2", "critic_learning_rate": "1e-3", "freeze_batch_norm": "false"},
 }
 
 
@@ -105,6 +105,8 @@ def test_equal_arms(tmp_path: Path) -> None:
         ({"bf16": True}, "all arms of a study have to share these"),
         ({"num_public": 10}, "all arms of a study have to share these"),
         ({"distiller": "big"}, "argument --distiller: invalid choice: 'big'"),
+        ({}, r"`controls.kd` keeps \['feature_weight'\] of .* leave its whole value out \(`{kd: , …}`\)"),
+        ({"temperature": 2.0}, r"`controls.kd` keeps \['feature_weight'\] of the method"),
     ],
 )
 def test_bad_controls(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
