@@ -165,7 +165,7 @@ def make_arms(
                 with_changes(args, {key: changes[key] for key in changes.keys() & of_training}),
             )
         )
-        if given is not None and (kept := _kept_of_method(name, given, args)):
+        if given is not None and (kept := _kept_of_method(arms[-1], given)):
             raise ValueError(
                 f"`controls.{name}` keeps {kept} of the method, and would not be what {name!r} stands for. Give these "
                 f"too (0.0), leave its whole value out (`{{{name}: , …}}`), or call it otherwise."
@@ -190,10 +190,11 @@ def _named_controls(model_args: ModelArguments, args: DistillationArguments) -> 
     return {"ce": kd | {"kd_weight": 0.0}, "kd": kd}
 
 
-def _kept_of_method(name: str, given: dict[str, Any], args: DistillationArguments) -> list[str]:
+def _kept_of_method(arm: Arm, given: dict[str, Any]) -> list[str]:
     """Return which terms a control called `ce` or `kd` must not have, and has as nothing is said of them."""
-    foreign = {"ce": ("kd_weight", *FEATURE_TERMS), "kd": FEATURE_TERMS}.get(name, ())
-    return [term for term in foreign if term not in given and getattr(args, term) != 0]
+    foreign = {"ce": ("kd_weight", *FEATURE_TERMS), "kd": FEATURE_TERMS}.get(arm.name, ())
+    args = complete_terms(arm.args, True, None, None).args
+    return [term for term in foreign if term not in given and getattr(args, term)]
 
 
 def equal_arms(first: Arm, second: Arm) -> bool:

@@ -9,7 +9,7 @@ from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArgume
 from exrep_hf.study.arms import equal_arms, make_arms
 
 CONTROLS = {
-    "ce": {"ce_weight": 1.0, "kd_weight": 0, "feature_weight": 0, "distiller": "none", "train_on": "all"},
+    "ce": {"ce_weight": 1.0, "kd_weight": 0, "distiller": "none", "train_on": "all"},
     "kd": {"feature_weight": 0, "learning_rate": "1e-2", "critic_learning_rate": "1e-3", "freeze_batch_norm": "false"},
 }
 
