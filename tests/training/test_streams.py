@@ -76,7 +76,7 @@ def test_every_walk_and_worker_has_its_own_crops(make_trainer: MakeTrainer, make
 
 
 def test_workers_walk_by_themselves(make_trainer: MakeTrainer, make_images: MakeImages) -> None:
-    """datasets counts walks in memory that workers share: of many at once one would take another's count."""
+    """Datasets counts walks in memory that workers share: of many at once one would take another's count."""
     stream = make_images(8).to_iterable_dataset(num_shards=4).shuffle(seed=1, buffer_size=2)
     dataset: Any = make_trainer(train_dataset=stream, **SETTINGS).train_dataset
     first, again = (
