@@ -15,6 +15,7 @@ from exrep_hf.data import ClassMap, Preprocessing, class_names, label_names, nam
 from exrep_hf.evaluation.confusion import worst_confusions
 from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.models import ExRepConfig, ExRepForImageClassification, load_whole
+from exrep_hf.models.write_network import write_network
 from exrep_hf.report import has_curve, plot_losses, plot_residuals
 from exrep_hf.training.trainer import DistillationTrainer
 
@@ -82,8 +83,7 @@ def publish_student(
         for path in (folder / WITH_DISTILLER_NAME).glob("*.py"):
             shutil.copy(path, folder)
     if variant != "distiller":
-        student.without_distiller().save_pretrained(folder)
-        preprocessing.to_image_processor().save_pretrained(folder)
+        write_network(student.without_distiller(), preprocessing.to_image_processor(), folder)
     if has_curve(history):
         plot_losses(history, folder / LOSS_PICTURE, title)
     # Without a distiller there is nothing but grey to see.

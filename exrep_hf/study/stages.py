@@ -30,6 +30,7 @@ from exrep_hf.models import (
     set_labels,
 )
 from exrep_hf.models.image_check import check_takes_image
+from exrep_hf.models.write_network import write_network
 from exrep_hf.study.progress import show_progress
 from exrep_hf.study.run_names import run_name
 from exrep_hf.teacher import OnlineTeacher
@@ -323,5 +324,4 @@ def save_network(student: Classifier, folder: Path) -> None:
     """Write a classifier and its image processor, on the main process: whole or not at all."""
     if PartialState().is_main_process:
         with replacing(folder) as temporary:
-            student.classifier.save_pretrained(temporary)
-            student.processor.save_pretrained(temporary)
+            write_network(student.classifier, student.processor, temporary)

@@ -15,16 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from timm.utils import ModelEmaV3
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import TrainOutput
 from transformers.utils import SAFE_WEIGHTS_NAME
 
-from exrep_hf.files import replacing, write_json
+from exrep_hf.files import write_json
 from exrep_hf.training.published import PublishingTrainer
-from exrep_hf.training.saving import load_tensors
+from exrep_hf.training.saving import load_tensors, write_tensors
 
 TRAINED_WEIGHTS_NAME = "trained_weights.safetensors"
 """In a checkpoint: the student's weights as they are trained; the average is its `model.safetensors`."""
@@ -141,9 +140,7 @@ class AveragingTrainer(PublishingTrainer):
         write_json({"steps": self._averaged_steps}, Path(checkpoint) / AVERAGE_NAME)
         # DeepSpeed writes those that are trained itself.
         if not self.backend_saves_model:
-            state = {name: value.contiguous() for name, value in self.student.state_dict().items()}
-            with replacing(Path(checkpoint) / TRAINED_WEIGHTS_NAME) as temporary:
-                save_file(state, temporary)
+            write_tensors(self.student.state_dict(), checkpoint, TRAINED_WEIGHTS_NAME)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         if self.args.ema_decay is None or self.backend_saves_model:

@@ -26,6 +26,7 @@ from exrep_hf.data.described import described
 from exrep_hf.data.seeding import generators_kept
 from exrep_hf.files import replacing
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
+from exrep_hf.models.write_network import write_network
 from exrep_hf.teacher import TeacherSource, fitted_head, teacher_names
 from exrep_hf.training.card import CardFacts, Evaluation, as_json, make_card, may_write
 from exrep_hf.training.card_names import architecture
@@ -89,9 +90,7 @@ class PublishingTrainer(FiniteTrainer):
 
     def _write_plain(self, student: ExRepForImageClassification, folder: str) -> None:
         plain: PreTrainedModel = student.without_distiller()
-        plain.save_pretrained(folder)
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
+        write_network(plain, self.processing_class, folder)
 
     # The Hub
 
@@ -182,9 +181,7 @@ class PublishingTrainer(FiniteTrainer):
         if self.publishes_plain:
             self._write_plain(student, str(self.args.output_dir))
             return
-        student.save_pretrained(str(self.args.output_dir))
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(str(self.args.output_dir))
+        write_network(student, self.processing_class, str(self.args.output_dir))
 
     # The card
 

@@ -22,6 +22,7 @@ from exrep_hf.files import replacing
 from exrep_hf.losses.unregistered_tensors import UnregisteredTensorModule
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
+from exrep_hf.models.write_network import write_network
 from exrep_hf.training.agreement import weights_facts
 from exrep_hf.training.checkpoints import read_manifest
 from exrep_hf.training.objective import STUDENT_PREFIX, DistillationObjective
@@ -100,9 +101,7 @@ class StudentTrainer(ResumableTrainer):
             return
         folder = str(self.args.output_dir if output_dir is None else output_dir)
         state = self.distillation_objective.state_dict() if state_dict is None else state_dict
-        self.student.save_pretrained(folder, state_dict=_of_student(state))
-        if self.processing_class is not None:
-            self.processing_class.save_pretrained(folder)
+        write_network(self.student, self.processing_class, folder, _of_student(state))
 
     def load_student(self, checkpoint: str, name: str = SAFE_WEIGHTS_NAME) -> None:
         """Give the student the weights in a file of a checkpoint."""
@@ -134,8 +133,7 @@ class StudentTrainer(ResumableTrainer):
         super().write_additions(checkpoint)
         if self.args.should_save:
             state = self.distillation_objective.auxiliary_state(parameters=not self.backend_saves_model)
-            with replacing(Path(checkpoint) / DISTILLATION_STATE_NAME) as temporary:
-                save_file({name: value.contiguous() for name, value in state.items()}, temporary)
+            write_tensors(state, checkpoint, DISTILLATION_STATE_NAME)
 
     def load_additions(self, checkpoint: str) -> None:
         """Restore what is trained beside the student."""
@@ -152,6 +150,15 @@ def _of_student(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {
         name.removeprefix(STUDENT_PREFIX): value for name, value in state.items() if name.startswith(STUDENT_PREFIX)
     }
+
+
+def write_tensors(state: dict[str, Tensor], checkpoint: str, name: str) -> None:
+    """Write a file of a checkpoint whole or not at all; who may read it is who may read the others."""
+    with replacing(Path(checkpoint) / name) as temporary:
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        save_file({key: value.contiguous() for key, value in state.items()}, temporary)
+        temporary.chmod(mode)
 
 
 def load_tensors(checkpoint: str, name: str) -> dict[str, Tensor]:

@@ -124,6 +124,8 @@ def test_it_is_evaluated_chosen_and_saved(make_trainer: MakeTrainer, make_rows: 
         assert json.loads((checkpoint / "weight_average.json").read_text()) == {"steps": step}
         other.student.load_state_dict(load_file(checkpoint / "model.safetensors"))
         assert other.evaluate()["eval_loss_ce"] == pytest.approx(measured[step - 1], rel=1e-6)
+    # safetensors writes files that nobody else may read, as no other library does.
+    assert len({path.stat().st_mode for path in checkpoint.iterdir() if path.is_file()}) == 1
     best = max(range(6), key=measured.__getitem__)
     assert trainer.state.best_global_step == best + 1 < 6
     chosen = load_file(tmp_path / "out" / f"checkpoint-{best + 1}" / "model.safetensors")
