@@ -14,6 +14,7 @@ from datasets import Dataset, Image
 from torch import Tensor
 from torch.utils.data import IterableDataset
 
+from exrep_hf.data.decoding import why_not_decoded
 from exrep_hf.data.labels import MISSING, is_missing
 from exrep_hf.data.preprocessing import has_wide_pixels
 from exrep_hf.data.rows import is_number
@@ -137,7 +138,7 @@ def _reason(content: bytes) -> str:
             if has_wide_pixels(image):
                 raise ValueError(f"mode {image.mode!r} has more than 8 bits a channel")
     except Exception as error:  # Pillow's decoders raise almost anything on broken files
-        return str(error) or type(error).__name__
+        return why_not_decoded(error) or type(error).__name__
     return ""
 
 

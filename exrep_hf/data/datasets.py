@@ -9,7 +9,7 @@ from torch import Tensor
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from exrep_hf.data.augmentation import ViewTransform
-from exrep_hf.data.decoding import decoded
+from exrep_hf.data.decoding import decoded, why_not_decoded
 from exrep_hf.data.extra_images import Extra, place_in_walks
 from exrep_hf.data.labels import MISSING, is_missing
 from exrep_hf.data.mixing import mix_pairs
@@ -131,11 +131,11 @@ class DistillationDataset(torch.utils.data.Dataset):
             image = decoded(stored, self._feature, self.transform.takes_pixels)
         except Exception as error:
             # Pillow raises many kinds of errors on broken files.
-            raise self._broken(position, str(error)) from error
+            raise self._broken(position, why_not_decoded(error)) from error
         try:
             return make(image)
         except (OSError, ValueError, SyntaxError) as error:
-            raise self._broken(position, str(error)) from error
+            raise self._broken(position, why_not_decoded(error)) from error
 
     def _broken(self, position: int, reason: str) -> ValueError:
         stored = self._stored[position][self.image_column] or {}

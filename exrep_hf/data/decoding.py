@@ -1,6 +1,7 @@
 """From the bytes of an image, as a data set stores them, to its pixels."""
 
 import io
+import re
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +19,10 @@ except ImportError:
     decode_jpeg = None
 
 
+# Pillow names what it read from, which is no file here.
+_BUFFER = re.compile(r" <_io\.BytesIO[^>]*>")
+
+
 def decoded(stored: Any, feature: Image, as_pixels: bool) -> PIL.Image.Image | Tensor:
     """Return an image.
 
@@ -32,6 +37,11 @@ def decoded(stored: Any, feature: Image, as_pixels: bool) -> PIL.Image.Image | T
     """
     pixels = _pixels_of_jpeg(stored) if as_pixels and feature.mode in (None, "RGB") else None
     return feature.decode_example(stored) if pixels is None else pixels
+
+
+def why_not_decoded(error: Exception) -> str:
+    """Return what an error of `decoded` says to a user."""
+    return _BUFFER.sub("", str(error))
 
 
 def _pixels_of_jpeg(stored: Any) -> Tensor | None:

@@ -10,7 +10,7 @@ from datasets import Image
 from torch.utils.data import get_worker_info
 
 from exrep_hf.data.augmentation import ViewTransform
-from exrep_hf.data.decoding import decoded
+from exrep_hf.data.decoding import decoded, why_not_decoded
 from exrep_hf.data.labels import MISSING, is_missing
 from exrep_hf.data.loading import find_columns
 from exrep_hf.data.pixels import STUDENT_PIXELS
@@ -118,7 +118,7 @@ class StreamedImages(torch.utils.data.IterableDataset):
             except Exception as error:
                 # Pillow raises many kinds of errors on broken files.
                 raise ValueError(
-                    f"The image {what} cannot be decoded: {error}. Replace it, or leave it out with `filter`."
+                    f"The image {what} cannot be decoded: {why_not_decoded(error)}. Replace it, or leave it out with `filter`."
                 ) from error
         if self.label_column is not None:
             item["labels"] = self._number(row[self.label_column], what)

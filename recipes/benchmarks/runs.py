@@ -10,6 +10,7 @@ from transformers import set_seed
 from exrep_hf.cli import parse_settings
 from exrep_hf.data.partition import load_partition
 from exrep_hf.files import read_json, write_json
+from exrep_hf.finite import NonFiniteError
 from exrep_hf.report import device_name, software_versions
 from exrep_hf.study import Settings
 from exrep_hf.study.arms import Arm, make_arms
@@ -132,7 +133,11 @@ def start_folder(part: Part, seed: int, work: Path) -> Path:
 
 
 def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: Path) -> None:
-    """Train some arms of a seed, one after another, and keep the record of each."""
+    """Train some arms of a seed, one after another, and keep the record of each.
+
+    Raises:
+        NonFiniteError: of the last arm that diverged, when all others have been trained.
+    """
     settings = part.settings(work)
     arms = {arm.name: arm for arm in part.arms(settings)}
     identities = {name: identity(arms[name]) for name in names}
@@ -145,10 +150,16 @@ def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: P
     source = teaching.of_seed(start, public, main, folder / "head.safetensors", True)
     facts = read_json(folder / "facts.json")
     shared = {name: facts[name] for name in ("before", "teacher", "teacher_head")}
+    diverged = None
     for name in names:
         arm = with_folder(arms[name], work / part.name / f"{name}-seed{seed}", seed)
         set_seed(seed)
-        record, trainer = distil(arm, start, images, data, source)
+        try:
+            record, trainer = distil(arm, start, images, data, source)
+        except NonFiniteError as error:
+            diverged = error
+            print(f"{part.name}, {name}, seed {seed}: {error}", flush=True)
+            continue
         del record["history"]
         computed = {
             "device": device_name(settings.training.device),
@@ -158,3 +169,5 @@ def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: P
         record |= shared | {"settings": identities[name], "computed": computed}
         write_json(record, record_path(records, part, name, seed))
         print(f"{part.name}, {name}, seed {seed}: top-1 {record['after']['accuracy']:.4f}", flush=True)
+    if diverged is not None:
+        raise diverged

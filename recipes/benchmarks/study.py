@@ -15,7 +15,6 @@ import itertools
 import multiprocessing
 import signal
 import sys
-import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -118,31 +117,31 @@ def side_by_side(jobs: int, calls: dict[str, tuple[Callable[..., None], tuple[An
     """Call functions in processes of their own, several at once, and say when each has ended.
 
     Raises:
-        RuntimeError: if one of them failed, naming it; what has begun beside it is waited for.
+        RuntimeError: if some of them failed, naming them, when all others have ended.
     """
     before = signal.signal(signal.SIGTERM, end_children)
     context = multiprocessing.get_context("spawn")
     # PyTorch's own number is what `OMP_NUM_THREADS` says: more threads than free cores wait for each other.
     threads = max(1, min(torch.get_num_threads(), cores_of_process() // jobs))
-    failed = threading.Event()
+    failed = []
 
     def call(name: str) -> None:
-        if failed.is_set():
-            return
         function, given = calls[name]
         process = context.Process(target=on_threads, args=(threads, function, given))
         process.start()
         process.join()
         if process.exitcode:
-            failed.set()
-            raise RuntimeError(f"{name} ended with status {process.exitcode}; what it said stands above.")
-        print(f"{name}: done", flush=True)
+            failed.append(f"{name} (status {process.exitcode})")
+        else:
+            print(f"{name}: done", flush=True)
 
     try:
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(call, calls))
     finally:
         signal.signal(signal.SIGTERM, before)
+    if failed:
+        raise RuntimeError(f"{len(failed)} of {len(calls)} failed: {'; '.join(failed)}; what they said stands above.")
 
 
 def end_children(number: int, frame: FrameType | None) -> None:

@@ -13,7 +13,12 @@ from exrep_hf.models.write_network import write_network
 
 @pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o007, 0o660), (0o077, 0o600)])
 def test_all_files_have_the_mode_that_the_user_wants(tmp_path: Path, mask: int, mode: int) -> None:
-    sizes: dict[str, Any] = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 8}
+    sizes: dict[str, Any] = {
+        "hidden_size": 8,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 8,
+    }
     network = ViTForImageClassification(ViTConfig(image_size=8, patch_size=4, **sizes))
     before = os.umask(mask)
     try:

@@ -137,5 +137,8 @@ def test_faults(make_trainer: MakeTrainer, make_images: MakeImages) -> None:
     broken = images.cast_column("image", datasets.Image(decode=False)).to_list()
     broken[5]["image"] = {"bytes": np.arange(50, dtype=np.uint8).tobytes(), "path": "b.png"}
     stored = datasets.Dataset.from_list(broken, features=images.features).to_iterable_dataset()
-    with pytest.raises(ValueError, match=r"image number 5 of the stream \(b.png\) cannot be decoded"):
+    with pytest.raises(
+        ValueError,
+        match=r"image number 5 of the stream \(b.png\) cannot be decoded: cannot identify image file. Replace",
+    ):
         make_trainer(train_dataset=stored, crd_weight=0.0).train()

@@ -12,6 +12,7 @@ import pytest
 
 from tests.processes import Processes
 
+BENCHMARKS = Path(__file__).parents[3] / "recipes" / "benchmarks"
 SMALL = (
     "--student_steps 2 --num_seeds 1 --logging_steps 1 --per_device_train_batch_size 16 --use_cpu true "
     "--disable_tqdm true"
@@ -50,16 +51,38 @@ def test_parts_add_up(images: Path, tmp_path: Path, processes: Processes) -> Non
     assert table in run("--collect_only")
     assert (tmp_path / "results" / "fashion_mnist.png").stat().st_size > 1000
     assert "had other settings: `learning_rate`" in run("--sizes", "40", "--learning_rate", "0.5", fails=True)
+    other = tmp_path / "diverged"
+    diverging = (
+        "--sizes",
+        "40",
+        "--arms",
+        "exrep",
+        "kd-mixed",
+        "--learning_rate",
+        "1e25",
+        "--results_dir",
+        str(other),
+    )
+    told = run(*diverging, fails=True)
+    assert "1 of 1 failed: small-40-2, seed 42, exrep kd-mixed (status 1)" in told and "are NaN or infinite" in told
+    assert [path.name for path in other.rglob("*-seed*.json")] == ["kd-mixed-seed42.json"]
     assert "had other settings: `student_steps` 2 then, 3 now" in run(
         *("--sizes", "40", "--student_steps", "3", "--arms", "ce", "--results_dir", str(tmp_path / "other")),
         fails=True,
     )
 
 
+def test_one_that_fails_stops_no_other() -> None:
+    code = f"import sys; sys.path.insert(0, {str(BENCHMARKS)!r}); import study; "
+    code += "study.side_by_side(1, {'one': (sys.exit, (3,)), 'two': (print, ('was run',))})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stdout.splitlines() == ["was run", "two: done"]
+    assert "RuntimeError: 1 of 2 failed: one (status 3); what they said stands above." in done.stderr
+
+
 @pytest.mark.slow
 def test_ending_it_ends_its_runs() -> None:
-    benchmarks = Path(__file__).parents[3] / "recipes" / "benchmarks"
-    code = f"import sys, time; sys.path.insert(0, {str(benchmarks)!r}); import study; print('up', flush=True); "
+    code = f"import sys, time; sys.path.insert(0, {str(BENCHMARKS)!r}); import study; print('up', flush=True); "
     code += "study.side_by_side(2, {'one': (time.sleep, (300,)), 'two': (time.sleep, (300,))})"
     command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     assert command.stdout is not None
