@@ -118,7 +118,8 @@ class StreamedImages(torch.utils.data.IterableDataset):
             except Exception as error:
                 # Pillow raises many kinds of errors on broken files.
                 raise ValueError(
-                    f"The image {what} cannot be decoded: {why_not_decoded(error)}. Replace it, or leave it out with `filter`."
+                    f"The image {what} cannot be decoded: {why_not_decoded(error)}. Replace it, or leave it out with "
+                    "`filter`."
                 ) from error
         if self.label_column is not None:
             item["labels"] = self._number(row[self.label_column], what)

@@ -13,7 +13,7 @@ from exrep_hf.teacher import CachedTeacher
 from exrep_hf.teacher.cache.manifest import MANIFEST_NAME
 from exrep_hf.teacher.head import head_in_words
 from exrep_hf.teacher.head_file import HEAD_NAME
-from exrep_hf.training.card_names import dataset_in_words, model_in_words
+from exrep_hf.training.card_names import dataset_in_words, evaluated_in_words, model_in_words
 from exrep_hf.training.markdown import harmless, plain
 
 TEMPLATE = Path(__file__).with_name("cached_answers.md")
@@ -43,6 +43,7 @@ def make_cache_card(cache: CachedTeacher, repo_id: str) -> DatasetCard:
         head=head_in_words(plan.teacher.get("head")),
         storage=plan.storage,
         summary=cache.manifest.summary,
+        evaluated=evaluated_in_words(evaluation) if (evaluation := cache.manifest.summary.get("evaluation")) else None,
         views=json.dumps(plan.views, indent=2),
         view_text=_in_words(cache.views),
         flags=_flags(cache.views),

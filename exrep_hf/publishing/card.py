@@ -23,7 +23,7 @@ from exrep_hf.report import (
     weak_classes,
 )
 from exrep_hf.teacher.head import head_in_words
-from exrep_hf.training.card_names import HERE, dataset_in_words, hub_models, model_in_words
+from exrep_hf.training.card_names import HERE, dataset_in_words, evaluated_in_words, hub_models, model_in_words
 from exrep_hf.training.markdown import harmless, plain, prose
 from exrep_hf.training.metrics import TOP5, says_top5
 
@@ -100,6 +100,7 @@ def _facts(results: dict[str, Any], model_id: str) -> dict[str, Any]:
         "push_code": results["configuration"].get("study", {}).get("push_code", False),
         "dataset": data,
         "dataset_name": dataset_in_words(data),
+        "evaluated": evaluated_in_words(data),
         "other_names": [plain(each) for each in data.get("other_names") or ()],
         "license": results["license"] and plain(results["license"]),
         "seeds": results["seeds"],

@@ -27,6 +27,7 @@ from exrep_hf.teacher.cache import Provenance, Storage
 from exrep_hf.teacher.cache.shard_writer import warn_of_top1
 from exrep_hf.teacher.head import HeadTeacher
 from exrep_hf.teacher.head_file import HEAD_NAME, load_head
+from exrep_hf.training.card_names import evaluated_in_words
 from exrep_hf.training.default_terms import rounds_for
 from exrep_hf.training.launch import check_processes
 from exrep_hf.training.machine import complete_for_machine, lay_out, loader_workers
@@ -198,8 +199,14 @@ def _measure(
     metrics = {name: evaluated[name] for name in ("accuracy", "top5_accuracy")}
     if expected_top1 is not None and PartialState().is_main_process:
         warn_of_top1(metrics["accuracy"], len(images), expected_top1)
-    evaluation = {"evaluated_on": settings.data.evaluate_on, "num_evaluated": len(images), "metrics": metrics}
-    _print(f"top-1 {metrics['accuracy']:.3f} on {len(images)} images of the {settings.data.evaluate_on} split")
+    evaluation = {
+        "evaluated_on": settings.data.evaluate_on,
+        "split": data.evaluated_split,
+        "part": data.evaluated_part,
+        "num_evaluated": len(images),
+        "metrics": metrics,
+    }
+    _print(f"top-1 {metrics['accuracy']:.3f} on {evaluated_in_words(evaluation)}")
     return {"evaluation": evaluation, "cost": cost}
 
 

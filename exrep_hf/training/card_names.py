@@ -48,6 +48,19 @@ def _one_in_words(name: str, kind: str, from_scratch: bool) -> str:
     return f"`{name}`" if from_scratch else f"[`{name}`]({_HUB}/{name})"
 
 
+def evaluated_in_words(images: Mapping[str, Any]) -> str:
+    """Return how many images were evaluated on, and of what: a whole split, or a part of one that was held out."""
+    split, part = images.get("split"), images.get("part")
+    held_out = split is None and str(part).startswith("part of ")
+    whole = split or images["evaluated_on"]
+    of = (
+        f"held out of the {plain(str(part).removeprefix('part of '))} split"
+        if held_out
+        else f"of the {plain(whole)} split"
+    )
+    return f"{images['num_evaluated']} images {of}"
+
+
 def dataset_in_words(data: Mapping[str, Any]) -> str:
     """Return what a data set is; harmless text of results becomes Markdown."""
     if data["hub_name"] is not None and is_on_the_hub(data["hub_name"]):

@@ -49,6 +49,14 @@ def test_what_was_chosen_for_the_run(results: dict[str, Any], tmp_path: Path) ->
     assert told in read_back(results, tmp_path).text
 
 
+def test_images_of_a_data_set_without_a_test_split(results: dict[str, Any], tmp_path: Path) -> None:
+    """Figures on a tenth of the training images are not those that others report."""
+    results["dataset"] |= {"split": "test", "part": "test", "num_evaluated": 60}
+    assert "in percent on 60 images of the test split;" in read_back(results, tmp_path).text
+    results["dataset"] |= {"split": None, "part": "part of train"}
+    assert "in percent on 60 images held out of the train split;" in read_back(results, tmp_path).text
+
+
 def test_every_arm_stands_beside_the_claim(results: dict[str, Any], tmp_path: Path) -> None:
     """A number without its controls is not to be believed."""
     text = read_back(results, tmp_path).text

@@ -104,7 +104,11 @@ def test_the_teachers_card_is_asked(teacher: str, tmp_path: Path, capsys: pytest
     assert manifest["teacher"]["license"] == "mit" and manifest["dataset"]["license"] == "cc0-1.0"
     assert manifest["views"]["augmentation"] is None and manifest["storage"]["top_k"] == 3
     told = capsys.readouterr().out
-    assert "40 answers" in told and "the teacher's top-1 on these views" in told and "images of the test split" in told
+    assert (
+        "40 answers" in told
+        and "the teacher's top-1 on these views" in told
+        and "images held out of the train split" in told
+    )
 
 
 def test_another_teacher_is_refused_in_training(teacher: str, tmp_path: Path) -> None:
