@@ -49,16 +49,11 @@ def _one_in_words(name: str, kind: str, from_scratch: bool) -> str:
 
 
 def evaluated_in_words(images: Mapping[str, Any]) -> str:
-    """Return how many images were evaluated on, and of what: a whole split, or a part of one that was held out."""
-    split, part = images.get("split"), images.get("part")
-    held_out = split is None and str(part).startswith("part of ")
-    whole = split or images["evaluated_on"]
-    of = (
-        f"held out of the {plain(str(part).removeprefix('part of '))} split"
-        if held_out
-        else f"of the {plain(whole)} split"
-    )
-    return f"{images['num_evaluated']} images {of}"
+    """Return how many images were evaluated on, and of what: a whole split, or a part of one."""
+    count, split, part = images["num_evaluated"], images.get("split"), str(images.get("part"))
+    if split is None and part.startswith("part of "):
+        return f"{count} images, a {plain(part)} that training did not see"
+    return f"{count} images of the {plain(split or images['evaluated_on'])} split"
 
 
 def dataset_in_words(data: Mapping[str, Any]) -> str:

@@ -54,7 +54,7 @@ def test_images_of_a_data_set_without_a_test_split(results: dict[str, Any], tmp_
     results["dataset"] |= {"split": "test", "part": "test", "num_evaluated": 60}
     assert "in percent on 60 images of the test split;" in read_back(results, tmp_path).text
     results["dataset"] |= {"split": None, "part": "part of train"}
-    assert "in percent on 60 images held out of the train split;" in read_back(results, tmp_path).text
+    assert "in percent on 60 images, a part of train that training did not see;" in read_back(results, tmp_path).text
 
 
 def test_every_arm_stands_beside_the_claim(results: dict[str, Any], tmp_path: Path) -> None:

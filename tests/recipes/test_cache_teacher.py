@@ -107,7 +107,7 @@ def test_the_teachers_card_is_asked(teacher: str, tmp_path: Path, capsys: pytest
     assert (
         "40 answers" in told
         and "the teacher's top-1 on these views" in told
-        and "images held out of the train split" in told
+        and "images, a part of test that training did not see" in told
     )
 
 
