@@ -140,6 +140,8 @@ class DataArguments:
         for name in ("dataset", "data_dir", "extra_images"):
             if isinstance(path := getattr(self, name), os.PathLike):
                 setattr(self, name, os.fspath(path))
+        # On a command line the only way to take back what a file of settings gives.
+        self.data_dir, self.dataset_config_name = self.data_dir or None, self.dataset_config_name or None
         self.check()
 
     def class_rule(self) -> ClassRule:

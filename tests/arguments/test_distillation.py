@@ -148,6 +148,11 @@ def test_bad_data_settings(settings: dict[str, Any], message: str) -> None:
         DataArguments(**settings)
 
 
+def test_a_folder_is_taken_back_by_nothing() -> None:
+    """A recipe names one, and the command line is for other images."""
+    assert DataArguments(data_dir="", dataset_config_name="") == DataArguments()
+
+
 def test_controls_in_yaml() -> None:
     """Flags give controls as YAML; a typo there must not lose the controls."""
     assert StudyArguments(controls="{kd: {crd_weight: 0}}").controls == {"kd": {"crd_weight": 0}}

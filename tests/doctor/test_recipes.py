@@ -30,7 +30,9 @@ HEADLESS = ("--teacher", "headless")
 RECIPES = {
     "imagenet_b1_from_b1ns": (),
     "imagenet_b1_from_b1ns_paper": ("--distiller", "light", "--num_negatives", "8"),
+    "imagenet_b1_from_l2ns_cached": (),
     "imagenet_resnet50_from_dinov3": HEADLESS,
+    "imagenet_teacher": (*HEADLESS, "--data_dir", "", "--num_public", "60", "--controls", "none"),
     "imagenette": ("--dataset_config_name", ""),
     "cifar10": (*HEADLESS, "--num_public", "60", "--report_to", "none"),
     "own_folder": HEADLESS,
@@ -93,6 +95,8 @@ def test_recipes(recipe: str, workplace: Path, monkeypatch: pytest.MonkeyPatch) 
 
 DIGITS = ("--config", "digits", "--use_cpu")
 FASHION = ("--config", "recipes/fashion_mnist.yaml", "--use_cpu", "--controls", "none")
+TRAINED = ("--config", "recipes/fashion_mnist_teacher.yaml", "--use_cpu")
+TRIALS = ("--config", "recipes/trials.yaml", "--use_cpu", "--controls", "none")
 CARD = ("--student_from_scratch", "false", "--student_steps", "0")
 TEACHER = ("--teacher_from_scratch", "false", "--teacher_steps", "0")
 FASHION_CARD = "model_cards/fashion_mnist"
@@ -107,6 +111,8 @@ has_images = pytest.mark.skipif(not Path("/usr/share/datasets/fashion-mnist").is
         (*DIGITS, "--student", PLAIN, *CARD),
         (*DIGITS, "--teacher", PLAIN, *TEACHER, "--student", PLAIN, *CARD),
         pytest.param(FASHION, marks=[has_images, pytest.mark.slow]),
+        pytest.param(TRAINED, marks=[has_images, pytest.mark.slow]),
+        pytest.param(TRIALS, marks=[has_images, pytest.mark.slow]),
         pytest.param((*FASHION, "--student", FASHION_CARD, *CARD), marks=[has_images, pytest.mark.slow]),
     ],
 )
