@@ -1,7 +1,7 @@
 """Evaluate a published student: top-1, top-5, calibration, classes, agreement with a teacher, speed.
 
-    exrep evaluate --model me/student --dataset me/images --split test
-    exrep evaluate --model me/student --dataset me/images --split test --push_to_hub
+    exrep evaluate me/student --dataset me/images --split test
+    exrep evaluate me/student --dataset me/images --split test --push_to_hub
 
 The data set may have fewer classes than the student, in another order: they are matched by name. `--push_to_hub` puts
 the figures into the student's card, beside what others wrote there.
@@ -18,7 +18,7 @@ from exrep_hf.files import write_json
 
 def main(argv: Sequence[str]) -> None:
     """Read the flags, evaluate, and print."""
-    args = parse_arguments(EvaluationArguments, argv, __doc__)
+    args = parse_arguments(EvaluationArguments, argv, __doc__, positional="model")
     # Behind `--help`, which takes a moment without them.
     from exrep_hf.publishing.evaluate_student import evaluate_student, push_figures
 

@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> None:
     if INT8_NAME in report:
         lost = 100 * (report["student"]["accuracy"] - report[INT8_NAME]["accuracy"])
         if lost > 1:
-            print(f"{INT8_NAME} loses {lost:.1f} points of top-1: use the float file, which is beside it.")
+            told = f"{INT8_NAME} loses {lost:.1f} points of top-1: use the float file, which is beside it."
+            print(told, file=sys.stderr)
     if not report.get("holds", True):
         print("The export answers otherwise than the student: don't use it.", file=sys.stderr)
         sys.exit(1)

@@ -1,5 +1,9 @@
 """A student as a file that runs without its code, by the exporters of transformers."""
 
+import contextlib
+import logging
+import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -63,9 +67,22 @@ def write_onnx(model: PreTrainedModel, images: Tensor, path: Path) -> None:
             "Use `--format torch`."
         )
     settings = OnnxConfig(dynamic=True, dynamic_shapes=_shapes())
-    program, _ = OnnxExporter().export_program(model, {INPUT: images}, settings)
+    # What a command prints is its report alone. The exporter warns of operations that no student has.
+    with contextlib.redirect_stdout(sys.stderr), _errors_alone("torch.onnx"):
+        program, _ = OnnxExporter().export_program(model, {INPUT: images}, settings)
     with replacing(path) as temporary:
         onnx_ir.save(program, str(temporary))
+
+
+@contextlib.contextmanager
+def _errors_alone(name: str) -> Iterator[None]:
+    logger = logging.getLogger(name)
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def write_torch(model: PreTrainedModel, images: Tensor, path: Path) -> None:
