@@ -21,7 +21,7 @@ _PLACES = {
     "extra_images": None,
 }
 _DATASETS = frozenset({"digits", *NAMES})
-_LEFT_OUT = frozenset({"preset", "push_to_hub", *(each for each in _PLACES.values() if each)})
+_LEFT_OUT = frozenset({"preset", "push_to_hub", "dataloader_pin_memory", *(each for each in _PLACES.values() if each)})
 _HEAD = """# exrep train {config}
 # Settings that are not here are the defaults of exrep_hf{commit}.
 """

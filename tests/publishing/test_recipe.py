@@ -38,7 +38,14 @@ def test_what_is_in_it(results: dict[str, Any], tmp_path: Path) -> None:
         "model": {"teacher": "my_teacher", "other_teachers": ["me/teacher"], "student": "timm/resnet18"},
         "data": {"dataset": "me/images", "other_datasets": ["me/more"], "data_dir": "small", "extra_images": "noise"},
         "study": {"push_code": True},
-        "training": {"kd_weight": 2.0, "preset": "kd", "hub_model_id": "me/x", "save_strategy": "no"},
+        # transformers turns pinning off by itself where there is no GPU.
+        "training": {
+            "kd_weight": 2.0,
+            "preset": "kd",
+            "hub_model_id": "me/x",
+            "save_strategy": "no",
+            "dataloader_pin_memory": False,
+        },
     }
     results["processes"], results["code"] = 2, {"commit": "abcdef0123", "changed": False, "url": None}
     recipe = make_recipe(results)
