@@ -68,7 +68,7 @@ def _gap(column: Column) -> str:
     return "–" if oracle is None else f"{percent(oracle['gap'])} (`{oracle['arm']}`)"
 
 
-def plot_sizes(columns: Sequence[Column], path: Path) -> None:
+def plot_sizes(columns: Sequence[Column], path: Path) -> bool:
     """Draw the data gap recovered against the number of public images: a panel for each student and number of steps.
 
     An arm has one colour in all panels; what was run at a single number of images is no line, and is left out.
@@ -76,39 +76,56 @@ def plot_sizes(columns: Sequence[Column], path: Path) -> None:
     Args:
         columns: in any order.
         path: of the PNG.
+
+    Returns:
+        Whether there is any line; without one nothing is written.
     """
-    tables = _tables(columns)
-    colours = {name: f"C{number % 10}" for number, name in enumerate(_arm_names(columns))}
-    figure = Figure(figsize=(6.4 * max(1, len(tables)), 4.6), layout="constrained")
-    panels = figure.subplots(1, max(1, len(tables)), squeeze=False, sharey=True)[0]
-    for axes, ((student, steps), part) in zip(panels, tables.items(), strict=False):
-        for name in _arm_names(part):
-            shares = {column["size"]: column["arms"].get(name, {}).get("data_gap_recovered") for column in part}
-            values = [(size, share) for size, share in shares.items() if share is not None]
-            if len(values) < 2:
-                continue
-            is_method = name == part[0]["method"]
+    names = _arm_names(columns)
+    method = names.index(columns[0]["method"]) if columns else 0
+    # The method in black; there are ten colours, and further arms have them again, with broken lines.
+    colours = {name: "black" if at == method else f"C{(at - (at > method)) % 10}" for at, name in enumerate(names)}
+    styles = {name: "-" if at - (at > method) < 10 else "--" for at, name in enumerate(names)}
+    panels = {key: lines for key, part in _tables(columns).items() if (lines := _lines(part))}
+    if not panels:
+        return False
+    figure = Figure(figsize=(6.4 * len(panels), 4.6), layout="constrained")
+    for axes, ((student, steps), lines) in zip(
+        figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
+    ):
+        for name, values in lines.items():
             axes.errorbar(
                 [size for size, _ in values],
                 [share["mean"] for _, share in values],
                 [share["std"] or 0.0 for _, share in values],
                 label=name,
                 color=colours[name],
-                linestyle="-" if list(colours).index(name) < 10 else "--",
-                linewidth=2.6 if is_method else 1.3,
+                linestyle=styles[name],
+                linewidth=2.6 if name == names[method] else 1.3,
                 marker="o",
                 markersize=4,
                 capsize=3,
             )
-        axes.axhline(100, color="black", linewidth=0.8)
+        axes.axhline(100, color="grey", linewidth=0.8)
         axes.set_xscale("log")
-        sizes = [column["size"] for column in part]
+        sizes = sorted({size for values in lines.values() for size, _ in values})
         axes.set_xticks(sizes, [str(size) for size in sizes])
         axes.minorticks_off()
         axes.set_xlabel("public images")
         axes.set_ylabel("data gap recovered, %")
         axes.set_title(f"{student} student, {steps} steps")
         axes.grid(alpha=0.3)
-        if axes.get_legend_handles_labels()[1]:
-            axes.legend(fontsize=8, loc="best")
+        axes.legend(fontsize=8, loc="best")
     figure.savefig(path, dpi=110)
+    return True
+
+
+def _lines(columns: Sequence[Column]) -> dict[str, list[tuple[int, Mapping[str, float]]]]:
+    """Return the share recovered at each size, of the arms that were run at two or more; an oracle's is 100."""
+    lines = {}
+    for name in _arm_names(columns):
+        shares = {column["size"]: column["arms"].get(name, {}).get("data_gap_recovered") for column in columns}
+        values = [(size, share) for size, share in shares.items() if share is not None]
+        is_measure = all((column["oracle"] or {}).get("arm") == name for column in columns)
+        if len(values) > 1 and not is_measure:
+            lines[name] = values
+    return lines

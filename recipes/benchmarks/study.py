@@ -177,8 +177,8 @@ def collect(args: argparse.Namespace, settings: Sequence[str]) -> None:
         columns.append({"student": student, "size": part.size, "steps": part.steps} | compared)
     target = args.results_dir / args.config.stem
     write_json({"columns": columns}, target.with_suffix(".json"))
-    plot_sizes(columns, target.with_suffix(".png"))
-    print(f"\n{sizes_table(columns)}\n\nWritten to {target.with_suffix('.json')} and {target.with_suffix('.png')}.")
+    picture = f" and {target.with_suffix('.png')}" if plot_sizes(columns, target.with_suffix(".png")) else ""
+    print(f"\n{sizes_table(columns)}\n\nWritten to {target.with_suffix('.json')}{picture}.")
 
 
 if __name__ == "__main__":

@@ -81,7 +81,9 @@ def test_picture(columns: list[dict[str, Any]], tmp_path: Path, monkeypatch: pyt
     longer = [copy.deepcopy(column) | {"steps": 6000} for column in columns]
     for column in longer:
         column["arms"]["kd"] = arm(0.84, 70, None)
-    plot_sizes([*columns, *longer], tmp_path / "sizes.png")
+    alone = copy.deepcopy(columns[0]) | {"steps": 9000}
+    assert plot_sizes([*columns, *longer, alone], tmp_path / "sizes.png")
+    assert len(drawn[0].axes) == 2, "at 9 000 steps there is one size alone"
     assert (tmp_path / "sizes.png").stat().st_size > 1000
     lines: list[dict[str, Any]] = []
     colours: list[dict[str, Any]] = []
@@ -92,4 +94,14 @@ def test_picture(columns: list[dict[str, Any]], tmp_path: Path, monkeypatch: pyt
     assert lines[0] == {"oracle-kd": [[100, 100], [2000, 100]], "exrep": [[100, 80], [2000, 90]]}
     assert lines[1].keys() == {"kd", "oracle-kd", "exrep"}
     assert all(colours[1][name] == colour for name, colour in colours[0].items())
-    assert len(set(colours[1].values())) == 3
+    assert len(set(colours[1].values())) == 3 and colours[1]["exrep"] == "black"
+
+
+def test_picture_of_nothing(columns: list[dict[str, Any]], tmp_path: Path) -> None:
+    """One size is no line, nor is the oracle that the others are measured by: 100 everywhere."""
+    assert not plot_sizes([], tmp_path / "sizes.png")
+    assert not plot_sizes(columns[:1], tmp_path / "sizes.png")
+    columns[0]["oracle"] = columns[1]["oracle"]
+    for column in columns:
+        del column["arms"]["exrep"]["data_gap_recovered"]
+    assert not plot_sizes(columns, tmp_path / "sizes.png") and not list(tmp_path.iterdir())
