@@ -28,8 +28,16 @@ _LEFT_OUT["accelerator_config"] = {
 }
 
 
+def names_shards(name: str) -> bool:
+    """Return whether a name is a pattern of tar archives: `shards/{000..146}.tar` or `shards/*.tar`."""
+    return name.endswith(".tar") and any(sign in name for sign in "{*?[")
+
+
 def public_name(name_or_path: str | None) -> str | None:
     """Name a model or data set without saying where on this machine it lies."""
+    if name_or_path is not None and names_shards(name_or_path):
+        # No file is called what a pattern says.
+        return Path(name_or_path).name
     if name_or_path is None or not Path(name_or_path).expanduser().exists():
         return name_or_path
     return Path(name_or_path).expanduser().resolve().name

@@ -22,12 +22,13 @@ from datasets import (
 from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError
 from PIL import Image as PILImage
 
+from exrep_hf.arguments.public import names_shards
 from exrep_hf.data.folders import load_image_folder
 from exrep_hf.data.idx import has_idx_files, load_idx
 from exrep_hf.data.image_files import FolderContent, name_some, read_folder
 from exrep_hf.data.metadata_files import metadata_files
 from exrep_hf.data.pixels import STUDENT_PIXELS
-from exrep_hf.data.shards import load_shards, names_shards
+from exrep_hf.data.shards import load_shards
 
 logger = logging.getLogger(__name__)
 

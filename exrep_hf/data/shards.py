@@ -19,11 +19,6 @@ _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 _WORDS = re.compile("[a-z]+")
 
 
-def names_shards(name: str) -> bool:
-    """Return whether a name is a pattern of tar archives: `shards/{000..146}.tar` or `shards/*.tar`."""
-    return name.endswith(".tar") and any(sign in name for sign in "{*?[")
-
-
 def shard_files(pattern: str) -> list[str]:
     """Return the files that a pattern names, in the order of the pattern, of `*` in that of their names.
 

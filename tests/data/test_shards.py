@@ -10,9 +10,10 @@ from datasets import Image, Value
 from PIL import Image as PILImage
 
 from exrep_hf.arguments import DataArguments
+from exrep_hf.arguments.public import names_shards
 from exrep_hf.data import load_images
 from exrep_hf.data.partition import load_partition
-from exrep_hf.data.shards import names_shards, shard_files, shard_splits
+from exrep_hf.data.shards import shard_files, shard_splits
 
 
 def picture(level: int) -> bytes:

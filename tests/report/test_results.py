@@ -57,6 +57,14 @@ def test_no_paths_and_no_tokens(tmp_path: Path) -> None:
     assert public_name("timm/resnet18.a1_in1k") == "timm/resnet18.a1_in1k"
 
 
+@pytest.mark.parametrize("folder", ["/home/private_name/", "~/", "../private_name/", ""])
+def test_no_folder_of_shards(folder: str) -> None:
+    """A pattern is no file, but a place: the card named the folder, and was said to contradict its settings."""
+    name = f"{folder}{{train,val}}-*.tar"
+    assert public_name(name) == "{train,val}-*.tar"
+    assert public_settings(DataArguments(dataset=name)) == {"dataset": "{train,val}-*.tar"}
+
+
 def test_versions() -> None:
     """A result without versions can't be repeated."""
     versions = software_versions()
