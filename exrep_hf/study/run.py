@@ -14,7 +14,7 @@ from torch import Tensor
 from exrep_hf.arguments import DataArguments, DistillationArguments
 from exrep_hf.data import Augmentation
 from exrep_hf.data.partition import DataPartition
-from exrep_hf.finite import check_figures
+from exrep_hf.finite import NonFiniteError, check_figures
 from exrep_hf.main_process import decided_by_main
 from exrep_hf.study.arms import Arm
 from exrep_hf.study.folder import checkpoint_to_resume
@@ -123,7 +123,10 @@ def distil(
     # Once: all files of a checkpoint are read for it.
     resume = decided_by_main(lambda: checkpoint_to_resume(asked, folder))
     began = time.perf_counter()
-    trained = trainer.train(resume_from_checkpoint=resume).metrics
+    try:
+        trained = trainer.train(resume_from_checkpoint=resume).metrics
+    except NonFiniteError as error:
+        raise NonFiniteError(f"{arm.name}, seed {arm.args.seed}: {error}{_way_on(arm)}") from error
     seconds = time.perf_counter() - began
     record: dict[str, Any] = {
         "seed": arm.args.seed,
@@ -145,6 +148,16 @@ def distil(
     # Before a student with such figures is published, or an arm counts as finished.
     check_figures(record, f"The record of seed {arm.args.seed}, {arm.name},")
     return record, trainer
+
+
+def _way_on(arm: Arm) -> str:
+    # What the method changes, all arms change.
+    if not arm.changes:
+        return ""
+    return (
+        f" The study ends with it, and keeps what is finished: change `controls.{arm.name}` or leave it out, and go "
+        "on with `--resume_from_checkpoint true`."
+    )
 
 
 def _without_skipped_norm(entry: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import pytest
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.cli import parse_settings
+from exrep_hf.finite import NonFiniteError
 from exrep_hf.study import Study
 from exrep_hf.study.arms import Arm, make_arms
 from exrep_hf.study.controls import LONGEST_CONTROLS, remedy, share_length, too_long
@@ -98,3 +99,22 @@ def test_the_method_itself_is_never_left_out(tmp_path: Path) -> None:
     """A method that can't be run is an error, also where its controls could."""
     with pytest.raises(ValueError, match="The arm `exrep` can't be run with seed 42"):
         run_study(tmp_path / "digits", controls=None, num_seeds=1, optim="sgd", learning_rate=None)
+
+
+def test_a_control_that_diverges_says_how_the_study_goes_on(tmp_path: Path) -> None:
+    """Else hours of finished arms are thrown away for one whose learning rate was a try."""
+    settings: dict[str, Any] = {"distiller": "none", "crd_weight": 0.0, "adversarial_weight": 0.0, "num_seeds": 1}
+    kept, tried = {"kd_weight": 2.0}, {"learning_rate": 1e30}
+    with pytest.raises(NonFiniteError, match=r"^tried, seed 42: .*change `controls\.tried` or leave it out"):
+        run_study(tmp_path / "out", **settings, controls={"kept": kept, "tried": tried})
+    record = tmp_path / "out" / "arms" / "kept-seed42" / "run.json"
+    written = record.stat().st_mtime_ns
+    results = run_study(tmp_path / "out", **settings, controls={"kept": kept}, resume_from_checkpoint="true")
+    assert results["arms"].keys() == {"kept", "exrep"}
+    assert record.stat().st_mtime_ns == written, "what was finished is not trained again"
+
+
+def test_a_method_that_diverges_is_not_to_be_left_out(tmp_path: Path) -> None:
+    """Other settings of the method are other settings of all its arms."""
+    with pytest.raises(NonFiniteError, match=r"^exrep, seed 42: .*stay as they are\.$"):
+        run_study(tmp_path / "out", controls="none", num_seeds=1, learning_rate=1e30)
