@@ -230,4 +230,6 @@ def _train_and_test(
     if test_split is not None or not has_labels:
         name = f"the split {test_split or args.train_split!r} of {args.dataset!r}"
         check_labelled(last, label_column, name, NEEDS_LABELS)
-    return (train, last) if test_split is not None else train_val_split(train, args.train_val_split, 0, label_column)
+    if test_split is not None:
+        return train, last
+    return train_val_split(train, args.train_val_split, 0, label_column, "train_val_split")

@@ -1,9 +1,14 @@
 """Stratified parts of a data set."""
 
+from collections import Counter
+
 import numpy as np
 from datasets import Dataset
 
+from exrep_hf.data.classes import label_names
 from exrep_hf.data.labels import MISSING, is_missing, unlabelled_rows
+
+_NAMED = 5
 
 
 def split_public_private(
@@ -29,11 +34,16 @@ def split_public_private(
 
 
 def train_val_split(
-    dataset: Dataset, validation_fraction: float, seed: int, label_column: str | None
+    dataset: Dataset,
+    validation_fraction: float,
+    seed: int,
+    label_column: str | None,
+    option: str = "validation_fraction",
 ) -> tuple[Dataset, Dataset]:
     """Hold out a part of a training set to choose settings on; arguments and errors as in `split_public_private`.
 
     It is a part of the rows that have a label, where there is a column of labels: what is held out is to be judged on.
+    Errors name the setting `option`.
 
     Returns:
         (train, validation), rows in their old order.
@@ -45,7 +55,7 @@ def train_val_split(
             f"No row of {len(dataset)} has a label in the column {label_column!r}, and images are to be held out that "
             "are judged by their labels. Label some, or evaluate on a split with labels."
         )
-    return _stratified(dataset, labelled, validation_fraction, seed, label_column, "validation_fraction")
+    return _stratified(dataset, labelled, validation_fraction, seed, label_column, option)
 
 
 def _stratified(
@@ -66,8 +76,20 @@ def _stratified(
         _, taken = train_test_split(rows, test_size=part, random_state=seed, stratify=strata)
     except ValueError as error:
         raise ValueError(
-            f"`{option}` is {part} and cannot split {len(rows)} rows by class ({error}); use another fraction, or "
-            "more images in the smallest class."
+            f"`{option}` is {part} and cannot split {len(rows)} rows by class "
+            f"({_single(dataset, label_column, strata) or error}); use another fraction, or more images in the "
+            "smallest class."
         ) from error
     left = np.setdiff1d(np.arange(len(dataset)), taken)
     return dataset.select(left), dataset.select(np.sort(taken))
+
+
+def _single(dataset: Dataset, label_column: str | None, strata: list[int] | None) -> str | None:
+    """Name the classes that no split can put into both parts; None where there are none."""
+    numbers = sorted(number for number, count in Counter(strata or ()).items() if count == 1 and number != MISSING)
+    if label_column is None or not numbers:
+        return None
+    names = label_names(dataset, label_column)
+    shown = [repr(names[number] if names else number) for number in numbers[:_NAMED]]
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return f"both parts need an image of each class, and there is one alone of {', '.join(shown)}{more}"

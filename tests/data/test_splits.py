@@ -2,7 +2,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
-from datasets import Dataset
+from datasets import ClassLabel, Dataset, Features
 
 from exrep_hf.data.splits import split_public_private, train_val_split
 
@@ -47,3 +47,12 @@ def test_class_too_small_for_both_parts() -> None:
     """Prevents a part that lacks a class."""
     with pytest.raises(ValueError, match="`private_fraction` is 0.5 and cannot split 3 rows by class"):
         split_public_private(Dataset.from_dict({"label": [0, 0, 1]}), 0.5, 0, "label")
+
+
+@pytest.mark.parametrize(("classes", "told"), [(3, "'c2'"), (9, "'c2', 'c3', 'c4', 'c5', 'c6' and 2 more")])
+def test_a_class_of_one_image_is_named(classes: int, told: str) -> None:
+    """A number in scikit-learn's words tells nobody which of a thousand folders to fill, or which setting split it."""
+    features = Features({"label": ClassLabel(names=[f"c{number}" for number in range(classes)])})
+    rows = Dataset.from_dict({"label": [0] * 20 + [1] * 20 + list(range(2, classes))}, features=features)
+    with pytest.raises(ValueError, match=rf"^`train_val_split` is 0.5 and cannot .* there is one alone of {told}\)"):
+        train_val_split(rows, 0.5, 0, "label", "train_val_split")
