@@ -1,5 +1,6 @@
 """A published student on a data set: figures for its card."""
 
+import logging
 import shutil
 import tempfile
 from pathlib import Path
@@ -34,9 +35,11 @@ from exrep_hf.publishing.access import check_write_access
 from exrep_hf.publishing.card_figures import merge_into_card, model_index, write_eval_results
 from exrep_hf.publishing.claims import hub_name
 from exrep_hf.publishing.student import fetch_student
-from exrep_hf.publishing.texts import EVAL_RESULTS
+from exrep_hf.publishing.texts import EVAL_RESULTS, read_results
 from exrep_hf.publishing.upload import upload_files
 from exrep_hf.report import public_name
+
+logger = logging.getLogger(__name__)
 
 
 def load_published(folder: Path, device: torch.device) -> tuple[PreTrainedModel, Preprocessing]:
@@ -95,8 +98,17 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
             )
     commit = HfApi().model_info(args.model).sha if args.push_to_hub else args.revision
     device = evaluation_device(args.use_cpu)
-    model, preprocessing = load_published(fetch_student(args.model, commit), device)
+    folder = fetch_student(args.model, commit)
+    model, preprocessing = load_published(folder, device)
     images, columns = labelled_images(args, model)
+    if _was_trained_on(folder, args):
+        logger.warning(
+            "%r was trained on images of the split %r of %r, by its results.json: figures of them say little about "
+            "others. `exrep verify` measures on those that were held out.",
+            args.model,
+            args.split,
+            args.dataset,
+        )
     logits, labels = predict(model, preprocessing, images, columns, args.per_device_eval_batch_size)
     names = names_or_numbers(class_names(model.config), logits.shape[1])
     shape = (len(preprocessing.mean), preprocessing.height, preprocessing.width)
@@ -108,6 +120,17 @@ def evaluate_student(args: EvaluationArguments) -> dict[str, Any]:
         own, theirs, _ = beside_teacher(args.teacher, model, logits, images, columns, rule, size)
         report["teacher_agreement"] = (theirs.argmax(-1) == own.argmax(-1)).double().mean().item()
     return report
+
+
+def _was_trained_on(folder: Path, args: EvaluationArguments) -> bool:
+    """Return whether a student's results, if there are any, say that it has seen images of the split."""
+    try:
+        results = read_results(folder)
+        settings, facts = results["configuration"]["data"], results["dataset"]
+        known = {facts["name"], facts["hub_name"], *facts.get("other_names", ())} - {None}
+        return public_name(args.dataset) in known and args.split == settings.get("train_split", "train")
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return False
 
 
 def beside_teacher(

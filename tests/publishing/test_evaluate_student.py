@@ -55,6 +55,18 @@ def test_evaluated(published: Finished, hub: Hub) -> None:
     assert itself["accuracy"] == results["published"]["accuracy"]
 
 
+def test_images_that_a_student_was_trained_on(published: Finished, caplog: pytest.LogCaptureFixture) -> None:
+    """Of a folder without a test split all can be evaluated on, and nothing said that nine in ten were learnt."""
+    folder = str(published[0])
+    for split in ("test", "train"):
+        evaluate_student(EvaluationArguments(folder, "digits", split, max_samples=40, use_cpu=True))
+        told = [each.getMessage() for each in caplog.records if "was trained on images of the split" in each.message]
+        assert len(told) == (split == "train")
+    assert told[0].startswith(
+        f"{folder!r} was trained on images of the split 'train' of 'digits', by its results.json"
+    )
+
+
 def test_folders_are_taken_literally(tmp_path: Path) -> None:
     """Class names with the words of splits change neither the images nor their classes; a class may be missing."""
     names = ("bullet train", "bus", "test tube")
