@@ -49,7 +49,8 @@ class DataPartition:
         if args.evaluate_on == "test":
             return self.train, self.train.select([])
         public = len(self.train) - self._share_of_private if args.num_public is None else args.num_public
-        return train_val_split(self.train, math.ceil(args.validation_fraction * public), 0, "label")
+        given = f"`validation_fraction` is {args.validation_fraction}"
+        return train_val_split(self.train, math.ceil(args.validation_fraction * public), 0, "label", given)
 
     @property
     def _share_of_private(self) -> int:
@@ -69,7 +70,9 @@ class DataPartition:
             )
         if not private:
             return seen, seen.select([])
-        return split_public_private(seen, private, seed, "label")
+        share = args.num_public is None
+        given = f"`private_fraction` is {args.private_fraction}" if share else f"`num_public` is {args.num_public}"
+        return split_public_private(seen, private, seed, "label", given)
 
     @property
     def teacher_images(self) -> Dataset:
@@ -232,4 +235,6 @@ def _train_and_test(
         check_labelled(last, label_column, name, NEEDS_LABELS)
     if test_split is not None:
         return train, last
-    return train_val_split(train, args.train_val_split, 0, label_column, "train_val_split")
+    return train_val_split(
+        train, args.train_val_split, 0, label_column, f"`train_val_split` is {args.train_val_split}"
+    )

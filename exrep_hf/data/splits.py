@@ -12,7 +12,7 @@ _NAMED = 5
 
 
 def split_public_private(
-    train: Dataset, private: float | int, seed: int, label_column: str | None
+    train: Dataset, private: float | int, seed: int, label_column: str | None, given: str | None = None
 ) -> tuple[Dataset, Dataset]:
     """Split a training set into what everybody may use and what only the teacher has seen.
 
@@ -22,6 +22,7 @@ def split_public_private(
         seed: of the random choice.
         label_column: keeps the classes' proportions in both parts, and that of rows without a label; `None`: without
             regard to classes.
+        given: the setting that asked for it, with its value, for errors.
 
     Returns:
         (public, private), rows in their old order.
@@ -30,7 +31,7 @@ def split_public_private(
         ValueError: if the part is out of range or leaves a part too small for the classes.
     """
     option = "num_private" if isinstance(private, int) else "private_fraction"
-    return _stratified(train, np.arange(len(train)), private, seed, label_column, option)
+    return _stratified(train, np.arange(len(train)), private, seed, label_column, given or f"`{option}` is {private}")
 
 
 def train_val_split(
@@ -38,12 +39,11 @@ def train_val_split(
     validation_fraction: float,
     seed: int,
     label_column: str | None,
-    option: str = "validation_fraction",
+    given: str | None = None,
 ) -> tuple[Dataset, Dataset]:
     """Hold out a part of a training set to choose settings on; arguments and errors as in `split_public_private`.
 
     It is a part of the rows that have a label, where there is a column of labels: what is held out is to be judged on.
-    Errors name the setting `option`.
 
     Returns:
         (train, validation), rows in their old order.
@@ -55,16 +55,17 @@ def train_val_split(
             f"No row of {len(dataset)} has a label in the column {label_column!r}, and images are to be held out that "
             "are judged by their labels. Label some, or evaluate on a split with labels."
         )
-    return _stratified(dataset, labelled, validation_fraction, seed, label_column, option)
+    given = given or f"`validation_fraction` is {validation_fraction}"
+    return _stratified(dataset, labelled, validation_fraction, seed, label_column, given)
 
 
 def _stratified(
-    dataset: Dataset, rows: np.ndarray, part: float | int, seed: int, label_column: str | None, option: str
+    dataset: Dataset, rows: np.ndarray, part: float | int, seed: int, label_column: str | None, given: str
 ) -> tuple[Dataset, Dataset]:
     """Take a part out of some rows of a data set, and leave the others."""
     limit = len(rows) if isinstance(part, int) else 1
     if not 0 < part < limit:
-        raise ValueError(f"`{option}` is {part}; expected a part between 0 and {limit}, both excluded.")
+        raise ValueError(f"{given}; expected a part between 0 and {limit}, both excluded.")
     strata = None
     if label_column is not None:
         stored = dataset.with_format(None)[label_column][:]
@@ -76,8 +77,8 @@ def _stratified(
         _, taken = train_test_split(rows, test_size=part, random_state=seed, stratify=strata)
     except ValueError as error:
         raise ValueError(
-            f"`{option}` is {part} and cannot split {len(rows)} rows by class "
-            f"({_single(dataset, label_column, strata) or error}); use another fraction, or more images in the "
+            f"{given} and cannot split {len(rows)} rows by class "
+            f"({_single(dataset, label_column, strata) or error}); give another value, or more images of the "
             "smallest class."
         ) from error
     left = np.setdiff1d(np.arange(len(dataset)), taken)

@@ -139,3 +139,15 @@ def test_numbers_of_public_images(folder: Path) -> None:
     assert pixels(data.training_images(0, DataArguments())) == pixels(public)
     with pytest.raises(ValueError, match="`num_public` is 13; expected at most 12"):
         load_partition(DataArguments(dataset=str(folder), num_public=13)).parts(0)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"num_public": 5}, {"private_fraction": 0.999}, {"evaluate_on": "validation", "validation_fraction": 0.003}],
+)
+def test_parts_too_small_for_the_classes(given: dict[str, Any]) -> None:
+    """Counts of what was left over, under names that no setting has, hide what is to be changed."""
+    name, value = list(given.items())[-1]
+    data = load_partition(DataArguments(dataset="digits", **given))
+    with pytest.raises(ValueError, match=rf"^`{name}` is {value} and cannot split 1347 rows by class"):
+        data.parts(0)

@@ -55,4 +55,4 @@ def test_a_class_of_one_image_is_named(classes: int, told: str) -> None:
     features = Features({"label": ClassLabel(names=[f"c{number}" for number in range(classes)])})
     rows = Dataset.from_dict({"label": [0] * 20 + [1] * 20 + list(range(2, classes))}, features=features)
     with pytest.raises(ValueError, match=rf"^`train_val_split` is 0.5 and cannot .* there is one alone of {told}\)"):
-        train_val_split(rows, 0.5, 0, "label", "train_val_split")
+        train_val_split(rows, 0.5, 0, "label", "`train_val_split` is 0.5")
