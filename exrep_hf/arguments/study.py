@@ -70,18 +70,26 @@ class StudyArguments:
         variants = ("plain", "distiller", "both")
         require(self.variant in variants, "variant", self.variant, f"one of {variants}")
         self.controls = _read_controls(self.controls)
-        for name in (*(() if self.arm is None else (self.arm,)), *(self.controls or ())):
-            check_arm_name(name)
+        if self.arm is not None:
+            check_arm_name(self.arm)
+        for name in self.controls or ():
+            check_arm_name(name, "controls")
 
 
-def check_arm_name(name: Any) -> None:
+def check_arm_name(name: Any, setting: str = "arm") -> None:
     """Make sure that an arm's name can be that of a folder, on any machine.
+
+    Args:
+        name: of an arm.
+        setting: that it stands in.
 
     Raises:
         ValueError: if it can't.
     """
     fits = isinstance(name, str) and _ARM_NAME.fullmatch(name) is not None
-    require(fits, "arm", name, "a name of at most 64 letters, digits, blanks and `_ . + = -`, the first no `.` or `-`")
+    require(
+        fits, setting, name, "a name of at most 64 letters, digits, blanks and `_ . + = -`, the first no `.` or `-`"
+    )
 
 
 def _read_controls(given: Any) -> dict[str, Any] | None:

@@ -83,8 +83,9 @@ def test_other_settings() -> None:
 )
 def test_names_of_arms_are_those_of_folders(name: str) -> None:
     """They wrote outside the output folder."""
-    for given in ({"arm": name}, {"controls": {name: {"mixup": 0}}}):
-        with pytest.raises(ValueError, match="expected a name of at most 64 letters"):
+    settings: tuple[dict[str, Any], ...] = ({"arm": name}, {"controls": {name: {"mixup": 0}}})
+    for given in settings:
+        with pytest.raises(ValueError, match=f"^`{next(iter(given))}` is .*; expected a name of at most 64 letters"):
             StudyArguments(**given)
     StudyArguments(arm="exrep 2.0_b-1+c=3", controls={"Größe": {}})
 
