@@ -139,9 +139,9 @@ class ClassMap:
         """Return how the teacher's classes were matched, of JSON types; None where there is no teacher.
 
         Returns:
-            `rule` (`names`, `position`, `mapping`), `teacher_classes`, `student_classes` and `shared`: their numbers;
-            `left_out`: the student's names that the teacher doesn't know; `renamed`: the teacher's name to the
-            student's, of classes that both have and call differently.
+            `rule` (`names`, `position` where there are none too, `mapping`); `teacher_classes`, `student_classes` and
+            `shared`: their numbers; `left_out`: the student's names that the teacher doesn't know; `renamed`: the
+            teacher's name to the student's, of classes that both have and call differently.
         """
         if self.teacher is None or self._teacher_names is None:
             return None
@@ -150,7 +150,7 @@ class ClassMap:
         columns = shared if self.teacher_columns is None else self.teacher_columns
         pairs = [(there[column], here[number]) for number, column in zip(shared, columns, strict=True)]
         return {
-            "rule": "mapping" if isinstance(self.rule, Mapping) else self.rule,
+            "rule": "mapping" if isinstance(self.rule, Mapping) else self.rule if self.teacher.names else "position",
             "teacher_classes": self.teacher.count,
             "student_classes": self.student.count,
             "shared": self.num_shared,

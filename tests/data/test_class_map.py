@@ -177,3 +177,9 @@ def test_any_lists_of_classes(data: list[str], student: list[str], teacher: list
 def test_sides_of_one_direction() -> None:
     some, others = Side.of_data("a", ["y", "x"]), Side.of_data("b", ["x", "y", "z"])
     assert numbers_of_each(some, others) == (1, 0)
+
+
+def test_classes_without_names_are_not_matched_by_name() -> None:
+    """The card claimed names that neither side has."""
+    described = ClassMap(unnamed(3), unnamed(3)).described()
+    assert described is not None and described["rule"] == "position" and described["renamed"] == {}
