@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import HfApi
+from huggingface_hub import HfApi, create_repo
 from transformers import PreTrainedModel
 from transformers.trainer_utils import HubStrategy, SaveStrategy
 from transformers.utils.hub import PushInProgress
@@ -119,7 +119,10 @@ class PublishingTrainer(FiniteTrainer):
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         token = token if token is not None else self.args.hub_token
         if self.hub_model_id is None:
-            self.init_hf_repo(token=token, private=private)
+            if private is not None and self.is_world_process_zero():
+                # Before transformers 5.23 `init_hf_repo` knows the setting alone; it takes a repository that is there.
+                create_repo(self._repository, token=token, private=private, exist_ok=True)
+            self.init_hf_repo(token=token)
         self.save_published()
         if not self.is_world_process_zero():
             return None
@@ -172,6 +175,11 @@ class PublishingTrainer(FiniteTrainer):
             progress.jobs.extend(jobs)
         else:
             self.push_in_progress = PushInProgress(jobs)  # type: ignore[assignment]
+
+    @property
+    def _repository(self) -> str:
+        """Name of the repository, whether it is there yet or not."""
+        return self.hub_model_id or self.args.hub_model_id or Path(str(self.args.output_dir)).absolute().name
 
     def _write_from_checkpoint(self, checkpoint: str) -> None:
         """Write the student that a checkpoint holds whole, which the trained module of a backend may not be."""
@@ -259,9 +267,8 @@ class PublishingTrainer(FiniteTrainer):
         teacher = self.teacher if args.needs_teacher else None
         as_trained = student.input_distiller is None or not self.publishes_plain
         measured = [each for step, each in self._evaluations.values() if step == self._step_of_weights]
-        repository = self.hub_model_id or args.hub_model_id or Path(str(args.output_dir)).absolute().name
         return CardFacts(
-            model_id=model_name or repository,
+            model_id=model_name or self._repository,
             student=_public(name) or architecture(student.classifier),
             from_scratch=student.starts_from_nothing,
             is_published=is_published,

@@ -136,6 +136,16 @@ def test_settings(text: str, results: dict[str, Any]) -> None:
     assert [place for place, _, _ in contradictions(check_body(broken, results, NAME))] == ["training settings"]
 
 
+def test_settings_that_earlier_versions_gave(results: dict[str, Any]) -> None:
+    """A card stays true when less is said in newer ones, as long as its results say the same."""
+    results["configuration"]["training"] = {"learning_rate": 0.01, "dataloader_pin_memory": False}
+    text = make_model_card(results, NAME).text
+    assert "pin_memory" not in text
+    for told, expected in (("false", []), ("true", [("setting 'dataloader_pin_memory'", "True", "False")])):
+        older = replaced(text, "learning_rate: 0.01", f"learning_rate: 0.01\ndataloader_pin_memory: {told}")
+        assert contradictions(check_body(older, results, NAME)) == expected
+
+
 def test_what_others_add(text: str, results: dict[str, Any]) -> None:
     """It is theirs, and said to be."""
     more = "\n\n## On my photographs\n\nOf 300 of them it named 71 %.\n\n| camera | right |\n|---|---|\n| old | 12 |\n"

@@ -128,6 +128,15 @@ def named_images(images: datasets.Dataset) -> datasets.Dataset:
     return images
 
 
+@pytest.mark.parametrize("private", [True, False, None])
+def test_pushed_to_a_new_repository(make_trainer: MakeTrainer, hub: Hub, private: bool | None) -> None:
+    """It is private where one asks for it, by the call or by the settings, under any version of the Trainer."""
+    name = f"me/new-{private}"
+    trainer = make_trainer(**KD, hub_model_id=name, hub_token="hf_me", hub_private_repo=private is None)
+    trainer.push_to_hub(private=private)
+    assert HfApi().model_info(name, token="hf_me").private is (private is not False)
+
+
 def test_pushed_with_a_card_that_is_true(
     make_trainer: MakeTrainer,
     make_images: Any,
