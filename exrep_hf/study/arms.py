@@ -108,8 +108,13 @@ def _as_json(key: str, value: dict[Any, Any]) -> str:
         raise ValueError(f"`{key}` holds what is no setting ({error}); expected numbers, text and lists.") from error
 
 
-def with_changes(settings: ArgumentsT, changes: dict[str, Any]) -> ArgumentsT:
+def with_changes(settings: ArgumentsT, changes: dict[str, Any], name: str) -> ArgumentsT:
     """Copy settings with some of them changed, read as flags are, and check the result.
+
+    Args:
+        settings: of the method.
+        changes: of a control.
+        name: of that control.
 
     Raises:
         ValueError: if a changed setting is out of its range.
@@ -119,7 +124,7 @@ def with_changes(settings: ArgumentsT, changes: dict[str, Any]) -> ArgumentsT:
     try:
         read, _ = parser.parse_known_args(as_flags(changes))
     except argparse.ArgumentError as error:
-        raise ValueError(f"`controls` has a value that can't be read: {error}") from error
+        raise ValueError(f"`controls.{name}` has a value that can't be read: {error}") from error
     for name, value in changes.items():
         setattr(changed, name, None if value is None else getattr(read, name))
     changed.check()
@@ -160,9 +165,9 @@ def make_arms(
             Arm(
                 name,
                 changes,
-                with_changes(model_args, {key: changes[key] for key in changes.keys() & of_model}),
-                with_changes(data_args, {key: changes[key] for key in changes.keys() & of_images}),
-                with_changes(args, {key: changes[key] for key in changes.keys() & of_training}),
+                with_changes(model_args, {key: changes[key] for key in changes.keys() & of_model}, name),
+                with_changes(data_args, {key: changes[key] for key in changes.keys() & of_images}, name),
+                with_changes(args, {key: changes[key] for key in changes.keys() & of_training}, name),
             )
         )
         if given is not None and (kept := _kept_of_method(arms[-1], given)):

@@ -35,6 +35,11 @@ def complete_terms(
         args.feature_weight = FEATURE_WEIGHT if pays else 0.0
         if pays:
             told.append(f"the teacher's features count beside its logits: `feature_weight` {FEATURE_WEIGHT:g}")
+        elif gives_features and args.needs_logits:
+            told.append(
+                "the teacher's features are left out (`feature_weight` 0): beside logits they paid on mixed images "
+                "alone, and these are not mixed"
+            )
     if args.mix_rounds is None:
         rounds = rounds_for(num_images, num_labels) if stored is None else stored.mixing.rounds
         args.mix_rounds = rounds if mixed else 1

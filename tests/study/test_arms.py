@@ -101,7 +101,7 @@ def test_equal_arms(tmp_path: Path) -> None:
         ({"max_steps": 10}, r"`controls.kd` changes \['max_steps'\]; all arms of a study have to share these"),
         ({"teacher": "other"}, "all arms of a study have to share these"),
         ({"kd_weight": -1}, "`kd_weight` is -1.0; expected a finite number"),
-        ({"learning_rate": "fast"}, "argument --learning_rate.*invalid float value: 'fast'"),
+        ({"learning_rate": "fast"}, "`controls.kd` has .*argument --learning_rate.*invalid float value: 'fast'"),
         ({"bf16": True}, "all arms of a study have to share these"),
         ({"num_public": 10}, "all arms of a study have to share these"),
         ({"distiller": "big"}, "argument --distiller: invalid choice: 'big'"),

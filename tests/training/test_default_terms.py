@@ -31,6 +31,8 @@ def test_features(tmp_path: Path, changes: dict[str, Any], gives_features: bool,
     assert chosen.args.feature_weight == weight
     assert args.feature_weight == changes.get("feature_weight"), "the caller's settings are not changed"
     assert any("`feature_weight` 10" in line for line in chosen.told) == (weight == 10.0)
+    left_out = [line for line in chosen.told if "features are left out (`feature_weight` 0)" in line]
+    assert len(left_out) == (changes == UNMIXED)
 
 
 @pytest.mark.parametrize("changes", [{}, {"ce_weight": 1.0}])
