@@ -354,7 +354,8 @@ class Study:
             "published": {"arm": main.name, "seed": self.seeds[0], "variant": variant, **published["after"]},
             "command": settings.command,
             "code": self.code,
-            "wall_time_seconds": time.perf_counter() - self.began,
+            # Of a resumed run nobody knows what its other starts took.
+            "wall_time_seconds": None if self.resuming else time.perf_counter() - self.began,
         }
 
     def _published_variant(self) -> str:

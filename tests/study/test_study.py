@@ -117,6 +117,10 @@ def test_resume_takes_finished_runs_and_repeats_the_rest(
     assert kept.stat().st_mtime_ns == written
     for name, arm in results["arms"].items():
         assert again["arms"][name]["accuracy"] == arm["accuracy"]
+    assert again["wall_time_seconds"] is None, "of this start alone it would be called the whole run's"
+    page = (copied / "report.html").read_text()
+    assert "batches of 32 on" in page and "The whole run took" not in page
+    assert "The whole run took" in (folder / "report.html").read_text()
 
 
 def test_finished_runs_of_other_settings_are_refused(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
