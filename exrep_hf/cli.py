@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import difflib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
@@ -15,6 +14,7 @@ from exrep_hf.arguments import (
     StudyArguments,
 )
 from exrep_hf.arguments.caching import SETTINGS_OF_CACHING
+from exrep_hf.arguments.nearest import did_you_mean
 from exrep_hf.arguments.preset import preset_names, read_preset
 from exrep_hf.arguments.settings_file import read_yaml
 from exrep_hf.command_line import program_name, public_command
@@ -177,7 +177,7 @@ def _read_config(config: str, known: Sequence[str]) -> dict[str, Any]:
     path = _EXAMPLES / f"{config}.yaml" if config in example_names() else Path(config)
     if not path.is_file():
         raise ValueError(
-            f"`--config {config}`: there is no such file{_hint(config, preset_names())}. Give "
+            f"`--config {config}`: there is no such file{did_you_mean(config, preset_names())}. Give "
             f"the path of a YAML file of settings, one of the presets {', '.join(preset_names())}, or the example "
             f"{', '.join(example_names())}."
         )
@@ -198,12 +198,7 @@ def _refuse_unknown(unused: Sequence[str], known: Sequence[str]) -> None:
 
 
 def _with_nearest(key: str, known: Sequence[str]) -> str:
-    return f"`{key}`{_hint(key, known)}"
-
-
-def _hint(name: str, known: Sequence[str]) -> str:
-    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f" (did you mean `{nearest[0]}`?)" if nearest else ""
+    return f"`{key}`{did_you_mean(key, known)}"
 
 
 def _require_given(model_args: ModelArguments, data_args: DataArguments, names: set[str]) -> None:

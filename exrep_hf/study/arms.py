@@ -12,6 +12,7 @@ from transformers import HfArgumentParser
 
 from exrep_hf.arguments import DataArguments, DistillationArguments, ModelArguments, StudyArguments
 from exrep_hf.arguments.distillation import FEATURE_TERMS
+from exrep_hf.arguments.nearest import did_you_mean
 from exrep_hf.arguments.ranges import require
 from exrep_hf.training.default_terms import complete_terms
 from exrep_hf.training.own_terms import term_settings
@@ -157,9 +158,14 @@ def make_arms(
         unknown = sorted(changes.keys() - of_model - of_training - of_images)
         shared = sorted(changes.keys() & (SHARED_SETTINGS | (of_images - IMAGE_SETTINGS)))
         if unknown or shared:
+            known = of_model | of_training | of_images
             raise ValueError(
                 f"`controls.{name}` changes {unknown or shared}; "
-                + ("there are no such settings." if unknown else "all arms of a study have to share these.")
+                + (
+                    f"there are no such settings{did_you_mean(unknown[0], sorted(known))}."
+                    if unknown
+                    else "all arms of a study have to share these."
+                )
             )
         arms.append(
             Arm(

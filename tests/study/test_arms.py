@@ -97,7 +97,10 @@ def test_equal_arms(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"kd_wieght": 1}, r"`controls.kd` changes \['kd_wieght'\]; there are no such settings"),
+        (
+            {"kd_wieght": 1},
+            r"`controls.kd` changes \['kd_wieght'\]; there are no such settings \(did you mean `kd_weight`\?\)\.",
+        ),
         ({"max_steps": 10}, r"`controls.kd` changes \['max_steps'\]; all arms of a study have to share these"),
         ({"teacher": "other"}, "all arms of a study have to share these"),
         ({"kd_weight": -1}, "`kd_weight` is -1.0; expected a finite number"),
