@@ -12,7 +12,7 @@ import gradio as gr
 from PIL import Image
 from transformers import pipeline
 
-import exrep_hf  # noqa: F401  registers students that keep their distiller
+from exrep_hf.models import load_whole
 
 SHOWN = 24
 
@@ -24,8 +24,15 @@ def make_app(student: str, teacher: str, images: str) -> gr.Blocks:
         student: name on the Hub, or folder.
         teacher: the same, of a classifier.
         images: folder of images, of any depth.
+
+    Raises:
+        ValueError: if one of them has no classifier.
     """
-    networks = {name: pipeline("image-classification", name, top_k=5) for name in (student, teacher)}
+    # `pipeline` by name would give a network without a classifier a random one, and show its answers.
+    networks = {
+        name: pipeline("image-classification", load_whole(name), image_processor=name, top_k=5)
+        for name in (student, teacher)
+    }
 
     def answers(image: Image.Image) -> list[dict[str, float]]:
         return [{each["label"]: each["score"] for each in networks[name](image)} for name in (student, teacher)]

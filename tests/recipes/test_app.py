@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from transformers import pipeline
+from transformers import ViTConfig, ViTImageProcessor, ViTModel, pipeline
 
 import exrep_hf  # noqa: F401
 from exrep_hf.data import load_images
@@ -41,3 +41,14 @@ def test_both_answers_and_where_they_differ(tmp_path: Path, monkeypatch: pytest.
     first = [(own[0]["label"], other[0]["label"]) for own, other in zip(*answers, strict=True)]
     differing = [f"student: {own}, teacher: {other}" for own, other in first if own != other]
     assert [each["caption"] for each in shown] == differing and 0 < len(differing) < 24
+
+
+def test_a_teacher_without_a_classifier(tmp_path: Path) -> None:
+    """Its answers would be those of random weights."""
+    headless = ViTModel(
+        ViTConfig(image_size=8, patch_size=4, hidden_size=8, num_hidden_layers=1, num_attention_heads=2)
+    )
+    headless.save_pretrained(tmp_path / "headless")
+    ViTImageProcessor(size={"height": 8, "width": 8}).save_pretrained(tmp_path / "headless")
+    with pytest.raises(ValueError, match="headless"):
+        example("app").make_app(MODELS[0], str(tmp_path / "headless"), str(tmp_path))
