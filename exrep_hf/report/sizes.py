@@ -80,14 +80,14 @@ def plot_sizes(columns: Sequence[Column], path: Path) -> bool:
     Returns:
         Whether there is any line; without one nothing is written.
     """
-    names = _arm_names(columns)
-    method = names.index(columns[0]["method"]) if columns else 0
-    # The method in black; there are ten colours, and further arms have them again, with broken lines.
-    colours = {name: "black" if at == method else f"C{(at - (at > method)) % 10}" for at, name in enumerate(names)}
-    styles = {name: "-" if at - (at > method) < 10 else "--" for at, name in enumerate(names)}
     panels = {key: lines for key, part in _tables(columns).items() if (lines := _lines(part))}
     if not panels:
         return False
+    method = columns[0]["method"]
+    # There are ten colours: further arms have them again, with broken lines.
+    looks = {method: ("black", "-")}
+    for number, name in enumerate(name for name in _arm_names(columns) if name != method):
+        looks[name] = (f"C{number % 10}", "-" if number < 10 else "--")
     figure = Figure(figsize=(6.4 * len(panels), 4.6), layout="constrained")
     for axes, ((student, steps), lines) in zip(
         figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
@@ -98,9 +98,9 @@ def plot_sizes(columns: Sequence[Column], path: Path) -> bool:
                 [share["mean"] for _, share in values],
                 [share["std"] or 0.0 for _, share in values],
                 label=name,
-                color=colours[name],
-                linestyle=styles[name],
-                linewidth=2.6 if name == names[method] else 1.3,
+                color=looks[name][0],
+                linestyle=looks[name][1],
+                linewidth=2.6 if name == method else 1.3,
                 marker="o",
                 markersize=4,
                 capsize=3,

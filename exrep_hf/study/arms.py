@@ -157,16 +157,11 @@ def make_arms(
         require(name != main, "controls", name, "other names than the arm's own: name that with `arm`")
         unknown = sorted(changes.keys() - of_model - of_training - of_images)
         shared = sorted(changes.keys() & (SHARED_SETTINGS | (of_images - IMAGE_SETTINGS)))
-        if unknown or shared:
-            known = of_model | of_training | of_images
-            raise ValueError(
-                f"`controls.{name}` changes {unknown or shared}; "
-                + (
-                    f"there are no such settings{did_you_mean(unknown[0], sorted(known))}."
-                    if unknown
-                    else "all arms of a study have to share these."
-                )
-            )
+        if unknown:
+            hint = did_you_mean(unknown[0], sorted(of_model | of_training | of_images))
+            raise ValueError(f"`controls.{name}` changes {unknown}; there are no such settings{hint}.")
+        if shared:
+            raise ValueError(f"`controls.{name}` changes {shared}; all arms of a study have to share these.")
         arms.append(
             Arm(
                 name,
