@@ -5,7 +5,7 @@ from exrep_hf.report.arm_words import arms_in_words
 from exrep_hf.report.plots import has_curve, plot_losses, plot_residuals
 from exrep_hf.report.reliability import plot_reliability
 from exrep_hf.report.results import RESULTS_NAME, device_name
-from exrep_hf.report.sizes import plot_sizes, sizes_table
+from exrep_hf.report.sizes import calibration_table, plot_sizes, sizes_table
 from exrep_hf.report.table import (
     align,
     cost_rows,
@@ -22,6 +22,7 @@ from exrep_hf.report.verdict import verdict
 __all__ = [
     "align",
     "arms_in_words",
+    "calibration_table",
     "cost_rows",
     "weak_classes",
     "RESULTS_NAME",

@@ -10,6 +10,7 @@ from exrep_hf.report.table import percent, points
 
 Column = Mapping[str, Any]
 """One student at one number of images and of steps: its name, `size`, `steps`, and what `compare_arms` returns."""
+_CALIBRATION = "expected_calibration_error"
 
 
 def _arm_names(columns: Sequence[Column]) -> list[str]:
@@ -42,13 +43,41 @@ def sizes_table(columns: Sequence[Column]) -> str:
     )
 
 
+def calibration_table(columns: Sequence[Column]) -> str:
+    """The same tables of the expected calibration error, in percent; empty where no arm has one.
+
+    Args:
+        columns: in any order.
+    """
+    told = []
+    for (student, steps), part in _tables(columns).items():
+        cells = {
+            name: [percent(column["arms"].get(name, {}).get(_CALIBRATION)) for column in part]
+            for name in _arm_names(part)
+        }
+        rows = [_head("expected calibration error, %", part)]
+        rows += [[name, *shown] for name, shown in cells.items() if any(cell != "–" for cell in shown)]
+        if len(rows) > 1:
+            told.append(f"{student} student, {steps} steps\n\n{_markdown(rows)}")
+    return "\n\n".join(told)
+
+
 def _table(columns: Sequence[Column]) -> str:
-    rows = [["top-1 % (data gap recovered %)", *(f"{column['size']} public images" for column in columns)]]
-    rows.append(["---", *["---:"] * len(columns)])
+    rows = [_head("top-1 % (data gap recovered %)", columns)]
     rows.append(["student before", *(percent(column["before"]) for column in columns)])
     rows += [[name, *(_cell(column, name) for column in columns)] for name in _arm_names(columns)]
     rows.append(["the data gap, points", *(_gap(column) for column in columns)])
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+    return _markdown(rows)
+
+
+def _head(figure: str, columns: Sequence[Column]) -> list[str]:
+    return [figure, *(f"{column['size']} public images" for column in columns)]
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = rows
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)
 
 
 def _cell(column: Column, name: str) -> str:

@@ -8,6 +8,7 @@ from exrep_hf.evaluation import data_gap_recovered, gap_recovered, mean_and_devi
 
 Record = dict[str, Any]
 Records = Mapping[str, Sequence[Record]]
+CALIBRATION = "expected_calibration_error"
 
 
 def best_oracle(oracles: Sequence[str], records: Records) -> str | None:
@@ -87,7 +88,8 @@ def compare_arms(records: Records, method: str, oracles: Sequence[str], plain: C
 
     Returns:
         `before` and `teacher` (top-1), `oracle` (as of `summarise_oracle`) and `arms`: by name its seeds,
-        top-1, the data gap recovered, and how far the method is above it.
+        top-1, its calibration error where all its runs have one, the data gap recovered, and how far the method is
+        above it.
     """
     oracle = best_oracle(oracles, records)
     add_gaps(records, oracle)
@@ -99,6 +101,7 @@ def compare_arms(records: Records, method: str, oracles: Sequence[str], plain: C
         arms[name] = {
             "seeds": [run["seed"] for run in runs],
             "accuracy": mean_and_deviation([outcome["after"]["accuracy"] for outcome in outcomes]),
+            CALIBRATION: mean_and_deviation([outcome["after"].get(CALIBRATION) for outcome in outcomes]),
             "data_gap_recovered": mean_and_deviation(shares),
             "method_above": above.get(name),
         }

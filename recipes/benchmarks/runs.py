@@ -5,20 +5,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformers import set_seed
+from datasets import Dataset
+from transformers import BaseImageProcessor, set_seed
 
 from exrep_hf.cli import parse_settings
+from exrep_hf.data import Preprocessing
 from exrep_hf.data.partition import load_partition
+from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.files import read_json, write_json
 from exrep_hf.finite import NonFiniteError
 from exrep_hf.report import device_name, software_versions
 from exrep_hf.study import Settings
 from exrep_hf.study.arms import Arm, make_arms
+from exrep_hf.study.comparison import CALIBRATION, as_published
 from exrep_hf.study.folder import read_run
 from exrep_hf.study.records import arm_settings
 from exrep_hf.study.run import distil, with_folder
 from exrep_hf.study.stages import check_labels_for_stages, starting_student
 from exrep_hf.study.teaching import load_teaching
+from exrep_hf.training.trainer import DistillationTrainer
 
 OF_THE_MACHINE = frozenset(
     {"use_cpu", "bf16", "fp16", "tf32", "channels_last", "images_on_device", "torch_compile", "dataloader_num_workers"}
@@ -127,6 +132,16 @@ def prepare_start(part: Part, seed: int, work: Path) -> None:
     write_json(teaching.before_arms(start, images, source, main) | {"settings": own}, facts)
 
 
+def calibration_error(trainer: DistillationTrainer, arm: Arm, images: Dataset, processor: BaseImageProcessor) -> float:
+    """Return the expected calibration error, in [0, 1], of a trained student as it would be published."""
+    student = trainer.whole_student()
+    network = student.without_distiller() if arm.is_plain else student
+    preprocessing, batch_size = Preprocessing.from_image_processor(processor), trainer.args.per_device_eval_batch_size
+    logits, labels = predict(network, preprocessing, images, ("image", "label"), batch_size)
+    names = [str(number) for number in range(logits.shape[1])]
+    return float(classification_report(logits, labels, names)[CALIBRATION])
+
+
 def start_folder(part: Part, seed: int, work: Path) -> Path:
     """Return where the starting student of a seed is kept."""
     return work / "starts" / f"{part.config.stem}-{Path(part.student).name}-{part.size}-seed{seed}"
@@ -161,6 +176,8 @@ def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: P
             print(f"{part.name}, {name}, seed {seed}: {error}", flush=True)
             continue
         del record["history"]
+        measured = as_published(record, arm.is_plain)["after"]
+        measured[CALIBRATION] = calibration_error(trainer, arm, images, start.processor)
         computed = {
             "device": device_name(settings.training.device),
             "bf16": bool(trainer.args.bf16),

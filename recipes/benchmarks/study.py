@@ -27,7 +27,7 @@ from runs import Part, prepare_start, read_records, record_path, run_arms, start
 from exrep_hf.command_line import run_command
 from exrep_hf.files import write_json
 from exrep_hf.main_process import cores_of_process
-from exrep_hf.report import plot_sizes, sizes_table, without_places
+from exrep_hf.report import calibration_table, plot_sizes, sizes_table, without_places
 from exrep_hf.study.comparison import compare_arms
 
 RECIPES = Path(__file__).parents[1]
@@ -178,7 +178,8 @@ def collect(args: argparse.Namespace, settings: Sequence[str]) -> None:
     target = args.results_dir / args.config.stem
     write_json({"columns": columns}, target.with_suffix(".json"))
     picture = f" and {target.with_suffix('.png')}" if plot_sizes(columns, target.with_suffix(".png")) else ""
-    print(f"\n{sizes_table(columns)}\n\nWritten to {target.with_suffix('.json')}{picture}.")
+    tables = "\n\n".join(filter(None, (sizes_table(columns), calibration_table(columns))))
+    print(f"\n{tables}\n\nWritten to {target.with_suffix('.json')}{picture}.")
 
 
 if __name__ == "__main__":

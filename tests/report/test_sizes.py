@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from exrep_hf.report import plot_sizes, sizes_table
+from exrep_hf.report import calibration_table, plot_sizes, sizes_table
 
 
 def arm(mean: float, gap: float | None, above: tuple[float, float, float] | None, seeds: int = 2) -> dict[str, Any]:
@@ -65,6 +65,22 @@ def test_a_table_for_each_number_of_steps(columns: list[dict[str, Any]]) -> None
     assert [line for line in sizes_table([*columns, longer]).splitlines() if "student," in line] == [
         "small student, 1500 steps",
         "small student, 6000 steps",
+    ]
+
+
+def test_calibration(columns: list[dict[str, Any]]) -> None:
+    """Of the arms and tables that have a figure; no table where none has."""
+    assert calibration_table(columns) == ""
+    columns[0]["arms"]["exrep"]["expected_calibration_error"] = {"mean": 0.051, "std": 0.002}
+    columns[1]["arms"]["kd"]["expected_calibration_error"] = {"mean": 0.1, "std": None}
+    columns[1]["arms"]["oracle-kd"]["expected_calibration_error"] = None
+    assert calibration_table([*columns, columns[0] | {"steps": 6000, "arms": {}}]).splitlines() == [
+        "small student, 1500 steps",
+        "",
+        "| expected calibration error, % | 100 public images | 2000 public images |",
+        "| --- | ---: | ---: |",
+        "| kd | 10.0 | – |",
+        "| exrep | – | 5.1 ± 0.2 |",
     ]
 
 

@@ -67,7 +67,13 @@ def test_differences_are_of_the_same_seeds(records: dict[str, list[dict[str, Any
 def test_a_column(records: dict[str, list[dict[str, Any]]]) -> None:
     """What a table holds, also where the method or a seed is still to be run."""
     del records["oracle-kd"][1]
+    for each, error in zip(records["exrep"], (0.02, 0.04), strict=True):
+        each["after"]["expected_calibration_error"] = 0.5
+        each["without_distiller"]["after"]["expected_calibration_error"] = error
+    records["kd"][0]["after"]["expected_calibration_error"] = 0.1
     column = compare_arms(records, "exrep", ORACLES, {"exrep"})
+    assert column["arms"]["exrep"]["expected_calibration_error"]["mean"] == pytest.approx(0.03)
+    assert column["arms"]["kd"]["expected_calibration_error"] is None
     assert column["before"] == {"mean": pytest.approx(0.55), "std": pytest.approx(0.0707, abs=1e-4)}
     assert column["oracle"] == {"arm": "oracle-labels", "gap": pytest.approx({"mean": 0.155, "std": 0.0778}, abs=1e-4)}
     assert column["arms"]["exrep"]["accuracy"]["mean"] == pytest.approx(0.695)

@@ -45,6 +45,8 @@ def test_parts_add_up(images: Path, tmp_path: Path, processes: Processes) -> Non
     for arm in ("kd-only", "exrep"):
         record = json.loads((records / "small-60-2" / f"{arm}-seed42.json").read_text())
         assert record["steps"] == 2 and "history" not in record
+        error = arms(1)[arm]["expected_calibration_error"]["mean"]
+        assert record["after"]["expected_calibration_error"] == pytest.approx(error) and 0 < error < 1
         assert str(tmp_path) not in json.dumps(record)
     assert "40 public images | 60 public images" in shown
     table = shown[shown.index("small student") :]
