@@ -14,6 +14,7 @@ from exrep_hf.evaluation.predict import predict
 from exrep_hf.publishing.claimed_images import own_images
 from exrep_hf.publishing.claims import hub_name
 from exrep_hf.publishing.evaluate_student import beside_teacher, load_published
+from exrep_hf.publishing.probed import fitted_head_of, probed_answers
 from exrep_hf.publishing.texts import read_results
 from exrep_hf.report.page.thumbnails import Disagreements, Thumbnail, thumbnail_source
 
@@ -35,7 +36,8 @@ def find_disagreements(
 
     Args:
         folder: of a finished run.
-        teacher: Hub name or folder; None: the one that the run trained, or names.
+        teacher: Hub name or folder; None: the one that the run trained, or names. The run's own is asked under the
+            linear head that was fitted for it, where there is one.
         dataset: where the images lie now; None: what the run names.
         data_dir: their folder, as in `DataArguments`.
         device: to ask on.
@@ -43,22 +45,29 @@ def find_disagreements(
         rule: how classes of the two are matched.
 
     Raises:
-        ValueError: if the teacher has no classifier of its own or is not known, or the images are not found.
+        ValueError: if the teacher has neither a classifier nor a linear head that lies with the run, or is not known,
+            or the images are not found.
     """
     results = read_results(folder)
     facts = results["teacher"] or {}
-    if teacher is None and (head := facts.get("head")):
+    kept = fitted_head_of(folder, results, teacher)
+    if teacher is None and kept is None and (head := facts.get("head")):
         raise ValueError(
             f"The teacher of {str(folder)!r} ({facts.get('name')!r}) was asked with a head that was made for this run "
-            f"({head['kind']}), and images are shown of classifiers alone. Give one of these classes as `--teacher`."
+            f"({head['kind']}), and no linear one lies beside it. Give a classifier of these classes as `--teacher`."
         )
     name = teacher or _teacher_of(folder, facts)
     student, preprocessing = load_published(folder, device)
     images = own_images(results, student, dataset, data_dir)
     logits, labels = predict(student, preprocessing, images, _COLUMNS)
-    own, theirs, classes = beside_teacher(name, student, logits, images, _COLUMNS, rule)
-    names = names_or_numbers(class_names(student.config), logits.shape[1])
-    shared = names if classes.student_columns is None else [names[column] for column in classes.student_columns]
+    shared = names = names_or_numbers(class_names(student.config), logits.shape[1])
+    if kept is None:
+        own, theirs, classes = beside_teacher(name, student, logits, images, _COLUMNS, rule)
+        if classes.student_columns is not None:
+            shared = [names[column] for column in classes.student_columns]
+    else:
+        settings = results["configuration"]["model"]
+        own, theirs = logits, probed_answers(name, kept, settings, student, images, _COLUMNS)
     return _shown(images, (own.softmax(-1), theirs.softmax(-1)), labels, names, shared, count)
 
 

@@ -10,7 +10,7 @@ from exrep_hf.publishing.recipe import RECIPE_NAME
 from exrep_hf.publishing.student import MODEL_CODE
 from exrep_hf.report import RESULTS_NAME
 from exrep_hf.report.page import PAGE_NAME
-from exrep_hf.teacher.head_file import HEAD_NAME
+from exrep_hf.teacher.head_file import HEAD_NAME, HEADS_NAME
 from exrep_hf.training.checkpoints import last_whole_checkpoint
 from exrep_hf.training.same_run import OF_NO_EFFECT
 
@@ -20,7 +20,6 @@ SETTINGS_NAME = "settings.json"
 LEFT_OUT_NAME = "controls_left_out"
 TEACHER_NAME = "teacher"
 STUDENTS_NAME = "students"
-HEADS_NAME = "teacher_heads"
 ARMS_NAME = "arms"
 # Proof that the folder is a run's own.
 PROOFS = (SETTINGS_NAME, RESULTS_NAME)

@@ -155,8 +155,8 @@ def _way_on(arm: Arm) -> str:
     if not arm.changes:
         return ""
     return (
-        f" The study ends with it, and keeps what is finished: change `controls.{arm.name}` or leave it out, and go "
-        "on with `--resume_from_checkpoint true`."
+        f" What is finished is kept: change `controls.{arm.name}` or leave it out; `exrep train` then goes on with "
+        "`--resume_from_checkpoint true`."
     )
 
 

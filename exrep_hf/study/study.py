@@ -31,7 +31,6 @@ from exrep_hf.study.comparison import add_gaps, best_oracle, differences, summar
 from exrep_hf.study.controls import controls_left_out, remedy, seconds_of_a_run, share_length, too_long
 from exrep_hf.study.folder import (
     ARMS_NAME,
-    HEADS_NAME,
     LEFT_OUT_NAME,
     RUN_NAME,
     SETTINGS_NAME,
@@ -63,6 +62,7 @@ from exrep_hf.study.stages import (
 )
 from exrep_hf.study.teaching import Teaching, load_teaching
 from exrep_hf.teacher import TeacherSource
+from exrep_hf.teacher.head_file import head_of_seed
 from exrep_hf.training.notices import in_words
 from exrep_hf.training.only_run import HOLDER_NAME, LOCK_NAME, only_run_in
 
@@ -279,7 +279,7 @@ class Study:
                 continue
             if not shared:
                 main = with_folder(self.arms[-1], folder, seed)
-                head = self.folder / HEADS_NAME / f"seed{seed}.safetensors"
+                head = head_of_seed(self.folder, seed)
                 source = teacher.of_seed(start, public, main, head, self.resuming)
                 if seed == self.seeds[0] and not self._is_ready[0]:
                     # Now that there is a teacher to be scored.

@@ -20,9 +20,16 @@ from exrep_hf.untrusted import parse_json
 
 HEAD_NAME = "teacher_head.safetensors"
 """In checkpoints, in the folder of a run, and beside stored answers."""
+HEADS_NAME = "teacher_heads"
+"""Folder of the heads of a study, one a seed."""
 _FACTS, _TEXTS = "probe", "text"
 _TENSORS = ("weight", "bias")
 _WORDS = ("names", "words", "prompts")
+
+
+def head_of_seed(folder: Path, seed: int) -> Path:
+    """Return where the head of a seed lies in the folder of a study."""
+    return folder / HEADS_NAME / f"seed{seed}.safetensors"
 
 
 def save_head(head: LinearProbe, path: Path) -> None:

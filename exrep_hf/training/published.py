@@ -8,7 +8,6 @@ What is taken here of the Trainer that is not public, and nowhere else:
 """
 
 import logging
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from exrep_hf.arguments.public import public_name, public_settings, software_ver
 from exrep_hf.data import ClassMap
 from exrep_hf.data.class_words import classes_in_words
 from exrep_hf.data.described import described
+from exrep_hf.data.loading import is_on_the_hub
 from exrep_hf.data.seeding import generators_kept
 from exrep_hf.files import replacing
 from exrep_hf.models import ExRepForImageClassification, whole_parameters
@@ -39,7 +39,6 @@ logger = logging.getLogger(__name__)
 CARD_NAME = "README.md"
 PUBLISHED = (CARD_NAME, "config.json", "preprocessor_config.json", "model*.safetensors*")
 """What is pushed of `output_dir`; all else in it is the user's."""
-_ON_THE_HUB = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 class PublishingTrainer(FiniteTrainer):
@@ -263,7 +262,7 @@ class PublishingTrainer(FiniteTrainer):
     def _card_facts(self, model_name: str | None, origin: str | None, given: dict[str, Any]) -> CardFacts:
         student, args = self.student, self.args
         name = origin or student.name_or_path or student.classifier.name_or_path or ""
-        is_published = bool(_ON_THE_HUB.fullmatch(name)) and not Path(name).exists()
+        is_published = is_on_the_hub(name) and not Path(name).exists()
         teacher = self.teacher if args.needs_teacher else None
         as_trained = student.input_distiller is None or not self.publishes_plain
         measured = [each for step, each in self._evaluations.values() if step == self._step_of_weights]

@@ -9,7 +9,8 @@ import torch
 from transformers import ResNetConfig, ResNetModel
 
 from exrep_hf.data import Preprocessing
-from exrep_hf.study.folder import HEADS_NAME
+from exrep_hf.publishing.disagreements import find_disagreements
+from exrep_hf.teacher.head_file import HEADS_NAME
 from tests.studies import run_study
 
 STUDY: dict[str, Any] = {
@@ -64,6 +65,14 @@ def test_a_probe_for_each_seed(backbone: str, tmp_path: Path, capsys: Any, monke
         "seed42.safetensors",
         "seed43.safetensors",
     ]
+
+    run = results["arms"]["exrep"]["runs"][0]
+    differ = round(40 * (1 - run["after"]["teacher_agreement"]))
+    found = find_disagreements(folder, backbone, None, None, torch.device("cpu"))
+    assert found.told.startswith(f"They differ on {differ} of 40 images: ") and differ > 10
+    assert len(found.images) == 24 and all(each.teacher != each.student for each in found.images)
+    with pytest.raises(ValueError, match="does not lie beside it and has no weights on the Hub"):
+        find_disagreements(folder, None, None, None, torch.device("cpu"))
 
     def refuse(*args: Any) -> None:
         raise AssertionError("fitted again")

@@ -10,8 +10,7 @@ import yaml
 from exrep_hf.cli import parse_caching_settings, parse_settings
 from exrep_hf.study import Study
 from exrep_hf.study.caching import cache_teacher
-from exrep_hf.study.folder import HEADS_NAME
-from exrep_hf.teacher.head_file import HEAD_NAME
+from exrep_hf.teacher.head_file import HEAD_NAME, HEADS_NAME
 from tests.studies import DIGITS, run_study
 from tests.text_towers import save_towers
 
