@@ -26,7 +26,8 @@ from exrep_hf.study.teaching import load_teaching
 from exrep_hf.training.trainer import DistillationTrainer
 
 OF_THE_MACHINE = frozenset(
-    {"use_cpu", "bf16", "fp16", "tf32", "channels_last", "images_on_device", "torch_compile", "dataloader_num_workers"}
+    {"use_cpu", "bf16", "fp16", "tf32", "channels_last", "images_on_device", "dataloader_num_workers"}
+    | {"torch_compile", "torch_compile_backend", "torch_compile_mode"}
 )
 """Settings by which one machine computes what others compute by others: no part of what a run is."""
 
@@ -181,6 +182,7 @@ def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: P
         computed = {
             "device": device_name(settings.training.device),
             "bf16": bool(trainer.args.bf16),
+            "torch_compile": bool(trainer.args.torch_compile),
             "versions": software_versions(),
         }
         record |= shared | {"settings": identities[name], "computed": computed}
