@@ -89,7 +89,8 @@ def run_command(main: Callable[[], None]) -> None:
 
 def _is_refusal(error: ValueError | OSError) -> bool:
     files = [Path(frame.f_code.co_filename) for frame in _frames(error.__traceback__)]
-    ours = _PACKAGE in files[-1].parents or files[-1] == Path(sys.argv[0])
+    # A script's own modules lie beside it.
+    ours = _PACKAGE in files[-1].parents or files[-1].resolve().parent == Path(sys.argv[0]).resolve().parent
     return isinstance(error, OSError) or ours or _SETTINGS in files
 
 

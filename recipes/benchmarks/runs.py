@@ -1,7 +1,7 @@
 """Runs of a study's table: arms from the starting student of a seed, and the record that is kept of each."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,8 @@ OF_THE_MACHINE = frozenset(
     | {"torch_compile", "torch_compile_backend", "torch_compile_mode"}
 )
 """Settings by which one machine computes what others compute by others: no part of what a run is."""
+ROUNDING = 0.0005
+"""By how much the top-1 of one student may differ between two evaluations of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +102,39 @@ def read_records(records: Path, part: Part, arms: Sequence[Arm], seeds: Sequence
     """Return the records of a part that are there, by arm, in the order of the seeds.
 
     Raises:
-        ValueError: if one is of a run with other settings than the arm has now.
+        ValueError: if one is of a run with other settings than the arm has now, or arms of a seed began from
+            different students.
     """
     found: dict[str, list[Any]] = {}
     for arm in arms:
         paths = (record_path(records, part, arm.name, seed) for seed in seeds)
         if runs := [read_run(path, identity(arm)) for path in paths if path.is_file()]:
             found[arm.name] = runs
+    check_starts(records / part.name, found)
     return found
+
+
+def check_starts(folder: Path, found: Mapping[str, Sequence[Mapping[str, Any]]]) -> None:
+    """Make sure that all arms of a seed began from the same student: they are compared seed by seed.
+
+    Args:
+        folder: of the records.
+        found: what holds a `seed`, and top-1 `before`, by whose it is.
+
+    Raises:
+        ValueError: if some did not.
+    """
+    first: dict[int, tuple[str, float]] = {}
+    starts = ((arm, run["seed"], run["before"]["accuracy"]) for arm, runs in found.items() for run in runs)
+    for name, seed, top1 in starts:
+        other, theirs = first.setdefault(seed, (name, top1))
+        if abs(top1 - theirs) > ROUNDING:
+            raise ValueError(
+                f"The arms of seed {seed} in {str(folder)!r} began from different students: {other} from one of "
+                f"{100 * theirs:.2f} % top-1, {name} from one of {100 * top1:.2f} %. Arms are compared from the same "
+                "start, which another machine or release may train to other weights: take the folder `starts` of the "
+                "first machine's `output_dir`, or remove the records of that seed and run its arms again."
+            )
 
 
 def prepare_start(part: Part, seed: int, work: Path) -> None:
@@ -153,6 +180,7 @@ def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: P
 
     Raises:
         NonFiniteError: of the last arm that diverged, when all others have been trained.
+        ValueError: if finished arms of the seed began from another student.
     """
     settings = part.settings(work)
     arms = {arm.name: arm for arm in part.arms(settings)}
@@ -165,6 +193,8 @@ def run_arms(part: Part, names: Sequence[str], seed: int, work: Path, records: P
     teaching, _ = load_teaching(settings.model, data, public, True)
     source = teaching.of_seed(start, public, main, folder / "head.safetensors", True)
     facts = read_json(folder / "facts.json")
+    finished = read_records(records, part, list(arms.values()), [seed])
+    check_starts(records / part.name, finished | {"this run": [facts | {"seed": seed}]})
     shared = {name: facts[name] for name in ("before", "teacher", "teacher_head")}
     diverged = None
     for name in names:

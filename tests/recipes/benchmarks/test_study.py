@@ -54,6 +54,12 @@ def test_parts_add_up(images: Path, tmp_path: Path, processes: Processes) -> Non
     # There is an oracle at one size alone, and so no line.
     assert not (tmp_path / "results" / "fashion_mnist.png").exists()
     assert "had other settings: `learning_rate`" in run("--sizes", "40", "--learning_rate", "0.5", fails=True)
+    path = records / "small-40-2" / "exrep-seed42.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"before": {"accuracy": 0.99}}))
+    told = run("--sizes", "40", "--arms", "kd-mixed", fails=True)
+    assert "exrep from one of 99.00 %" in told and "Traceback" not in told
+    assert not (path.parent / "kd-mixed-seed42.json").exists()
+    path.write_bytes(kept[path])
     other = tmp_path / "diverged"
     diverging = (
         "--sizes",
