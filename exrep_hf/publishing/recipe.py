@@ -88,6 +88,9 @@ def make_recipe(results: dict[str, Any]) -> Recipe:
             settings[name] = value
     # Arms that were left out for their length would be chosen anew, by the speed of another machine.
     main = results["published"]["arm"]
+    if distiller := results["arms"][main].get("distiller"):
+        # It was a default once, and is none today.
+        settings.setdefault("distiller", distiller)
     settings["arm"] = main
     if "controls" not in settings:
         settings["controls"] = [name for name in results["arms"] if name != main] or "none"

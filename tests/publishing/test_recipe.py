@@ -56,6 +56,7 @@ def test_what_is_in_it(results: dict[str, Any], tmp_path: Path) -> None:
         "push_code": True,
         "kd_weight": 2.0,
         "save_strategy": "no",
+        "distiller": "light",
         "arm": "exrep",
         "controls": ["kd"],
         "license": "apache-2.0",
@@ -88,4 +89,5 @@ def test_shipped_recipes_are_read(path: Path, tmp_path: Path) -> None:
     # None: chosen with the teacher, which gives features here.
     with_weights = {term for term in TERMS if getattr(settings.training, f"{term}_weight") != 0}
     assert with_weights == results["arms"][settings.study.arm]["objective"]["terms"].keys()
+    assert settings.model.distiller == (results["arms"][settings.study.arm]["distiller"] or "none")
     assert settings.training.max_steps == results["arms"][settings.study.arm]["runs"][0]["steps"]
