@@ -77,7 +77,7 @@ class DistillationArguments(TrainingArguments):
         default="image",
         metadata={
             "help": "Whom negatives are drawn for: each `image`, or the whole `batch`, of which each image leaves out "
-            "its own class: the same distribution and a tenth of the time, but no longer independent."
+            "its own class: the same distribution and a seventh of the time, but no longer independent."
         },
     )
     crd_table_dtype: str = field(
