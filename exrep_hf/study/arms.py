@@ -17,7 +17,7 @@ from exrep_hf.arguments.ranges import require
 from exrep_hf.training.default_terms import complete_terms
 from exrep_hf.training.own_terms import term_settings
 
-# What makes the arms comparable, or places them; an arm may not change it.
+# Of training: what makes the arms comparable, or places them; an arm may not change it.
 SHARED_SETTINGS = frozenset(
     {
         "max_steps",
@@ -26,15 +26,6 @@ SHARED_SETTINGS = frozenset(
         "gradient_accumulation_steps",
         "output_dir",
         "seed",
-        "teacher",
-        "other_teachers",
-        "teacher_cache",
-        "other_caches",
-        "teacher_head",
-        "prompts",
-        "student",
-        "teacher_steps",
-        "student_steps",
         # Read once, when the process starts.
         "channels_last",
         "images_on_device",
@@ -48,7 +39,10 @@ SHARED_SETTINGS = frozenset(
     }
 )
 
-# ArgumentsT of the images that an arm may have of its own: what it is trained on, and how that is varied.
+# Of the models, what an arm may have of its own: teacher and starting student are loaded once for all.
+MODEL_SETTINGS = frozenset({"distiller", "distiller_channels"})
+
+# Of the images that an arm may have of its own: what it is trained on, and how that is varied.
 IMAGE_SETTINGS = frozenset({"train_on", "extra_share", "no_aug", "scale", "ratio", "hflip", "auto_augment"})
 
 ArgumentsT = TypeVar("ArgumentsT", ModelArguments, DataArguments, DistillationArguments)
@@ -156,7 +150,8 @@ def make_arms(
             continue
         require(name != main, "controls", name, "other names than the arm's own: name that with `arm`")
         unknown = sorted(changes.keys() - of_model - of_training - of_images)
-        shared = sorted(changes.keys() & (SHARED_SETTINGS | (of_images - IMAGE_SETTINGS)))
+        of_all = SHARED_SETTINGS | (of_images - IMAGE_SETTINGS) | (of_model - MODEL_SETTINGS)
+        shared = sorted(changes.keys() & of_all)
         if unknown:
             hint = did_you_mean(unknown[0], sorted(of_model | of_training | of_images))
             raise ValueError(f"`controls.{name}` changes {unknown}; there are no such settings{hint}.")

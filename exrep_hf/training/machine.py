@@ -24,24 +24,26 @@ _MOST_WORKERS = 16
 def complete_for_machine(args: DistillationArguments, networks: Sequence[nn.Module], train_dataset: Any) -> Chosen:
     """Fill in memory layout, precision and workers.
 
-    On GPUs, networks of convolutions are laid out in channels_last, training computes in bfloat16 where the GPU has
-    it and in TF32 what stays in float32, and images are decoded by a worker a core, up to 16. On CPUs, networks of
-    convolutions that compute in float32 are laid out in channels_last. A launcher's `--mixed_precision` of a half
-    precision counts as given; DeepSpeed's config decides of layout and precision itself.
+    On GPUs, networks of convolutions are laid out in channels_last, training and evaluation compute in bfloat16 where
+    the GPU has it, training in TF32 what stays in float32, and images are decoded by a worker a core, up to 16. On
+    CPUs, networks of convolutions that compute in float32 are laid out in channels_last. A launcher's
+    `--mixed_precision` of a half precision counts as given; DeepSpeed's config decides of layout and precision itself.
 
     Args:
         args: settings, which are not changed.
         networks: student and teachers.
-        train_dataset: what is trained on; None: nothing, and figures of an evaluation alone stay in float32.
+        train_dataset: what is trained on; None: nothing.
 
     Returns:
         Settings that leave none of this open.
     """
     args, told = copy.copy(args), []
-    on_gpu, free = args.device.type == "cuda", not is_deepspeed(args)
+    on_gpu, free = is_gpu(args.device), not is_deepspeed(args)
     trains = train_dataset is not None
     if args.bf16 is None:
-        args.bf16 = on_gpu and free and trains and args.mixed_precision == "no" and is_torch_bf16_gpu_available()
+        # Also where nothing is trained: a process has one precision for all its trainers (accelerate's), and what a
+        # student reaches before and after is compared.
+        args.bf16 = on_gpu and free and args.mixed_precision == "no" and is_torch_bf16_gpu_available()
         if args.bf16:
             args.mixed_precision = "bf16"
             told.append("bfloat16")
@@ -68,6 +70,11 @@ def complete_for_machine(args: DistillationArguments, networks: Sequence[nn.Modu
         args.accelerator_config = dataclasses.replace(config, non_blocking=True)
     where = torch.cuda.get_device_name(args.device) if on_gpu else "a CPU"
     return Chosen(args, (f"{', '.join(told)}: chosen for {where}, as nothing was given",) if told else ())
+
+
+def is_gpu(device: torch.device) -> bool:
+    """Return whether what pays on GPUs is chosen."""
+    return device.type == "cuda"
 
 
 def lay_out(networks: Sequence[nn.Module], args: DistillationArguments) -> None:

@@ -78,10 +78,11 @@ def test_backends_that_have_rules_of_their_own(
     assert (chosen.args.channels_last, chosen.args.bf16, chosen.args.tf32) == (False, False, None)
 
 
-def test_an_evaluation_alone_stays_in_float32(gpu: list[bool], tmp_path: Path) -> None:
-    """Figures that are published come out of it."""
+def test_an_evaluation_alone_computes_as_training_does(gpu: list[bool], tmp_path: Path) -> None:
+    """What a student reaches before and after is compared, and a process has one precision."""
     args = complete_for_machine(arguments(tmp_path), [CONVOLUTIONS], None).args
-    assert (args.bf16, args.tf32, args.channels_last, args.dataloader_num_workers) == (False, None, True, 0)
+    assert (args.bf16, args.mixed_precision, args.tf32) == (True, "bf16", None)
+    assert (args.channels_last, args.dataloader_num_workers) == (True, 0)
 
 
 def test_the_papers_settings_leave_nothing_to_choose(gpu: list[bool], tmp_path: Path) -> None:
