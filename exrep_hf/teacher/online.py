@@ -156,12 +156,13 @@ class OnlineTeacher:
             self.model.to(images.device)
         # A teacher in half precision, or images that a backend cast for the student, must not meet another dtype.
         images = images.to(weight.dtype)
-        answers = [self._read(self.model, part) for part in images.split(self.batch_size or max(len(images), 1))]
-        logits = [logits.float() for logits, _ in answers if logits is not None]
-        return TeacherOutput(
-            logits=torch.cat(logits) if logits else None,
-            features=torch.cat([features.float() for _, features in answers]),
-        )
+        logits, features = [], []
+        for part in images.split(self.batch_size or max(len(images), 1)):
+            own, pooled = self._read(self.model, part)
+            # A copy: a CUDA graph writes the next part's answers where it wrote these.
+            logits += [] if own is None else [own.float().clone()]
+            features.append(pooled.float().clone())
+        return TeacherOutput(logits=torch.cat(logits) if logits else None, features=torch.cat(features))
 
 
 def _reader(model: nn.Module, features: Features, preprocessing: Preprocessing | None) -> FeatureReader | PooledReader:

@@ -68,7 +68,7 @@ class TeacherSource(Protocol):
         return None
 
     def check_temperature(self, temperature: float) -> None:
-        """Make sure that it has logits for a temperature.
+        """Make sure that it has logits for a temperature: one whose logits are the same for all takes 0 too.
 
         Raises:
             ValueError: if it has none that are right when they are divided by it.

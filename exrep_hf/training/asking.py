@@ -22,6 +22,7 @@ class AskingTrainer(TeacherHeadTrainer):
 
     classes: ClassMap
     _mixing: Mixing
+    _temperature: float
 
     @property
     def answers_are_stored(self) -> bool:
@@ -36,7 +37,7 @@ class AskingTrainer(TeacherHeadTrainer):
         self._data.pixels.check_shared(batch, "the batch")
         # The Trainer's autocast covers the trained module alone.
         with torch.no_grad(), self.accelerator.autocast():
-            answer = self.teacher(batch, temperature=self.args.temperature)
+            answer = self.teacher(batch, temperature=self._temperature)
         if answer.logits is None or not self.classes.has_teacher:
             return TeacherOutput(features=answer.features)
         return TeacherOutput(logits=self.classes.in_students_order(answer.logits), features=answer.features)

@@ -43,6 +43,8 @@ class FoundBatchTrainer(GroupingTrainer):
         super()._update_auto_batch_size(batch_size)
         if isinstance(self.train_dataset, SeededDataset):
             set_length_of_epoch(self.train_dataset, self.args, batch_size)
+        if (contrast := self.distillation_objective.crd) is not None:
+            contrast.largest_batch = batch_size
         if self.backend_saves_model:
             return
         if self._start is None:

@@ -58,7 +58,6 @@ def _check_teacher(student: ExRepForImageClassification, teacher: TeacherSource,
     check_apart(student, teacher)
     if args.needs_teacher:
         check_answers(teacher, args.needs_logits, args.needs_features)
-        teacher.check_temperature(args.temperature)
     by_loss = (args.metric_for_best_model or "loss").removeprefix("eval_") == "loss"
     if args.load_best_model_at_end and by_loss and teacher.views is not None and not args.ce_weight:
         raise ValueError(

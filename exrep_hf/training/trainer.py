@@ -64,6 +64,7 @@ from exrep_hf.training.own_terms import take_terms
 from exrep_hf.training.precision import train_in_float32
 from exrep_hf.training.roles import as_student, check_roles
 from exrep_hf.training.teacher_head import TeacherHead, with_head
+from exrep_hf.training.temperatures import asked_temperature
 
 logger = logging.getLogger(__name__)
 
@@ -154,6 +155,7 @@ class DistillationTrainer(AskingTrainer):
         chosen_terms = self._terms(student, args, train_dataset, extra)
         args = chosen_terms.args
         check_roles(student, self.teacher, args, optimizers[0])
+        self._temperature = asked_temperature(self.teacher, args, own_terms)
         preprocessing = student_preprocessing(student, processing_class)
         if processing_class is None and preprocessing is not None:
             processing_class = preprocessing.to_image_processor()

@@ -36,13 +36,14 @@ def history(trainer: Any) -> list[dict[str, float]]:
     return [{name: value for name, value in entry.items() if name not in timed} for entry in trainer.state.log_history]
 
 
-@pytest.mark.parametrize("images", ["images", "tensors"])
+@pytest.mark.parametrize("images", ["images", "tensors", "queue"])
 def test_a_found_batch_is_one_that_was_given(
     images: str, memory: Any, make_trainer: MakeTrainer, make_images: Any, parameters: Any, capsys: Any
 ) -> None:
     """The Trainer begins again with the student, bank and moments that the failed attempt left."""
     memory(4)
     data = {"train_dataset": make_images(12)} if images == "images" else {}
+    data |= {"queue_length": 16} if images == "queue" else {}
     plain = make_trainer(per_device_train_batch_size=4, freeze_batch_norm=False, **data)
     plain.train()
     assert "fit the memory" not in capsys.readouterr().out
