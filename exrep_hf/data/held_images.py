@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from tqdm.auto import tqdm
 
 from exrep_hf.data.augmentation import Augmentation, ViewTransform, largest
 from exrep_hf.data.datasets import DistillationDataset, SeededDataset
@@ -52,17 +53,28 @@ class HeldImages:
         for place, wanted in enumerate(transform.teachers):
             if wanted != transform.student:
                 self._models[teacher_pixels_name(place, len(transform.teachers))] = wanted
-        images = [_without_copies(dataset.pixels(row)) for row in range(len(dataset))]
-        self.sizes: NDArray[np.int64] = np.array([image.shape[-2:] for image in images], dtype=np.int64)
-        limit = most_pixels(transform, transform.augmentation)
+        limit, reference = (
+            most_pixels(transform, transform.augmentation),
+            largest((transform.student, *transform.teachers)),
+        )
+        images: list[Tensor] = []
+        sizes: list[torch.Size] = []
+        for row in tqdm(range(len(dataset)), desc="decoding", unit=" images", leave=False, disable=None):
+            image = _without_copies(dataset.pixels(row))
+            sizes.append(image.shape[-2:])
+            # At once, so that photographs don't fill the memory: with one of these the limit is the common size.
+            is_larger = all(own >= most for own, most in zip(sizes[-1], limit, strict=True))
+            images.append(reference.resized_pixels(image, limit) if is_larger else image)
+        self.sizes: NDArray[np.int64] = np.array(sizes, dtype=np.int64)
         height, width = (min(int(own), most) for own, most in zip(self.sizes.max(0), limit, strict=True))
         self.resized = bool((self.sizes != (height, width)).any())
-        if self.resized:
-            reference = largest((transform.student, *transform.teachers))
-            images = [reference.resized_pixels(image, (height, width)) for image in images]
-        channels = max(len(image) for image in images)
         self.channels = len(transform.student.mean)
-        self.pixels = torch.stack([image.expand(channels, -1, -1) for image in images]).to(device)
+        channels = max(len(image) for image in images)
+        self.pixels = torch.empty(len(images), channels, height, width, dtype=torch.uint8, device=device)
+        for row in reversed(range(len(images))):
+            image = images.pop()
+            fits = image.shape[-2:] == (height, width)
+            self.pixels[row] = image if fits else reference.resized_pixels(image, (height, width))
         self._part = torch.as_tensor((height, width) / self.sizes, dtype=torch.float32).repeat(1, 2).to(device)
 
     def __call__(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:

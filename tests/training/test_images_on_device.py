@@ -1,6 +1,7 @@
 """Training images that are held on the device."""
 
 import copy
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ import torch
 from PIL import Image
 
 from exrep_hf import DistillationArguments, DistillationTrainer
-from exrep_hf.data import Augmentation, Preprocessing
-from exrep_hf.data.held_images import HeldImages
+from exrep_hf.data import Augmentation, DistillationDataset, Preprocessing, ViewTransform
+from exrep_hf.data.held_images import HeldImages, most_pixels
 from exrep_hf.teacher import OnlineTeacher
 from exrep_hf.training.images_on_device import hold_images
 from tests.training.conftest import PREPROCESSING, TensorRows, network
@@ -75,6 +76,31 @@ def test_images_of_several_sizes_are_held_in_one(make_trainer: Any) -> None:
         wanted = PREPROCESSING.squeezed_pixels(images[row].crop(box)).float()
         apart = each - (wanted.flip(-1) if row else wanted)
         assert apart.abs().max() < 8
+
+
+def test_photographs_are_never_all_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is made small before the next is decoded; what comes out is what it was."""
+    rng = np.random.default_rng(0)
+    photographs = [Image.fromarray(rng.integers(0, 256, (90 + row, 110, 3), dtype=np.uint8)) for row in range(6)]
+    rows = datasets.Dataset.from_dict({"image": photographs}, features=datasets.Features(image=datasets.Image()))
+    transform = ViewTransform(PREPROCESSING, (), Augmentation(scale=(0.5, 1.0)), normalised=False)
+    dataset, alive, most = DistillationDataset(rows, transform, "image"), weakref.WeakSet[torch.Tensor](), 0
+    original = DistillationDataset.pixels
+
+    def pixels(self: DistillationDataset, row: int) -> torch.Tensor:
+        nonlocal most
+        image = original(self, row).clone()
+        alive.add(image)
+        most = max(most, len(alive))
+        return image
+
+    monkeypatch.setattr(DistillationDataset, "pixels", pixels)
+    held = HeldImages(dataset, torch.device("cpu"))
+    assert most <= 2 and held.sizes.tolist() == [[90 + row, 110] for row in range(6)]
+    size = most_pixels(transform, Augmentation(scale=(0.5, 1.0)))
+    assert held.resized and held.pixels.shape == (6, 3, *size)
+    for row in range(6):
+        assert torch.equal(held.pixels[row], PREPROCESSING.resized_pixels(original(dataset, row), size))
 
 
 @pytest.mark.parametrize(
