@@ -38,9 +38,13 @@ def save_towers(family: str, folder: Path, tokenizer: bool = True) -> str:
 
 
 def zero_shot_logits(folder: str, texts: list[str], images: Any) -> Any:
-    """What the model itself says, as transformers' pipeline asks it: `logits_per_image` `(images, texts)`."""
+    """What the model itself says, as transformers' pipeline asks it: `logits_per_image` `(images, texts)`.
+
+    Of SigLIP in lower case, as its own tokenizers have it.
+    """
     model, tokenizer = AutoModel.from_pretrained(folder).eval(), AutoTokenizer.from_pretrained(folder)
     is_siglip = "siglip" in model.config.model_type
+    texts = [text.lower() for text in texts] if is_siglip else texts
     most = model.config.text_config.max_position_embeddings
     padding: dict[str, Any] = {"padding": "max_length", "max_length": min(most, 9)} if is_siglip else {"padding": True}
     return model(**tokenizer(texts, return_tensors="pt", **padding), pixel_values=images).logits_per_image.detach()

@@ -93,7 +93,7 @@ class TwoTowers:
                 images and texts in a way of its own.
         """
         for prompt in prompts:
-            self._check_tokens(words, [prompt.replace(_PLACE, word) for word in words])
+            self._check_tokens(words, self._sentences(words, prompt))
         self._model.to(device)
         with torch.autocast(torch.device(device).type, enabled=False):
             self._check(words[:2], prompts[:1])
@@ -111,9 +111,15 @@ class TwoTowers:
 
     def _texts(self, words: Sequence[str], prompt: str) -> Tensor:
         """Return the text tower's answers to a prompt, `(classes, embedding_dim)`, on the CPU."""
-        texts = [prompt.replace(_PLACE, word) for word in words]
+        texts = self._sentences(words, prompt)
         parts = [texts[first : first + _TEXTS_AT_ONCE] for first in range(0, len(texts), _TEXTS_AT_ONCE)]
         return torch.cat([_pooled(self._model.get_text_features(**self._tokens(part))).cpu() for part in parts])
+
+    def _sentences(self, words: Sequence[str], prompt: str) -> list[str]:
+        """Return a prompt about each class."""
+        texts = [prompt.replace(_PLACE, word) for word in words]
+        # SigLIP 1 and 2 have read lower case alone, and not each tokenizer of theirs sees to it.
+        return [text.lower() for text in texts] if self._is_siglip else texts
 
     def _tokens(self, texts: list[str]) -> Any:
         """Return texts as the model was trained on them, as transformers' pipeline does."""
@@ -130,7 +136,7 @@ class TwoTowers:
         rows, vocabulary = self._tokenizer(texts)["input_ids"], self._model.config.text_config.vocab_size
         seen: dict[tuple[int, ...], str] = {}
         for word, text, row in zip(words, texts, rows, strict=True):
-            own = self._tokenizer(word, add_special_tokens=False)["input_ids"]
+            own = self._tokenizer(word.lower() if self._is_siglip else word, add_special_tokens=False)["input_ids"]
             unknown = set(own) <= {self._tokenizer.unk_token_id} or max(row) >= vocabulary
             if unknown or tuple(row) in seen:
                 what = "does not know" if unknown else f"can't tell from {seen[tuple(row)]!r}"
@@ -161,7 +167,7 @@ class TwoTowers:
         """Make sure that the model itself gives the same answers, about an image and some classes."""
         blank = blank_image(self.vision_tower)
         image = torch.linspace(-1, 1, blank.numel()).view(1, *blank.shape).to(self._model.device)
-        texts = [prompts[0].replace(_PLACE, word) for word in words]
+        texts = self._sentences(words, prompts[0])
         expected = self._model(**self._tokens(texts), pixel_values=image).logits_per_image.cpu()
         found = self._weights(words, prompts).logits(_pooled(self.vision_tower(pixel_values=image)).cpu())
         scale, _ = self._scale_and_bias()

@@ -68,6 +68,13 @@ def labels_only(args: DistillationArguments) -> DistillationArguments:
     return changed
 
 
+def of_seed(args: DistillationArguments, seed: int) -> DistillationArguments:
+    """Return settings with another seed."""
+    changed = copy.deepcopy(args)
+    changed.seed = seed
+    return changed
+
+
 def without_traces(args: DistillationArguments) -> DistillationArguments:
     """Return settings of a run that saves, evaluates and publishes nothing by itself."""
     changed = copy.deepcopy(args)
@@ -305,8 +312,8 @@ def starting_student(
 
     Args:
         data: the images, of which it sees the public ones.
-        seed: of its weights, their order, and which images are public.
-        args: settings of training.
+        seed: of its weights, and which images are public.
+        args: settings of training; their own seed gives the order of the images.
         model_args: which student, and how long it is trained.
         kept: where it lies; one that is there already is taken.
     """

@@ -56,6 +56,7 @@ from exrep_hf.study.stages import (
     Classifier,
     check_labels_for_stages,
     load_student,
+    of_seed,
     save_network,
     starting_student,
     train_with_labels,
@@ -266,7 +267,7 @@ class Study:
         folders = {arm.name: self._run_folder(arm.name, seed) for arm in self.arms}
         finished = {name for name, folder in folders.items() if self.resuming and (folder / RUN_NAME).is_file()}
         if len(finished) < len(self.arms):
-            start = starting_student(data, seed, self.settings.training, model_args, kept)
+            start = starting_student(data, seed, of_seed(self.settings.training, seed), model_args, kept)
         else:
             start = load_student(model_args, data, kept if kept.is_dir() else None)
         source: TeacherSource | None = None

@@ -153,6 +153,7 @@ def prepare_start(part: Part, seed: int, work: Path) -> None:
     data = load_partition(settings.data)
     check_labels_for_stages(data, settings.model, [seed])
     main = with_folder(part.arms(settings)[-1], work / part.name, seed)
+    # All starts see their images in the order of one seed, as those of the records that there are.
     start = starting_student(data, seed, settings.training, settings.model, facts.with_name("student"))
     public, images = data.parts(seed)
     teaching, _ = load_teaching(settings.model, data, public, True)

@@ -146,6 +146,15 @@ def test_starting_students_are_kept(finished: tuple[Path, dict[str, Any]], tmp_p
     assert json.loads((copied / "arms" / "kd-seed42" / "run.json").read_text())["before"] == before
 
 
+def test_a_seed_is_one_whichever_comes_first(finished: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    """The second seed's student saw its images in the order of the first, so that seeds differed too little."""
+    run_study(tmp_path / "digits", seed=43, num_seeds=1, controls={}, max_steps=1)
+    first, second = (
+        folder / "students" / "seed43" / "model.safetensors" for folder in (tmp_path / "digits", finished[0])
+    )
+    assert first.read_bytes() == second.read_bytes()
+
+
 def test_an_unfinished_study_of_other_settings_is_refused(
     finished: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:

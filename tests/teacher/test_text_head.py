@@ -56,6 +56,17 @@ def test_answers_are_the_models_own(folders: dict[str, str], family: str) -> Non
     assert teacher_names(teacher) == [folder]
 
 
+def test_siglip_reads_lower_case(folders: dict[str, str]) -> None:
+    """It has seen nothing else in training, and its fast tokenizers don't see to it."""
+    siglip, clip = TwoTowers(folders["Siglip"]), TwoTowers(folders["CLIP"])
+    prompts = ["This is a photo of {}."]
+    lower, upper = (siglip.weights([word, "dog"], prompts).weight for word in ("cat", "Cat"))
+    assert torch.equal(lower, upper)
+    with pytest.raises(ValueError, match="can't tell from 'cat' the class 'Cat'"):
+        siglip.weights(["cat", "Cat"], prompts)
+    assert not torch.equal(*(clip.weights([word, "dog"], ["a photo of {}."]).weight for word in ("cat", "Cat")))
+
+
 def test_several_prompts_are_a_mean_of_directions(folders: dict[str, str]) -> None:
     folder, prompts = folders["CLIP"], ["a photo of a {}.", "this is a small {} ."]
     found = teacher_of(folder, prompts)({"pixel_values": IMAGES}).logits
