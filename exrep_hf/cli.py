@@ -123,6 +123,7 @@ def _parse(
     )
     classes = parser.dataclass_types
     known = [field.name for cls in classes for field in dataclasses.fields(cls) if field.init]
+    _check_repeated(parser, argv)
     given, _ = parser.parse_known_args(argv)
     config = given.config
     if config is None and not (given.dataset or given.teacher or given.student):
@@ -147,6 +148,14 @@ def _parse(
             if isinstance(part, DistillationArguments):
                 part.preset = config
     return parsed
+
+
+def _check_repeated(parser: argparse.ArgumentParser, argv: Sequence[str]) -> None:
+    """Refuse a second flag of a setting with several values: argparse would take the last one's alone."""
+    flags = [part.split("=")[0] for part in argv]
+    for action in parser._actions:
+        if action.nargs in ("+", "*") and sum(flag in action.option_strings for flag in flags) > 1:
+            raise ValueError(f"`{action.dest}` is given more than once; expected all values behind one flag.")
 
 
 def _check_lists(parser: argparse.ArgumentParser, settings: dict[str, Any]) -> None:

@@ -10,8 +10,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType, TracebackType
 
-# Within JSON: a string that is an absolute path.
-_ABSOLUTE = re.compile(r'(")(/[^"]*)')
+# Within JSON or YAML: a quoted value that is an absolute path, or one from home, and one without quotes.
+_QUOTED = re.compile(r"""(["'])(~?/[^"']*)""")
+_ABSOLUTE = re.compile(r"""(^|[\s{\[,])(~?/[^\s"',}\]]*)""")
+# Who logs in, within an address.
+_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
 TRACEBACK = "EXREP_TRACEBACK"
 """Environment variable; at 1 a refusal shows where it was raised."""
 _PACKAGE = Path(__file__).parent
@@ -48,8 +51,13 @@ def public_flags(argv: Sequence[str]) -> list[str]:
 
 def _public_part(part: str) -> str:
     flag, sign, value = part.partition("=") if part.startswith("--") else ("", "", part)
-    if value.startswith("{"):
-        return flag + sign + _ABSOLUTE.sub(lambda match: match[1] + match[2].rsplit("/", 1)[-1], value)
+    value = _LOGIN.sub("", value)
+    if value.startswith(("{", "[")):
+        for pattern in (_QUOTED, _ABSOLUTE):
+            value = pattern.sub(lambda match: match[1] + match[2].rsplit("/", 1)[-1], value)
+        return flag + sign + value
+    if "://" in value:
+        return flag + sign + value
     path = Path(value)
     if path.is_absolute() and path.is_relative_to(Path.cwd()):
         return flag + sign + path.relative_to(Path.cwd()).as_posix()

@@ -226,6 +226,16 @@ def test_a_misspelt_flag_of_any_command() -> None:
         parse_arguments(EvaluationArguments, ["--model", "m", "--dataset", "d", "--use_cpus"], None)
 
 
+def test_values_behind_two_flags(tmp_path: Path) -> None:
+    """The last one's alone would count; a setting of one value may be given again, as scripts do."""
+    given = ["--teacher", "a", "--teacher=b", "--student", "c", "--dataset", "d", "--output_dir", str(tmp_path)]
+    with pytest.raises(ValueError, match="`teacher` is given more than once; expected all values behind one flag"):
+        parse_settings(given, "digits")
+    assert (
+        parse_settings([*given[:2], *given[3:], "--max_steps", "1", "--max_steps", "2"], "digits").training.max_steps == 2
+    )
+
+
 def test_names_of_controls_in_a_file(tmp_path: Path) -> None:
     """As behind `--controls`."""
     (tmp_path / "mine.yaml").write_text("controls: [ce, kd]\n")

@@ -11,7 +11,7 @@ import pytest
 
 from exrep_hf import cli
 from exrep_hf.arguments.ranges import require
-from exrep_hf.command_line import program_name, public_command, run_command
+from exrep_hf.command_line import program_name, public_command, public_flags, run_command
 
 
 def test_secrets_and_places_are_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,6 +48,24 @@ def disk_is_full() -> None:
 
 def wrong_setting() -> None:
     cli._parse(cli.SettingsParser(cli.ARGUMENT_CLASSES), ["--output_dir", "out", "--optim", "none"], None)
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        ("{a: {class: 'm:C', path: /home/me/secret.pt}}", "{a: {class: 'm:C', path: secret.pt}}"),
+        ('{"a": {"b": "/home/my name/x y"}}', '{"a": {"b": "x y"}}'),
+        ("{a: ~/x/y.pt, b: 'https://h/x/y'}", "{a: y.pt, b: 'https://h/x/y'}"),
+        ("[/a/b, /c/d]", "[b, d]"),
+        ("{a/b: c, d: [0.5, 1.0]}", "{a/b: c, d: [0.5, 1.0]}"),
+        ("s3://key:secret@bucket/x", "s3://bucket/x"),
+    ],
+)
+@pytest.mark.parametrize("form", [["--setting"], ["--setting="]])
+def test_places_within_values_of_all_kinds(value: str, told: str, form: list[str]) -> None:
+    """YAML as the pages show it, and addresses: the command is published."""
+    given, wanted = ([form[0] + each] if form[0].endswith("=") else [*form, each] for each in (value, told))
+    assert public_flags(given) == wanted
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> None:
 
     report = evaluate_student(args)
     if args.output is not None:
-        write_json(report, Path(args.output))
+        write_json(report, Path(args.output).expanduser())
     brief = {name: value for name, value in report.items() if name not in ("bins", "per_class")}
     print(json.dumps(brief, indent=2))
     worst = sorted(report["per_class"].items(), key=lambda each: each[1]["accuracy"])[:5]

@@ -26,6 +26,7 @@ def predict(
     columns: tuple[str, str],
     batch_size: int = 64,
     numbers: Sequence[int] | None = None,
+    num_workers: int = 0,
 ) -> tuple[Tensor, Tensor]:
     """Ask a classifier about every image.
 
@@ -39,6 +40,7 @@ def predict(
         columns: their names.
         batch_size: images at a time.
         numbers: the model's number of each class of the images; None: the same.
+        num_workers: processes that decode images.
 
     Returns:
         Logits `(n, num_labels)`, float32, and labels `(n,)`, on the CPU.
@@ -50,6 +52,7 @@ def predict(
     loader = DataLoader(
         DistillationDataset(images, ViewTransform(preprocessing, normalised=False), *columns, numbers),
         batch_size=batch_size,
+        num_workers=num_workers,
         collate_fn=collate_distillation,
     )
     was_training = model.training

@@ -11,6 +11,19 @@ _REMEDIES = {
 }
 
 
+def check_main_branch(revision: str | None) -> None:
+    """Make sure that no other branch is asked for than the one that a study pushes to.
+
+    Raises:
+        ValueError: if one is.
+    """
+    if revision not in (None, "main"):
+        raise ValueError(
+            f"`hub_revision` is {revision!r} with `push_to_hub`; expected none: a study pushes to the main branch. "
+            "Leave it out, or push the finished folder yourself (`hf upload … --revision`)."
+        )
+
+
 def ensure_repository(repo_id: str, repo_type: str, private: bool | None, token: str | None) -> str:
     """Make a repository where there is none, and check that the token may write to it.
 

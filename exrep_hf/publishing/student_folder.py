@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from datasets import Dataset
+from torch import nn
 from transformers import AutoImageProcessor
 
 from exrep_hf.arguments.class_rule import ClassRule
@@ -103,20 +104,27 @@ def publish_student(
     )
 
 
-def describe_published(folder: Path, images: Dataset, rule: ClassRule) -> dict[str, Any]:
+def describe_published(
+    folder: Path, images: Dataset, rule: ClassRule, device: torch.device, num_workers: int = 0
+) -> dict[str, Any]:
     """Return `classification_report`'s figures, and `confusion`, of the student in a folder, as anybody will load it.
 
     Args:
         folder: of the student.
         images: in the columns `image` and `label`.
         rule: how the classes of images and student are matched.
+        device: to evaluate on, in float32.
+        num_workers: processes that decode images.
     """
     model = load_whole(str(folder))
+    nn.Module.to(model, device)
     preprocessing = Preprocessing.from_image_processor(AutoImageProcessor.from_pretrained(folder))
     numbers = ClassMap(model.config, None, rule, names := label_names(images, "label")).numbers_of_labels(
         names, "the data set"
     )
-    logits, labels = predict(model, preprocessing, images, ("image", "label"), numbers=numbers)
+    logits, labels = predict(
+        model, preprocessing, images, ("image", "label"), numbers=numbers, num_workers=num_workers
+    )
     answers = names_or_numbers(class_names(model.config), logits.shape[1])
     report = classification_report(logits, labels, answers)
     return report | {"confusion": worst_confusions(logits, labels, answers)}

@@ -5,7 +5,7 @@ from typing import Any
 
 from datasets import Dataset
 
-from exrep_hf.arguments import DataArguments
+from exrep_hf.arguments import DataArguments, DistillationArguments
 from exrep_hf.files import write_json
 from exrep_hf.publishing import make_model_card
 from exrep_hf.publishing.card_figures import write_eval_results
@@ -13,11 +13,17 @@ from exrep_hf.publishing.recipe import make_recipe
 from exrep_hf.publishing.student_folder import RELIABILITY_PICTURE, describe_published
 from exrep_hf.report import RESULTS_NAME, plot_reliability
 from exrep_hf.report.page import PAGE_NAME, write_page
+from exrep_hf.training.machine import loader_workers
 from exrep_hf.training.metrics import TOP5
 
 
 def write_outcome(
-    results: dict[str, Any], folder: Path, images: Dataset, data_args: DataArguments, model_id: str
+    results: dict[str, Any],
+    folder: Path,
+    images: Dataset,
+    data_args: DataArguments,
+    args: DistillationArguments,
+    model_id: str,
 ) -> None:
     """Measure the student as `from_pretrained` loads it, and write all that is made of the results.
 
@@ -26,11 +32,13 @@ def write_outcome(
         folder: with the student.
         images: that it is evaluated on.
         data_args: how classes are matched.
+        args: of training: where to evaluate.
         model_id: what the card calls the student.
     """
     # Half precision of the run does not count.
     of_evaluation = {name: value for name, value in results["published"].items() if name != TOP5}
-    results["published"] = of_evaluation | describe_published(folder, images, data_args.class_rule())
+    where = (args.device, loader_workers(args))
+    results["published"] = of_evaluation | describe_published(folder, images, data_args.class_rule(), *where)
     plot_reliability(results["published"]["bins"], folder / RELIABILITY_PICTURE)
     write_json(results, folder / RESULTS_NAME)
     write_page({folder.name: results}, folder / PAGE_NAME)

@@ -4,6 +4,7 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from accelerate import PartialState
 from torch import nn
 
 from exrep_hf.data.partition import DataPartition
@@ -44,6 +45,8 @@ def describe_data(data: DataPartition, seed: int) -> dict[str, Any]:
 
 def _cost(model: nn.Module, student: Classifier) -> dict[str, float]:
     images = student.preprocessing
+    # A run that is resumed when all of it is finished has moved nothing yet.
+    nn.Module.to(model, PartialState().device)
     return inference_cost(model, (len(images.mean), images.height, images.width))
 
 

@@ -62,6 +62,6 @@ def summarise_stored_teacher(
         runs: records of the method.
     """
     measured = runs[0]["teacher"] or {"accuracy": None}
-    names = ", ".join(cache.manifest.plan.teacher["name"] for cache in caches)
+    names = ", ".join(cache.manifest.plan.teacher["name"] or "a teacher without a name" for cache in caches)
     cost = caches[0].manifest.summary.get("cost") if len(caches) == 1 else None
     return {"name": names, "from_scratch": False, "answers": answers} | measured | {"cost": cost}

@@ -14,7 +14,7 @@ from exrep_hf.data.partition import DataPartition, load_partition
 from exrep_hf.doctor import Finding
 from exrep_hf.files import read_json, write_json
 from exrep_hf.main_process import decided_by_main
-from exrep_hf.publishing.access import ensure_repository
+from exrep_hf.publishing.access import check_main_branch, ensure_repository
 from exrep_hf.publishing.student import push_student
 from exrep_hf.publishing.student_folder import (
     publish_student,
@@ -128,6 +128,7 @@ class Study:
         self._check_folder()
         if self.pushes:
             training = settings.training
+            check_main_branch(training.hub_revision)
             # Now, instead of after hours of training.
             self.model_id = decided_by_main(
                 lambda: ensure_repository(self.model_id, "model", training.hub_private_repo, training.hub_token)
@@ -167,7 +168,7 @@ class Study:
         results = self._results(data, teacher, start, records)
         if PartialState().is_main_process:
             _, images = data.parts(self.seeds[0])
-            write_outcome(results, self.folder, images, data.args, self.model_id)
+            write_outcome(results, self.folder, images, data.args, settings.training, self.model_id)
         self._print(f"done\n\n{summary_table(results)}\n\nWritten to {self.folder}: {', '.join(self._written())}")
         if self.pushes and PartialState().is_main_process:
             training = settings.training

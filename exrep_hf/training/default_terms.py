@@ -8,6 +8,8 @@ from exrep_hf.training.default_settings import Chosen
 
 # Chosen on validation images, beside logits on mixed images: features pay there, and not on images as they are.
 FEATURE_WEIGHT = 10.0
+FEATURES_ALONE = 1.0
+"""Where the teacher has nothing else to teach by: beside the labels."""
 FEW_IMAGES = 5
 """Of a class: up to so many, mixtures of mixtures pay."""
 
@@ -18,6 +20,7 @@ def complete_terms(
     num_images: int | None,
     num_labels: int | None,
     stored: ViewPolicy | None = None,
+    gives_logits: bool = True,
 ) -> Chosen:
     """Fill in the weight of the term on features, and how often images are mixed.
 
@@ -27,13 +30,17 @@ def complete_terms(
         num_images: training images; None where that is not known.
         num_labels: number of classes.
         stored: the views that a teacher's answers are stored for, whose mixing counts.
+        gives_logits: whether the teacher, if there is one, gives logits.
     """
     args, told = copy.copy(args), []
     mixed = bool(args.mixup or args.cutmix)
     if args.feature_weight is None:
         pays = gives_features and mixed and args.needs_logits
         args.feature_weight = FEATURE_WEIGHT if pays else 0.0
-        if pays:
+        if gives_features and not gives_logits and not args.needs_teacher:
+            args.feature_weight = FEATURES_ALONE
+            told.append(f"the teacher has no logits, and its features count: `feature_weight` {FEATURES_ALONE:g}")
+        elif pays:
             told.append(f"the teacher's features count beside its logits: `feature_weight` {FEATURE_WEIGHT:g}")
         elif gives_features and args.needs_logits:
             told.append(

@@ -209,11 +209,12 @@ class DistillationTrainer(AskingTrainer):
         self, student: ExRepForImageClassification, args: DistillationArguments, given: Any, extra: Extra | None
     ) -> Chosen:
         """Fill in which terms there are, as they follow from the teacher and the images that were given."""
-        stored, gives_features = None, False
+        stored, gives_features, gives_logits = None, False, True
         if self.teacher is not None:
             stored, gives_features = self.teacher.views, self.teacher.feature_dim is not None
+            gives_logits = self.teacher.num_labels is not None
         images = number_of(given) if extra is None else len(given) - extra.count
-        return complete_terms(args, gives_features, images, student.config.num_labels, stored)
+        return complete_terms(args, gives_features, images, student.config.num_labels, stored, gives_logits)
 
     @property
     def _source(self) -> TeacherSource | None:

@@ -3,7 +3,7 @@
 import pytest
 from huggingface_hub import HfApi
 
-from exrep_hf.publishing.access import ensure_repository
+from exrep_hf.publishing.access import check_main_branch, ensure_repository
 from tests.hub_server import Fault, Hub
 
 
@@ -15,6 +15,14 @@ def test_a_repository_of_ones_own(repo_type: str, hub: Hub) -> None:
     assert ensure_repository(name, repo_type, private=None, token=None) == name
     assert HfApi().repo_exists(name, repo_type=repo_type)
     assert ensure_repository(f"bare-{repo_type}", repo_type, private=None, token=None) == f"me/bare-{repo_type}"
+
+
+def test_a_study_pushes_to_the_main_branch() -> None:
+    """Another one was asked for, and the main one overwritten."""
+    check_main_branch(None)
+    check_main_branch("main")
+    with pytest.raises(ValueError, match="`hub_revision` is 'v2' with `push_to_hub`; expected none"):
+        check_main_branch("v2")
 
 
 def test_private(hub: Hub) -> None:

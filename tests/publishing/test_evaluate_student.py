@@ -186,7 +186,7 @@ def test_no_figures_of_weights_that_are_not_the_students(edit: Callable[..., Any
     with pytest.raises(ValueError, match=message):
         evaluate_student(EvaluationArguments(str(student), "digits", use_cpu=True, max_samples=20))
     with pytest.raises(ValueError, match=message):
-        describe_published(student, load_images("digits")["test"].select(range(4)), "names")
+        describe_published(student, load_images("digits")["test"].select(range(4)), "names", torch.device("cpu"))
 
 
 def test_half_precision_is_evaluated_as_its_values_say(student: Path) -> None:

@@ -35,6 +35,27 @@ def test_features(tmp_path: Path, changes: dict[str, Any], gives_features: bool,
     assert len(left_out) == (changes == UNMIXED)
 
 
+@pytest.mark.parametrize(
+    ("changes", "weight"),
+    [
+        ({"ce_weight": 1.0}, 1.0),
+        ({"ce_weight": 1.0} | UNMIXED, 1.0),
+        # What is asked for: nothing of the teacher, or something else.
+        ({"ce_weight": 1.0, "feature_weight": 0.0}, 0.0),
+        ({"ce_weight": 1.0, "crd_weight": 0.8} | UNMIXED, 0.0),
+    ],
+)
+def test_a_teacher_without_logits_has_its_features_alone(
+    tmp_path: Path, changes: dict[str, Any], weight: float
+) -> None:
+    """It was never asked, without a word, and the card called the student distilled."""
+    args = DistillationArguments(output_dir=str(tmp_path), kd_weight=0.0, **changes)
+    chosen = complete_terms(args, True, 500, 10, gives_logits=False)
+    assert chosen.args.feature_weight == weight
+    told = any("has no logits, and its features count: `feature_weight` 1" in line for line in chosen.told)
+    assert told == bool(weight)
+
+
 @pytest.mark.parametrize("changes", [{}, {"ce_weight": 1.0}])
 def test_a_classifier_that_nothing_trains(tmp_path: Path, changes: dict[str, Any]) -> None:
     """Its accuracy falls while the loss does: that must not come as a surprise."""

@@ -84,6 +84,8 @@ def test_which_head(make_trainer: MakeTrainer, headless: Headless, teacher: Onli
     assert isinstance(make_trainer(teacher=headless, **given).teacher, ProbedTeacher)
     none = make_trainer(teacher=teacher, teacher_head="none", **features_alone)
     assert isinstance(none.teacher, FeaturesOnly) and none.probed is None
+    asked = make_trainer(teacher=headless, **given | {"kd_weight": 0.0, "ce_weight": 1.0, "feature_weight": None})
+    assert asked.distillation_objective.weights == {"ce": 1.0, "feature": 1.0}
     # Nothing needs logits: nothing is fitted.
     assert make_trainer(teacher=headless, **features_alone).teacher is headless
     # One that was fitted elsewhere is a teacher with a head of its own.

@@ -86,19 +86,41 @@ def write_answers(
         measured = {} if measure is None else measure()
         mine = plan.shards()[state.process_index :: state.num_processes]
         done = [folder / f".done-{launch}-{process}" for process in range(state.num_processes)]
-        with _full_disk_explained(folder, plan):
+        failed = folder / f".failed-{launch}"
+        told = _failure_told(failed) if state.num_processes > 1 else contextlib.nullcontext()
+        with _full_disk_explained(folder, plan), told:
             missing = [shard for shard in mine if _is_missing(folder, plan, shard)]
             ShardWriter(teacher, dataset, folder, plan, batch_size, expected_top1).write(missing, num_workers)
             done[state.process_index].touch()
             if state.is_main_process:
-                _wait_for(lambda: all(mark.exists() for mark in done))
+                _wait_for(lambda: all(mark.exists() for mark in done), failed)
                 _finish(folder, plan, measured, expected_top1)
-        _wait_for((folder / MANIFEST_NAME).is_file)
+            _wait_for((folder / MANIFEST_NAME).is_file, failed)
 
 
-def _wait_for(happened: Callable[[], bool]) -> None:
+def _wait_for(happened: Callable[[], bool], failed: Path) -> None:
+    """Wait for the others.
+
+    Raises:
+        RuntimeError: if one of them has failed, with what it said.
+    """
     while not happened():
+        if failed.is_file():
+            raise RuntimeError(f"Another process ended with an error: {failed.read_text(encoding='utf-8')}")
         time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _failure_told(failed: Path) -> Iterator[None]:
+    """Leave an error where the others look: a launcher ends the processes of its own machine alone."""
+    try:
+        yield
+    except BaseException as error:
+        # The first one alone: the others fail of it.
+        if not failed.is_file():
+            with contextlib.suppress(OSError):
+                write_bytes(f"{type(error).__name__}: {error}".encode(), failed)
+        raise
 
 
 @contextlib.contextmanager
@@ -175,7 +197,7 @@ def _settle(folder: Path, plan: Plan, rebuild: bool) -> str | None:
                 "folder."
             )
         write_json(plan.as_dict(), folder / PLAN_NAME)
-    for leftover in (*folder.glob("view-*/shard-*.tmp"), *folder.glob("*.json.tmp"), *folder.glob(".done-*")):
+    for leftover in _leftovers(folder):
         leftover.unlink()
     _check_room(folder, plan, [shard for shard in plan.shards() if not (folder / shard.name).is_file()])
     return uuid.uuid4().hex
@@ -193,10 +215,15 @@ def _is_missing(folder: Path, plan: Plan, shard: Shard) -> bool:
     return fault is not None
 
 
+def _leftovers(folder: Path) -> list[Path]:
+    """Return what launches before left that were ended."""
+    patterns = ("view-*/shard-*.tmp", "*.json.tmp", ".done-*", ".failed-*")
+    return [path for pattern in patterns for path in folder.glob(pattern)]
+
+
 def _clear_traces(folder: Path) -> None:
     """Remove what is of use only while answers are written."""
-    traces = (*folder.glob("view-*/shard-*.sha256"), *folder.glob("view-*/shard-*.tmp"), *folder.glob(".done-*"))
-    for path in (*traces, folder / PLAN_NAME):
+    for path in (*folder.glob("view-*/shard-*.sha256"), *_leftovers(folder), folder / PLAN_NAME):
         path.unlink(missing_ok=True)
 
 

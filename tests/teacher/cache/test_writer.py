@@ -16,6 +16,7 @@ from torch import Tensor
 from exrep_hf.outputs import TeacherOutput
 from exrep_hf.teacher import CachedTeacher
 from exrep_hf.teacher.cache import Provenance, Storage
+from exrep_hf.teacher.cache.writer import _failure_told, _wait_for
 from tests.teacher.cache.conftest import Arithmetic
 
 Write = Callable[..., CachedTeacher]
@@ -32,6 +33,19 @@ def test_the_second_writer_is_refused(write: Write, make_teacher: Any, tmp_path:
             write(folder, teacher)
         assert teacher.asked == 0
     write(folder)
+
+
+def test_all_end_where_one_fails(tmp_path: Path) -> None:
+    """A launcher ends the processes of its own machine: those of others waited for ever."""
+    failed = tmp_path / ".failed-1"
+    with pytest.raises(ValueError, match="row 7"), _failure_told(failed):
+        raise ValueError("row 7 is broken")
+    with pytest.raises(RuntimeError, match="Another process ended with an error: ValueError: row 7 is broken"):
+        _wait_for(lambda: False, failed)
+    _wait_for(lambda: True, failed)
+    with pytest.raises(RuntimeError), _failure_told(failed):
+        _wait_for(lambda: False, failed)
+    assert failed.read_text() == "ValueError: row 7 is broken", "the first one is what the others look for"
 
 
 def test_a_writer_that_was_refused_leaves_the_lock(write: Write, make_teacher: Any, tmp_path: Path) -> None:
