@@ -232,7 +232,8 @@ def test_values_behind_two_flags(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="`teacher` is given more than once; expected all values behind one flag"):
         parse_settings(given, "digits")
     assert (
-        parse_settings([*given[:2], *given[3:], "--max_steps", "1", "--max_steps", "2"], "digits").training.max_steps == 2
+        parse_settings([*given[:2], *given[3:], "--max_steps", "1", "--max_steps", "2"], "digits").training.max_steps
+        == 2
     )
 
 

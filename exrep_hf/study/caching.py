@@ -74,7 +74,11 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
     assert teacher is not None
     asked = ask_online(teacher, model_args)
     networks = list(asked.networks())
-    lay_out(networks, complete_for_machine(args, networks, None).args)
+    # As the teacher would be asked in training.
+    chosen = complete_for_machine(args, networks, None)
+    lay_out(networks, chosen.args)
+    for line in chosen.told:
+        _print(line)
     _print(str(size_in_words(asked)))
     facts = decided_by_main(lambda: published_facts(str(model_args.teacher)))
     images = data.training_images(args.seed, data_args)
@@ -92,7 +96,11 @@ def cache_teacher(settings: CachingSettings) -> CachedTeacher:
         folder,
         views,
         Storage(
-            args.dtype, args.top_k, args.rows_per_shard, args.eval_batch_size, HALF_PRECISION.get(args.mixed_precision)
+            args.dtype,
+            args.top_k,
+            args.rows_per_shard,
+            args.eval_batch_size,
+            HALF_PRECISION.get(chosen.args.mixed_precision),
         ),
         _provenance(model_args, data_args, args, facts),
         args.rebuild,
