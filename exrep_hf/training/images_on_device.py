@@ -66,9 +66,6 @@ def hold_images(args: DistillationArguments, dataset: Any) -> tuple[OnDevice | N
     if wanted is None and taken > _PART_OF_MEMORY * _memory(args.device):
         return None, Chosen(args, ())
     args.images_on_device = True
-    if args.dataloader_num_workers is None:
-        # Nothing is left for them to do.
-        args.dataloader_num_workers = 0
     told = f"{len(dataset.dataset)} training images are held on the device, about {taken / 2**20:.0f} MiB"
     return OnDevice(dataset, args.device), Chosen(args, (told,))
 

@@ -226,13 +226,17 @@ class DistillationTrainer(AskingTrainer):
     def get_train_dataloader(self) -> DataLoader:
         """Read stored answers, and look at the numbers of a stream's items, where batches are made."""
         dataset, collate = self.train_dataset, self.data_collator
+        workers = self.args.dataloader_num_workers, self.args.dataloader_persistent_workers
         self.data_collator = self._data.training_collator(collate, dataset, self.args)
         if self._on_device is not None:
             self.train_dataset, self.data_collator = self._on_device.rows, cast(Any, whole_batch)
+            # There is nothing for them to do, but with the images of an evaluation.
+            self.args.dataloader_num_workers, self.args.dataloader_persistent_workers = 0, False
         try:
             return super().get_train_dataloader()
         finally:
             self.train_dataset, self.data_collator = dataset, collate
+            self.args.dataloader_num_workers, self.args.dataloader_persistent_workers = workers
 
     def _get_train_sampler(self, train_dataset: Dataset | None = None) -> Sampler | None:
         """Let images that are mixed with each other come in one batch, where the order is random."""

@@ -78,6 +78,17 @@ def test_images_of_several_sizes_are_held_in_one(make_trainer: Any) -> None:
         assert apart.abs().max() < 8
 
 
+def test_workers_decode_images_of_an_evaluation_alone(make_trainer: Any, make_images: Callable[[int], Any]) -> None:
+    """There were none for them where training images are held, and one process decoded all others."""
+    given = PLAIN | {"train_dataset": make_images(12), "eval_dataset": make_images(8), "dataloader_num_workers": 2}
+    trainer = make_trainer(**given, dataloader_persistent_workers=True)
+    assert trainer.get_train_dataloader().num_workers == 0
+    assert trainer.get_eval_dataloader().num_workers == 2
+    assert (trainer.args.dataloader_num_workers, trainer.args.dataloader_persistent_workers) == (2, True)
+    trainer.train()
+    assert 0 <= trainer.evaluate()["eval_accuracy"] <= 1
+
+
 def test_photographs_are_never_all_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is made small before the next is decoded; what comes out is what it was."""
     rng = np.random.default_rng(0)
