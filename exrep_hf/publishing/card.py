@@ -86,6 +86,8 @@ def _facts(results: dict[str, Any], model_id: str) -> dict[str, Any]:
         "title": plain(harmless(model_id.split("/")[-1])),
         "model_id": model_id if is_on_the_hub(model_id) else HERE,
         "teacher": model_in_words(teacher) if has_teacher else None,
+        # Results of earlier versions hold no objective.
+        "was_taught": has_teacher and bool(set((arm.get("objective") or {"terms": ["kd"]})["terms"]) - {"ce"}),
         "teacher_was_trained": has_teacher and bool(results["configuration"].get("model", {}).get("teacher_steps")),
         "teacher_from_scratch": has_teacher and teacher["from_scratch"],
         "teacher_head": head_in_words(teacher.get("head")) if has_teacher else None,

@@ -98,6 +98,21 @@ def test_nothing_is_claimed_that_is_not_known(results: dict[str, Any], tmp_path:
     assert "license" not in yaml.safe_load(card.content.split("---")[1])
 
 
+def test_a_teacher_that_taught_nothing(results: dict[str, Any], tmp_path: Path) -> None:
+    """One that was given, and that no term of the published arm compares with."""
+    assert "distilled from" in read_back(results, tmp_path).text
+    arm = results["arms"][results["published"]["arm"]]
+    arm["objective"] = {
+        "terms": {"ce": {"weight": 1.0, "smoothing": 0.1}},
+        "mixup": 0.0,
+        "cutmix": 0.0,
+        "mix_rounds": 1,
+    }
+    text = read_back(results, tmp_path).text
+    assert "distilled from" not in text and "trained with labels alone, beside" in text
+    assert ", which it learnt nothing from." in text
+
+
 @pytest.mark.parametrize(("name", "from_scratch"), [("timm/resnet18", True), ("my_folder", False)])
 def test_no_base_model_that_there_is_not(
     name: str, from_scratch: bool, results: dict[str, Any], tmp_path: Path
