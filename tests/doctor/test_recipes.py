@@ -23,17 +23,17 @@ _COLOURS = ((200, 60, 60), (60, 200, 60), (60, 60, 200))
 # Networks of the tests in place of those of the recipe, and a step that has as many of the few images as its own has
 # of many; neither lengths nor weights, which are looked at.
 SMALL = (
-    "--dataset images --teacher teacher --student student --image_size 64 --per_device_train_batch_size 4 --use_cpu "
+    "--dataset images --student student --image_size 64 --per_device_train_batch_size 4 --use_cpu "
     "--per_device_eval_batch_size 32 --dataloader_num_workers 0"
 ).split()
-HEADLESS = ("--teacher", "headless")
+TAUGHT, HEADLESS = ("--teacher", "teacher"), ("--teacher", "headless")
 RECIPES = {
-    "imagenet_b1_from_b1ns": (),
-    "imagenet_b1_from_b1ns_paper": ("--distiller", "light", "--num_negatives", "8"),
-    "imagenet_b1_from_l2ns_cached": (),
+    "imagenet_b1_from_b1ns": TAUGHT,
+    "imagenet_b1_from_b1ns_paper": (*TAUGHT, "--distiller", "light", "--num_negatives", "8"),
+    "imagenet_b1_from_l2ns_cached": TAUGHT,
     "imagenet_resnet50_from_dinov3": HEADLESS,
     "imagenet_teacher": (*HEADLESS, "--data_dir", "", "--num_public", "60", "--controls", "none"),
-    "imagenette": ("--dataset_config_name", ""),
+    "imagenette": (*TAUGHT, "--dataset_config_name", ""),
     "cifar10": (*HEADLESS, "--num_public", "60", "--report_to", "none"),
     "own_folder": HEADLESS,
 }
