@@ -53,10 +53,8 @@ class HeldImages:
         for place, wanted in enumerate(transform.teachers):
             if wanted != transform.student:
                 self._models[teacher_pixels_name(place, len(transform.teachers))] = wanted
-        limit, reference = (
-            most_pixels(transform, transform.augmentation),
-            largest((transform.student, *transform.teachers)),
-        )
+        limit = most_pixels(transform, transform.augmentation)
+        reference = largest((transform.student, *transform.teachers))
         images: list[Tensor] = []
         sizes: list[torch.Size] = []
         for row in tqdm(range(len(dataset)), desc="decoding", unit=" images", leave=False, disable=None):

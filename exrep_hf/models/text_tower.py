@@ -117,9 +117,11 @@ class TwoTowers:
 
     def _sentences(self, words: Sequence[str], prompt: str) -> list[str]:
         """Return a prompt about each class."""
-        texts = [prompt.replace(_PLACE, word) for word in words]
+        return [self._in_case(prompt.replace(_PLACE, word)) for word in words]
+
+    def _in_case(self, text: str) -> str:
         # SigLIP 1 and 2 have read lower case alone, and not each tokenizer of theirs sees to it.
-        return [text.lower() for text in texts] if self._is_siglip else texts
+        return text.lower() if self._is_siglip else text
 
     def _tokens(self, texts: list[str]) -> Any:
         """Return texts as the model was trained on them, as transformers' pipeline does."""
@@ -136,7 +138,7 @@ class TwoTowers:
         rows, vocabulary = self._tokenizer(texts)["input_ids"], self._model.config.text_config.vocab_size
         seen: dict[tuple[int, ...], str] = {}
         for word, text, row in zip(words, texts, rows, strict=True):
-            own = self._tokenizer(word.lower() if self._is_siglip else word, add_special_tokens=False)["input_ids"]
+            own = self._tokenizer(self._in_case(word), add_special_tokens=False)["input_ids"]
             unknown = set(own) <= {self._tokenizer.unk_token_id} or max(row) >= vocabulary
             if unknown or tuple(row) in seen:
                 what = "does not know" if unknown else f"can't tell from {seen[tuple(row)]!r}"

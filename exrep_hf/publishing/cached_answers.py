@@ -23,10 +23,10 @@ CARD_NAME = "README.md"
 def make_cache_card(cache: CachedTeacher, repo_id: str) -> DatasetCard:
     """Return the card of stored answers, made from their manifest alone."""
     plan = cache.manifest.plan
-    licences = {plan.teacher["license"], plan.dataset["license"]}
+    licence = plan.teacher["license"]
     data = DatasetCardData(
         # Of two things that are bound to different licences, or an unknown one, neither holds for the whole.
-        license=licences.pop() or "other" if len(licences) == 1 else "other",
+        license=licence if licence and licence == plan.dataset["license"] else "other",
         task_categories=["image-classification"],
         tags=["exrep", "knowledge-distillation"],
         pretty_name=repo_id.split("/")[-1],

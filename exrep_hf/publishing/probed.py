@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from datasets import Dataset
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -81,8 +80,6 @@ def probed_answers(
         )
     nn.Module.to(source.model, student.device)
     probe = load_head(head, student.config.num_labels or 0, source.feature_dim)
-    with torch.no_grad():
-        answers, _ = predict(
-            _Probed(ProbedTeacher(source, student.config, probe), source.model), preprocessing, images, columns
-        )
+    asked = _Probed(ProbedTeacher(source, student.config, probe), source.model)
+    answers, _ = predict(asked, preprocessing, images, columns)
     return answers

@@ -10,7 +10,8 @@ from exrep_hf.report.table import percent, points
 
 Column = Mapping[str, Any]
 """One student at one number of images and of steps: its name, `size`, `steps`, and what `compare_arms` returns."""
-_CALIBRATION = "expected_calibration_error"
+CALIBRATION = "expected_calibration_error"
+"""The key of an arm's calibration error."""
 
 
 def _arm_names(columns: Sequence[Column]) -> list[str]:
@@ -38,9 +39,7 @@ def sizes_table(columns: Sequence[Column]) -> str:
         points the method is above, with its 95 % interval. Arms that were not run with all seeds of the column say
         with how many.
     """
-    return "\n\n".join(
-        f"{student} student, {steps} steps\n\n{_table(part)}" for (student, steps), part in _tables(columns).items()
-    )
+    return "\n\n".join(f"{_title(*key)}\n\n{_table(part)}" for key, part in _tables(columns).items())
 
 
 def calibration_table(columns: Sequence[Column]) -> str:
@@ -50,15 +49,15 @@ def calibration_table(columns: Sequence[Column]) -> str:
         columns: in any order.
     """
     told = []
-    for (student, steps), part in _tables(columns).items():
+    for key, part in _tables(columns).items():
         cells = {
-            name: [percent(column["arms"].get(name, {}).get(_CALIBRATION)) for column in part]
+            name: [percent(column["arms"].get(name, {}).get(CALIBRATION)) for column in part]
             for name in _arm_names(part)
         }
         rows = [_head("expected calibration error, %", part)]
         rows += [[name, *shown] for name, shown in cells.items() if any(cell != "–" for cell in shown)]
         if len(rows) > 1:
-            told.append(f"{student} student, {steps} steps\n\n{_markdown(rows)}")
+            told.append(f"{_title(*key)}\n\n{_markdown(rows)}")
     return "\n\n".join(told)
 
 
@@ -68,6 +67,10 @@ def _table(columns: Sequence[Column]) -> str:
     rows += [[name, *(_cell(column, name) for column in columns)] for name in _arm_names(columns)]
     rows.append(["the data gap, points", *(_gap(column) for column in columns)])
     return _markdown(rows)
+
+
+def _title(student: str, steps: int) -> str:
+    return f"{student} student, {steps} steps"
 
 
 def _head(figure: str, columns: Sequence[Column]) -> list[str]:
@@ -118,7 +121,7 @@ def plot_sizes(columns: Sequence[Column], path: Path) -> bool:
     for number, name in enumerate(name for name in _arm_names(columns) if name != method):
         looks[name] = (f"C{number % 10}", "-" if number < 10 else "--")
     figure = Figure(figsize=(6.4 * len(panels), 4.6), layout="constrained")
-    for axes, ((student, steps), lines) in zip(
+    for axes, (key, lines) in zip(
         figure.subplots(1, len(panels), squeeze=False, sharey=True)[0], panels.items(), strict=True
     ):
         for name, values in lines.items():
@@ -141,7 +144,7 @@ def plot_sizes(columns: Sequence[Column], path: Path) -> bool:
         axes.minorticks_off()
         axes.set_xlabel("public images")
         axes.set_ylabel("data gap recovered, %")
-        axes.set_title(f"{student} student, {steps} steps")
+        axes.set_title(_title(*key))
         axes.grid(alpha=0.3)
         axes.legend(fontsize=8, loc="best")
     figure.savefig(path, dpi=110)

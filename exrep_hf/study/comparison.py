@@ -5,10 +5,10 @@ from statistics import mean
 from typing import Any
 
 from exrep_hf.evaluation import data_gap_recovered, gap_recovered, mean_and_deviation, paired_difference
+from exrep_hf.report.sizes import CALIBRATION
 
 Record = dict[str, Any]
 Records = Mapping[str, Sequence[Record]]
-CALIBRATION = "expected_calibration_error"
 
 
 def best_oracle(oracles: Sequence[str], records: Records) -> str | None:

@@ -1,6 +1,5 @@
 """One arm under one seed: trained and evaluated."""
 
-import copy
 import dataclasses
 import math
 import time
@@ -20,7 +19,7 @@ from exrep_hf.study.arms import Arm
 from exrep_hf.study.folder import checkpoint_to_resume
 from exrep_hf.study.progress import show_progress
 from exrep_hf.study.run_names import run_name
-from exrep_hf.study.stages import Classifier, labels_only, with_distiller
+from exrep_hf.study.stages import Classifier, labels_only, of_seed, with_distiller
 from exrep_hf.teacher import TeacherSource
 from exrep_hf.training.own_terms import make_terms
 from exrep_hf.training.trainer import DistillationTrainer
@@ -167,7 +166,7 @@ def _without_skipped_norm(entry: dict[str, Any]) -> dict[str, Any]:
 
 def with_folder(arm: Arm, folder: Path, seed: int) -> Arm:
     """Return the arm with a folder for its checkpoints, a seed, and the name that trackers know its run by."""
-    args = copy.deepcopy(arm.args)
-    args.output_dir, args.seed = str(folder), seed
+    args = of_seed(arm.args, seed)
+    args.output_dir = str(folder)
     args.run_name = run_name(args, f"{arm.name}-seed{seed}")
     return dataclasses.replace(arm, args=args)

@@ -25,22 +25,21 @@ def asked_temperature(
     """
     if teacher is None or not args.needs_teacher:
         return args.temperature
-    asked = {"kd": args.temperature} if args.kd_weight else {}
-    known = asked | {
-        name: getattr(term.loss, "temperature", None)
-        for name, term in own_terms.items()
-        if "teacher_logits" in term.needed
-    }
-    temperatures = set(known.values())
-    if _are_rebuilt(teacher) and (len(temperatures) > 1 or None in temperatures):
-        told = ", ".join(f"`{name}` {'unknown' if each is None else f'{each:g}'}" for name, each in known.items())
+    of_terms: dict[str, float | None] = {"kd": args.temperature} if args.kd_weight else {}
+    for name, term in own_terms.items():
+        if "teacher_logits" in term.needed:
+            of_terms[name] = getattr(term.loss, "temperature", None)
+    # Features alone: the setting, which the answers have to be there for all the same.
+    temperature, *others = set(of_terms.values()) or {args.temperature}
+    if not _are_rebuilt(teacher):
+        temperature = args.temperature
+    elif others or temperature is None:
+        told = ", ".join(f"`{name}` {'unknown' if each is None else f'{each:g}'}" for name, each in of_terms.items())
         raise ValueError(
             f"The teacher's logits were stored with `top_k` and are rebuilt for one temperature, and the terms' are: "
             f"{told}; expected one for all. Give the terms the same `temperature` (an attribute of their modules), or "
             "store all logits."
         )
-    found = temperatures.pop() if len(temperatures) == 1 else args.temperature
-    temperature = args.temperature if found is None else float(found)
     teacher.check_temperature(temperature)
     return temperature
 

@@ -15,9 +15,10 @@ from exrep_hf.evaluation.predict import classification_report, predict
 from exrep_hf.files import read_json, write_json
 from exrep_hf.finite import NonFiniteError
 from exrep_hf.report import device_name, software_versions
+from exrep_hf.report.sizes import CALIBRATION
 from exrep_hf.study import Settings
 from exrep_hf.study.arms import Arm, make_arms
-from exrep_hf.study.comparison import CALIBRATION, as_published
+from exrep_hf.study.comparison import as_published
 from exrep_hf.study.folder import read_run
 from exrep_hf.study.records import arm_settings
 from exrep_hf.study.run import distil, with_folder
